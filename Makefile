@@ -1,0 +1,105 @@
+# weir's build. `make` builds build/weir; `make help` lists the rest. Every variant has its own folder under build/.
+V       ?= release
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
+B       := build/$(V)
+DEPS    := build/deps
+
+WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Wundef -Wvla -Wframe-larger-than=2048
+BASE    := -std=gnu11 -D_GNU_SOURCE -g -fno-strict-aliasing -fno-omit-frame-pointer -Isrc -I$(DEPS)/llhttp -I$(DEPS)/yyjson -pthread -MMD -MP
+VERSION := $(shell cat VERSION)
+COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo none)
+
+OPT_release := -O2
+OPT_debug   := -O0
+OPT_asan    := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
+OPT_tsan    := -O1 -fsanitize=thread
+OPT_fuzz    := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+OPT_clang   := -O2
+OPT_ucontext := -O2 -DWEIR_TASK_UCONTEXT
+OPT_prove   := -O1
+OPT     := $(OPT_$(V)) $(EXTRA)
+# ASan's and TSan's own frames are larger than ours
+FRAME_asan := -Wframe-larger-than=16384
+FRAME_tsan := -Wframe-larger-than=16384
+FRAME_fuzz := -Wframe-larger-than=16384
+FRAME_debug := -Wframe-larger-than=4096
+
+VFLAGS  := -DWEIR_VERSION=\"$(VERSION)\"
+CFLAGS  = $(BASE) $(OPT) $(WARN) $(FRAME_$(V))
+LDLIBS  = -lyaml -lcrypto -lm
+$(B)/src/cli/version.o: CFLAGS += $(VFLAGS)
+$(B)/src/cli/version.o: VERSION
+# Registry sources are built with warnings off: they are not ours to mend. Their headers must not warn either.
+THIRD   = $(filter-out -Werror -Wall -Wextra,$(BASE)) $(OPT) -w
+
+SRCS    := $(filter-out src/cli/main.c,$(wildcard src/*/*.c))
+ASMS    := $(wildcard src/*/*.S)
+OBJS    := $(SRCS:%.c=$(B)/%.o) $(ASMS:%.S=$(B)/%.o)
+THIRDS  := $(B)/deps/llhttp/llhttp.o $(B)/deps/llhttp/api.o $(B)/deps/llhttp/http.o $(B)/deps/yyjson/yyjson.o
+LIB     := $(B)/libweir.a
+
+UNITS   := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
+SIMS    := $(patsubst tests/sim/%.c,$(B)/tests/sim/%,$(wildcard tests/sim/test_*.c))
+STORMS  := $(patsubst tests/storm/%.c,$(B)/tests/storm/%,$(wildcard tests/storm/test_*.c))
+FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+TESTLIB := $(patsubst tests/%.c,$(B)/tests/%.o,$(wildcard tests/lib/*.c))
+
+.PHONY: all help clean
+all: build/weir ## build weir
+help: ## this list
+	@grep -hE '^[a-z_-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z_-]+):.*## /\1\t/' | expand -t 16
+
+build/weir: $(B)/weir
+	@cp -f $< $@.new && mv -f $@.new $@
+$(B)/weir: $(B)/src/cli/main.o $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$(LIB): $(OBJS) $(THIRDS)
+	@rm -f $@
+	@ar rcs $@ $^
+
+$(B)/deps/%.o: $(DEPS)/%.c
+	@mkdir -p $(@D)
+	$(CC) $(THIRD) -c -o $@ $<
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -c -o $@ $<
+$(B)/%.o: %.S
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -c -o $@ $<
+# Sources of dependencies arrive by the fetching script
+$(DEPS)/%.c:
+	tools/fetch.sh sources
+
+# Tests may have large frames: they run on ordinary stacks
+$(B)/tests/%.o: WARN := $(filter-out -Wframe-larger-than=2048,$(WARN))
+$(B)/tests/%.o: FRAME_$(V) :=
+$(B)/tests/unit/%: $(B)/tests/unit/%.o $(TESTLIB) $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+$(B)/tests/sim/%: $(B)/tests/sim/%.o $(TESTLIB) $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+$(B)/tests/storm/%: $(B)/tests/storm/%.o $(TESTLIB) $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+$(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(LIB)
+	$(CC) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LDLIBS)
+.SECONDARY:
+
+clean: ## remove what was built (dependencies and the local model stay)
+	rm -rf build/weir build/release build/debug build/asan build/tsan build/fuzz build/clang build/ucontext build/prove
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
+
+.PHONY: units units-ucontext sims storms fuzzers test tidy asan storm prove
+units: $(UNITS)
+units-ucontext:
+	@$(MAKE) -s V=ucontext build/ucontext/tests/unit/test_run_task && build/ucontext/tests/unit/test_run_task
+sims: $(SIMS)
+storms: $(STORMS)
+fuzzers: $(FUZZERS)
+test: build/weir ## every test (tools/test.sh [STAGE...] runs some)
+	tools/test.sh
+asan: ## units and simulations under ASan and UBSan
+	tools/test.sh units sims-asan
+storm: ## real threads under clang's TSan
+	tools/test.sh storm

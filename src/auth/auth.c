@@ -1,0 +1,88 @@
+/* auth.c: keys by their SHA-256. The plain key of a request is hashed where it stands and kept nowhere. */
+#include "auth/auth.h"
+#include "base/map.h"
+#include <openssl/evp.h>
+#include <openssl/sha.h>
+
+#define PRESENTED_KEY_MAX 4096 /* longer than any provider's key or JWT by far */
+
+struct auth {
+    const struct conf *conf;
+    struct map by_hash; /* SHA-256 of a key -> its struct conf_key */
+};
+
+struct auth *auth_new(const struct conf *conf)
+{
+    struct auth *a = mem_zero(sizeof *a);
+    if (a == NULL)
+        return NULL;
+    a->conf = conf;
+    map_init(&a->by_hash, 0); /* keyed by SHA-256: nobody can aim collisions */
+    for (uint32_t i = 0; i < conf->keys_count; i++) {
+        struct conf_key *key = &conf->keys[i];
+        if (map_set(&a->by_hash, (struct text){ (const char *)key->sha256, sizeof key->sha256 }, key, NULL) != OK) {
+            auth_free(a);
+            return NULL;
+        }
+    }
+    return a;
+}
+
+void auth_free(struct auth *a)
+{
+    if (a == NULL)
+        return;
+    map_fini(&a->by_hash);
+    mem_free(a);
+}
+
+/* What was presented, without its scheme; at == NULL if nothing was. False: contradictory. */
+static bool presented(const struct http_head *head, struct text *out)
+{
+    struct text bearer = http_head_get(head, HEADER_AUTHORIZATION), plain = http_head_get(head, HEADER_X_API_KEY);
+    if (http_head_times(head, HEADER_AUTHORIZATION) > 1 || http_head_times(head, HEADER_X_API_KEY) > 1)
+        return false;
+    if (bearer.at != NULL) {
+        struct text scheme;
+        bearer = text_trim(text_cut(bearer, ' ', &scheme));
+        if (!text_eq_nocase(scheme, TEXT("bearer")))
+            return false;
+        if (plain.at != NULL && !text_eq_secret(plain, bearer))
+            return false;
+    }
+    *out = bearer.at != NULL ? bearer : plain;
+    return true;
+}
+
+enum fail auth_check(const struct auth *a, const struct http_head *head, const struct conf_key **out_key)
+{
+    struct text key;
+    uint8_t hash[SHA256_DIGEST_LENGTH];
+    if (a->conf->keys_count == 0) {
+        *out_key = NULL;
+        return OK;
+    }
+    if (!presented(head, &key))
+        return FAIL_BAD_KEY;
+    if (key.len == 0)
+        return FAIL_NO_KEY;
+    if (key.len > PRESENTED_KEY_MAX)
+        return FAIL_BAD_KEY;
+    SHA256((const unsigned char *)key.at, key.len, hash);
+    struct text name = { (const char *)hash, sizeof hash };
+    const struct conf_key *found = map_get(&a->by_hash, name);
+    if (found == NULL || !text_eq_secret(name, (struct text){ (const char *)found->sha256, sizeof found->sha256 }))
+        return FAIL_BAD_KEY;
+    *out_key = found;
+    return OK;
+}
+
+bool auth_may_use(const struct conf_key *key, struct text model)
+{
+    if (key == NULL || key->models.count == 0)
+        return true;
+    for (uint32_t i = 0; i < key->models.count; i++)
+        if (text_eq(text_of(key->models.at[i]), model))
+            return true;
+    return false;
+}

@@ -1,0 +1,27 @@
+/* json.h: yyjson with our bounds, the spans of a top-level object (for splicing), and an escape writer. */
+#ifndef WEIR_JSON_H
+#define WEIR_JSON_H
+
+#include "base/buf.h"
+#include <yyjson.h>
+
+#define JSON_DEPTH_MAX 64 /* CONTRACT: nested deeper is 400 */
+
+/* Parses into memory from a (kept as long as the arena). No comments, no NaN, no trailing commas, valid UTF-8, depth <= JSON_DEPTH_MAX.
+   FAIL_BAD_JSON with a sentence and byte offset in *out_why (may be NULL; written through arena), FAIL_NO_MEMORY.
+   Takes the body's length and 16 bytes a value (keys included), counted first: the arena's ceiling refuses before anything is built. */
+MUSTUSE enum fail json_parse(struct arena *a, struct text body, yyjson_doc **out_doc, const char **out_why);
+
+/* One member of the top-level object, as byte spans of the body. key is the raw (escaped) content between the quotes; value is the raw value. */
+struct json_span {
+    struct text key, value;
+};
+/* Walks the top-level members of a body that json_parse accepted as an object. cursor starts at 0; false at the end. */
+bool json_span_next(struct text body, size_t *cursor, struct json_span *out_span);
+/* True if the object has two members with the same (unescaped) key. */
+bool json_has_duplicate_keys(yyjson_val *object);
+
+/* Adds s as a JSON string with its quotes; invalid UTF-8 becomes U+FFFD. */
+MUSTUSE enum fail json_add_string(struct buf *b, struct text s);
+
+#endif

@@ -1,0 +1,172 @@
+/* check.c: what no single key can know: references between sections, and settings that could have no effect. Called by load.c.
+   The members of conf and of the tree stand in the same order, so each complaint has the place of what caused it. */
+#include "conf/inner.h"
+
+static const struct tree *tree_of(const struct loading *l, const char *section)
+{
+    struct member *m = tree_find(l->root, text_of(section));
+    return m != NULL ? m->value : NULL;
+}
+
+static const struct member *first_of(const struct tree *map)
+{
+    return map != NULL && map->kind == TREE_MAP ? map->first : NULL;
+}
+
+static const struct place *place_in(const struct member *m, const char *key)
+{
+    const struct member *found = tree_find(m->value, text_of(key));
+    return found != NULL ? &found->place : NULL;
+}
+
+/* ---- addresses ---- */
+
+static bool check_address(struct loading *l, const struct tree *section, const char *path, const struct conf_address *a)
+{
+    const char *last = strrchr(path, '.');
+    struct member *m = tree_find(section, text_of(last != NULL ? last + 1 : path));
+    if (a->text == NULL || a->is_loopback || l->conf->keys_count > 0)
+        return true;
+    return refuse(l, m != NULL ? &m->value->place : NULL, "%s: a non-loopback address needs at least one key", path);
+}
+
+static bool check_addresses(struct loading *l)
+{
+    const struct conf_address *clients = &l->conf->listen, *admin = &l->conf->admin.listen;
+    if (!check_address(l, l->root, "listen", clients) || !check_address(l, tree_of(l, "admin"), "admin.listen", admin))
+        return false;
+    bool is_same = admin->text != NULL && admin->port != 0 && admin->port == clients->port && strcmp(admin->host, clients->host) == 0;
+    struct member *m = tree_find(tree_of(l, "admin"), TEXT("listen"));
+    return !is_same || refuse(l, m != NULL ? &m->value->place : NULL, "admin.listen is the same address as listen");
+}
+
+/* ---- keys ---- */
+
+static bool check_key(struct loading *l, const struct member *m, const struct conf_key *k)
+{
+    const struct place *plain = place_in(m, "key"), *digest = place_in(m, "key_sha256");
+    if (plain == NULL && digest == NULL)
+        return refuse(l, &m->place, "keys.%s needs key or key_sha256", k->name);
+    if (plain != NULL && digest != NULL)
+        return refuse(l, digest, "keys.%s has both key and key_sha256; one of them can have no effect", k->name);
+    return true;
+}
+
+static bool check_keys(struct loading *l)
+{
+    const struct member *m = first_of(tree_of(l, "keys"));
+    for (uint32_t i = 0; i < l->conf->keys_count; i++, m = m->next) {
+        const struct conf_key *keys = l->conf->keys;
+        if (!check_key(l, m, &keys[i]))
+            return false;
+        for (uint32_t j = 0; j < i; j++) /* at most CONF_KEYS_MAX squared, 8 million compares, once a load */
+            if (memcmp(keys[i].sha256, keys[j].sha256, sizeof keys[i].sha256) == 0)
+                return refuse(l, &m->place, "keys.%s is the same key as keys.%s", keys[i].name, keys[j].name);
+    }
+    return true;
+}
+
+/* ---- backends ---- */
+
+static bool check_useless(struct loading *l, const struct member *m, const struct conf_backend *b, const char *const *keys, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct place *at = place_in(m, keys[i]);
+        if (at != NULL)
+            return refuse(l, at, "backends.%s.%s can have no effect on kind %s", b->name, keys[i], conf_kind_name(b->kind));
+    }
+    return true;
+}
+
+static bool check_backend(struct loading *l, const struct member *m, struct conf_backend *b)
+{
+    static const char *const of_remote[] = { "url", "key" }, *const of_local[] = { "model", "slots" };
+    if (b->kind == CONF_KIND_LLAMA) {
+        if (b->model == NULL)
+            b->model = "smollm2";
+        return check_useless(l, m, b, of_remote, ARRAY_LEN(of_remote));
+    }
+    if (b->url.text == NULL)
+        return refuse(l, &m->place, "backends.%s needs a url", b->name);
+    return check_useless(l, m, b, of_local, ARRAY_LEN(of_local));
+}
+
+static bool check_backends(struct loading *l)
+{
+    const struct member *m = first_of(tree_of(l, "backends"));
+    for (uint32_t i = 0; i < l->conf->backends_count; i++, m = m->next)
+        if (!check_backend(l, m, &l->conf->backends[i]))
+            return false;
+    return true;
+}
+
+/* ---- models ---- */
+
+static bool refuse_backend(struct loading *l, const struct tree *item, const char *path, struct text name)
+{
+    uint32_t count = l->conf->backends_count;
+    const char **names = arena_alloc(&l->scratch, count * sizeof *names + 1);
+    if (names == NULL)
+        return refuse_memory(l);
+    for (uint32_t i = 0; i < count; i++)
+        names[i] = l->conf->backends[i].name;
+    bool is_as_written = text_starts(item->text, name); /* not from ${...}, which is never shown */
+    const char *what = shown(l, is_as_written ? name : item->text);
+    return refuse(l, &item->place, "%s: there is no backend %s%s", path, what, suggest(l, name, names, count));
+}
+
+static bool resolve(struct loading *l, const struct tree *item, const char *path, struct conf_target *target)
+{
+    struct text name, model = text_cut(text_of(target->model), '/', &name);
+    if (model.len == 0 || name.len == 0)
+        return refuse(l, &item->place, "%s must be a list of backend/model, not %s", path, shown(l, item->text));
+    for (uint32_t i = 0; i < l->conf->backends_count; i++)
+        if (text_eq(text_of(l->conf->backends[i].name), name)) {
+            *target = (struct conf_target){ .backend = i, .model = model.at };
+            return true;
+        }
+    return refuse_backend(l, item, path, name);
+}
+
+static bool resolve_all(struct loading *l, const struct member *model, const char *key, struct conf_targets *targets)
+{
+    const char *path = say(l, "models.%.*s.%s", TEXT_ARG(model->name), key);
+    struct member *list = tree_find(model->value, text_of(key));
+    const struct member *item = list != NULL ? list->value->first : NULL;
+    for (uint32_t i = 0; i < targets->count; i++, item = item->next)
+        if (!resolve(l, item->value, path, &targets->at[i]))
+            return false;
+    return true;
+}
+
+static bool check_fallback(struct loading *l, const struct member *m, const struct conf_model *model)
+{
+    struct member *list = tree_find(m->value, TEXT("fallback"));
+    const struct member *item = list != NULL ? list->value->first : NULL;
+    for (uint32_t i = 0; i < model->fallback.count; i++, item = item->next)
+        for (uint32_t j = 0; j < model->use.count; j++) {
+            const struct conf_target *a = &model->fallback.at[i], *b = &model->use.at[j];
+            if (a->backend == b->backend && strcmp(a->model, b->model) == 0)
+                return refuse(l, &item->value->place, "models.%s.fallback: %s stands in use too, so here it can have no effect", model->name,
+                              shown(l, item->value->text));
+        }
+    return true;
+}
+
+static bool check_models(struct loading *l)
+{
+    const struct member *m = first_of(tree_of(l, "models"));
+    for (uint32_t i = 0; i < l->conf->models_count; i++, m = m->next) {
+        struct conf_model *model = &l->conf->models[i];
+        if (model->use.count == 0)
+            return refuse(l, &m->place, "models.%s needs use: a list of backend/model", model->name);
+        if (!resolve_all(l, m, "use", &model->use) || !resolve_all(l, m, "fallback", &model->fallback) || !check_fallback(l, m, model))
+            return false;
+    }
+    return true;
+}
+
+bool conf_check(struct loading *l)
+{
+    return check_keys(l) && check_backends(l) && check_models(l) && check_addresses(l);
+}

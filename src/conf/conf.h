@@ -1,0 +1,172 @@
+/* conf.h: the configuration, read once from file, environment and flags, checked, and never changed after. Used by every layer
+   above; the rows of keys.def say which keys there are. A reload loads a second one and swaps the pointer. */
+#ifndef WEIR_CONF_H
+#define WEIR_CONF_H
+
+#include "base/buf.h"
+
+#define CONF_FILE_MAX     (1u << 20) /* bytes of a configuration file: 4096 keys of 200 bytes, and room */
+#define CONF_INCLUDE_MAX  (64u << 10) /* bytes of a ${file:...}: the largest secrets are certificate bundles */
+#define CONF_KEYS_MAX     4096       /* members of `keys`; more belong in a store */
+#define CONF_BACKENDS_MAX 256        /* members of `backends`, those from URLs included */
+#define CONF_MODELS_MAX   1024       /* members of `models` */
+#define CONF_LIST_MAX     64         /* entries of one list (use, fallback, a key's models) */
+#define CONF_NO_BACKEND   UINT32_MAX
+
+enum conf_kind { CONF_KIND_OPENAI, CONF_KIND_LLAMA, CONF_KIND_MOCK, CONF_KIND_OLLAMA, CONF_KIND_ANTHROPIC };
+enum conf_balance { CONF_BALANCE_LEAST_LOADED, CONF_BALANCE_ROUND_ROBIN, CONF_BALANCE_POWER_OF_TWO, CONF_BALANCE_WEIGHTED, CONF_BALANCE_AFFINITY };
+enum conf_role { CONF_ROLE_USER, CONF_ROLE_ADMIN };
+enum conf_reload { CONF_RELOAD_SIGNAL, CONF_RELOAD_WATCH };
+enum conf_log_level { CONF_LOG_ERROR, CONF_LOG_WARN, CONF_LOG_INFO, CONF_LOG_DEBUG };
+enum conf_log_format { CONF_LOG_TEXT, CONF_LOG_JSON };
+enum conf_switch { CONF_OFF, CONF_ON };
+enum conf_socket_mode { CONF_SOCKET_AUTO, CONF_SOCKET_OFF, CONF_SOCKET_PATH };
+
+/* Where we listen. An IP address or localhost; no name is looked up. */
+struct conf_address {
+    const char *text; /* "127.0.0.1:4040", "[::1]:4040"; NULL = off */
+    const char *host; /* "127.0.0.1", "::1": without brackets, fit for inet_pton */
+    uint16_t port;    /* 0 = any free one */
+    bool is_loopback;
+};
+
+struct conf_socket {
+    enum conf_socket_mode mode;
+    const char *path; /* CONF_SOCKET_PATH only, fits sun_path; otherwise NULL */
+};
+
+/* An upstream's URL, taken apart. http only in this version. */
+struct conf_url {
+    const char *text; /* as written, without a trailing slash; NULL = none */
+    const char *host; /* a name or an address; IPv6 without brackets */
+    uint16_t port;    /* 80 if the URL names none */
+    const char *base; /* path put before /v1/...; "" or "/prefix", never with a trailing slash */
+};
+
+struct conf_names {
+    const char *const *at;
+    uint32_t count; /* 0 = the key is absent */
+};
+
+/* One "backend/model" of a model's use or fallback. */
+struct conf_target {
+    uint32_t backend;  /* index into conf.backends */
+    const char *model; /* the model's name at that backend */
+};
+struct conf_targets {
+    struct conf_target *at;
+    uint32_t count;
+};
+
+struct conf_number {
+    double value;
+    bool is_set;
+};
+
+struct conf_key {
+    const char *name;
+    uint8_t sha256[32]; /* of the key's bytes; the plain text is wiped at load */
+    const char *tenant; /* the key's name unless set */
+    enum conf_role role;
+    struct conf_names models; /* count 0 = all */
+    int line;                 /* in the file; 0 = from elsewhere, as everywhere below */
+};
+
+struct conf_backend {
+    const char *name; /* never contains '/' */
+    enum conf_kind kind;
+    struct conf_url url;  /* url.text NULL for kind llama */
+    const char *key;      /* sent as Authorization: Bearer; NULL = none. Visible ASCII only. Never log it. */
+    uint32_t concurrency; /* 0 = auto */
+    const char *model;    /* kind llama: which local model; otherwise NULL */
+    uint32_t slots;       /* kind llama: 0 = auto */
+    int line;
+};
+
+struct conf_model {
+    const char *name;
+    struct conf_targets use;      /* at least one */
+    struct conf_targets fallback; /* may be none */
+    enum conf_balance balance;
+    struct {
+        uint32_t max_tokens;            /* 0 = not set */
+        struct conf_number temperature;
+    } defaults; /* fill a request's absent fields */
+    int line;
+};
+
+/* Immutable and shared; hold a reference wherever it must outlive a turn. Everything inside lives as long as it does. */
+struct conf {
+    uint32_t magic;
+    _Atomic uint32_t references;
+    struct arena arena;
+    const char *path; /* the file it came from, NULL = none */
+
+    struct conf_address listen;
+    uint32_t workers; /* 0 = auto */
+    struct {
+        struct conf_socket socket;
+        struct conf_address listen; /* text NULL = off */
+    } admin;
+    struct {
+        uint32_t connections;  /* 0 = auto */
+        uint64_t body, header; /* bytes */
+        uint64_t memory;       /* bytes, 0 = auto; not served yet, so always 0 */
+        uint32_t queue;        /* requests waiting for a slot, each pool */
+    } limits;
+    struct {
+        uint64_t buffer;  /* bytes */
+        nanos heartbeat;
+    } stream;
+    enum conf_reload reload;
+    struct {
+        nanos header, body, connect, first_token, between_tokens, total, write, drain;
+        nanos upgrade; /* not served yet */
+    } timeouts;
+    struct {
+        enum conf_log_level level;
+        enum conf_log_format format;
+        const char *file; /* NULL = standard error */
+        enum conf_switch access;
+    } log;
+
+    struct conf_key *keys;
+    uint32_t keys_count;
+    struct conf_backend *backends;
+    uint32_t backends_count;
+    struct conf_model *models;
+    uint32_t models_count;
+};
+
+/* Where a configuration comes from. What is zero is absent; all memory stays the caller's. */
+struct conf_options {
+    const char *path;         /* the file; NULL = none */
+    struct text yaml;         /* .at != NULL: the file's content, path is then only its name in complaints */
+    const char *const *sets;  /* "a.b.c=value", later ones win; flags such as --listen are given as "listen=..." */
+    size_t sets_count;
+    const char *const *urls;  /* each becomes a backend of kind openai, named host:port */
+    size_t urls_count;
+    char *const *environ;     /* for WEIR_... and ${NAME}; NULL = empty */
+    bool local_fallback;      /* no backend at all: add the local model and local embeddings */
+};
+
+/* Loads and checks. False with one complaint in *out_why, whose file is options->path or NULL; *out is then untouched.
+   Reads files: not for a task's stack. The caller owns one reference. */
+MUSTUSE bool conf_load(const struct conf_options *options, const struct conf **out, struct complaint *out_why);
+const struct conf *conf_ref(const struct conf *c);
+void conf_unref(const struct conf *c); /* the last one frees and wipes; takes NULL */
+
+/* The first key marked RESTART whose value differs, or NULL if a running server may take next in place of now. */
+const char *conf_needs_restart(const struct conf *now, const struct conf *next);
+
+/* The word the file uses for a value ("openai", "least_loaded"). */
+const char *conf_kind_name(enum conf_kind kind);
+const char *conf_balance_name(enum conf_balance balance);
+const char *conf_role_name(enum conf_role role);
+
+/* Generated from keys.def. FAIL_TOO_LARGE or FAIL_NO_MEMORY of the buffer. */
+MUSTUSE enum fail conf_docs_markdown(struct buf *out); /* docs/configuration.md */
+MUSTUSE enum fail conf_schema_json(struct buf *out);   /* JSON Schema for editors */
+MUSTUSE enum fail conf_print_example(struct buf *out); /* a commented file; loads as it stands */
+
+#endif

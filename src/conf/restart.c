@@ -1,0 +1,40 @@
+/* restart.c: may a running server take this configuration, or does a key differ that only a new process can apply? Called on reload. */
+#include "conf/inner.h"
+
+static bool texts_eq(const char *a, const char *b) { return text_eq(text_of(a), text_of(b)); }
+
+static bool value_eq(enum type type, const void *a, const void *b)
+{
+    const struct conf_socket *socket_a = a, *socket_b = b;
+    switch (type) {
+    case TYPE_address:
+    case TYPE_address_or_off:
+        return texts_eq(((const struct conf_address *)a)->text, ((const struct conf_address *)b)->text);
+    case TYPE_socket:
+        return socket_a->mode == socket_b->mode && texts_eq(socket_a->path, socket_b->path);
+    case TYPE_count:
+    case TYPE_auto_count:
+        return *(const uint32_t *)a == *(const uint32_t *)b;
+    case TYPE_size:
+    case TYPE_auto_size:
+        return *(const uint64_t *)a == *(const uint64_t *)b;
+    case TYPE_span:
+        return *(const nanos *)a == *(const nanos *)b;
+    case TYPE_text:
+    case TYPE_log_file:
+        return texts_eq(*(const char *const *)a, *(const char *const *)b);
+    default:
+        ASSERT(*type_what(type) == '\0'); /* one of words; no RESTART key has another type yet */
+        return word_value(a) == word_value(b);
+    }
+}
+
+const char *conf_needs_restart(const struct conf *now, const struct conf *next)
+{
+    const struct row *row;
+    for (size_t i = 0; (row = row_next(&i)) != NULL;)
+        if (row->kind == ROW_KEY && row->reload == RESTART &&
+            !value_eq(row->type, (const char *)now + row->offset, (const char *)next + row->offset))
+            return row->path;
+    return NULL;
+}

@@ -1,0 +1,136 @@
+/* fleet.h: who can answer, and how many at once: backends, the pools of each model, slots, and the queue for them.
+   Process-wide: all workers share one fleet behind one gate. Used by path/ (slots), upstream/ (endpoints, marks) and serve/ (rosters, status).
+
+   What           lives                                             changes
+   backend, pool  as long as the fleet, found again by name         counts, under the gate
+   roster         as long as somebody holds a reference             never: a reload or a discovery makes the next one
+   slot           from slot_take to slot_give, holds its roster     never                                                */
+#ifndef WEIR_FLEET_H
+#define WEIR_FLEET_H
+
+#include "base/buf.h"
+#include "base/map.h"
+#include "conf/conf.h"
+#include "run/gate.h"
+#include "run/task.h"
+
+#define BACKENDS_MAX       64   /* names seen in one process's life; a set of backends is then one word */
+#define POOLS_MAX          1024 /* models seen in one process's life; as many as a configuration may name */
+#define BACKEND_MODELS_MAX 1024 /* models taken from one backend's list; the largest public lists have about 500 */
+#define MODEL_NAME_MAX     512  /* bytes; a backend's longer ones are not served */
+#define BACKEND_MAGIC      0x6bacce4du
+#define AVOID_NS           NANOS_PER_S /* after a failed connect others are asked first; short, since a restart takes about this long */
+
+struct fleet;
+struct pool;
+
+/* Something that answers models. What a reload may change about it (address, key) is in its endpoint. */
+struct backend {
+    uint32_t magic;
+    uint32_t index;             /* < BACKENDS_MAX; its bit in a mask of backends */
+    const char *name;
+    struct fleet *fleet;
+    _Atomic uint32_t limit;     /* slots; 0 = no longer configured. This and the next two: written under the gate, read anywhere */
+    _Atomic uint32_t in_flight; /* granted and held; above limit for a while after a reload lowered it */
+    _Atomic nanos avoid_until;  /* 0 = its last connect succeeded */
+
+    char apart[64]; /* attempts are counted without the gate: not on the cache line that its holder writes */
+    _Atomic uint64_t attempts, failures, tokens_in, tokens_out; /* relaxed */
+};
+static inline uint64_t backend_bit(const struct backend *b) { return 1ull << b->index; }
+static inline void backend_count(_Atomic uint64_t *counter, uint64_t n) { atomic_fetch_add_explicit(counter, n, memory_order_relaxed); }
+
+/* How one backend is reached, as of one roster. Its texts live as long as the roster. */
+struct endpoint {
+    struct backend *backend;
+    const struct conf_backend *conf;
+    enum conf_kind kind;
+    struct text host;         /* a name or a number; empty for kind llama */
+    uint16_t port;
+    struct text base;         /* "" or "/prefix" */
+    struct text key;          /* secret: for this host only, never logged; empty = none */
+    bool has_addr;            /* host is a number, or fleet_set_addr was called; else resolve host */
+    struct addr addr;
+    uint32_t address_version; /* differs whenever the same backend's address does: connections of another version are not for this endpoint */
+};
+
+/* Which models are served, and by whom, at one moment. Immutable; any thread may read one it holds. */
+struct roster;
+
+/* A right to one of the slots of a backend. Give back exactly what was taken; may be moved, not duplicated. */
+struct slot {
+    struct backend *backend;
+    const struct endpoint *endpoint;
+    struct pool *pool;
+    struct text model;     /* the model's name at that backend */
+    bool fallback;         /* from the model's fallback list */
+    nanos taken_at;
+    nanos queued_ns;       /* waited for it */
+    struct roster *roster; /* keeps the texts above alive; NULL = no slot */
+};
+
+/* FAIL_NO_MEMORY. The fleet serves nothing until fleet_apply. Free it after the workers that used it: its timers are in them. */
+MUSTUSE enum fail fleet_new(struct world *world, struct fleet **out_fleet);
+void fleet_free(struct fleet *f); /* asserts that no slot is held and nobody waits */
+
+/* ---- Changes: from one thread only. Waiters move with them in order; requests in flight keep what they have. ---- */
+
+/* First load and reloads; keeps a reference to conf. FAIL_NO_MEMORY; FAIL_TOO_LARGE past BACKENDS_MAX or POOLS_MAX. On failure all is as before. */
+MUSTUSE enum fail fleet_apply(struct fleet *f, const struct conf *conf);
+/* The models a backend says it has, in place of those it said before. The names are copied; too long, empty and surplus ones are left out. FAIL_NO_MEMORY. */
+MUSTUSE enum fail fleet_set_models(struct fleet *f, struct backend *b, const struct text *names, uint32_t count);
+/* Slots of a backend whose concurrency is auto, once known (discovery, concurrency control); 0 = back to the kind's usual number. */
+void fleet_set_limit(struct fleet *f, struct backend *b, uint32_t slots);
+/* Where a backend without a URL (kind llama) listens now. NULL = nowhere yet. FAIL_NO_MEMORY. */
+MUSTUSE enum fail fleet_set_addr(struct fleet *f, struct backend *b, const struct addr *addr);
+/* Called after every new roster, on the thread that made it, outside the gate. One at most. */
+void fleet_on_change(struct fleet *f, void (*fn)(struct fleet *f, void *arg), void *arg);
+
+/* ---- Rosters ---- */
+
+/* The current one, with a reference for the caller. Workers keep one each and swap when told. Any thread. */
+struct roster *fleet_roster(struct fleet *f);
+struct roster *roster_ref(struct roster *r);
+void roster_unref(struct roster *r); /* takes NULL; not inside a gate: the last one frees */
+/* The pool of a model as a client names it, or NULL. A configured name wins; else a model that exactly one backend has, or, where no model is configured, that any has. */
+struct pool *roster_find(const struct roster *r, struct text model);
+/* Every name roster_find knows, configured ones first, each list in order; fit for text_nearest. */
+const char *const *roster_models(const struct roster *r, uint32_t *out_count);
+/* The configured backends, in the order of the file. */
+const struct endpoint *roster_endpoints(const struct roster *r, uint32_t *out_count);
+/* The one with that name, or NULL. */
+const struct endpoint *roster_endpoint(const struct roster *r, struct text name);
+/* The configuration it was made from; NULL before the first fleet_apply. */
+const struct conf *roster_conf(const struct roster *r);
+/* The settings of a configured model; NULL for a discovered one. */
+const struct conf_model *roster_conf_model(const struct roster *r, const struct pool *p);
+
+/* ---- Slots ---- */
+
+/* Takes a slot of one of the model's backends, or waits for one until the deadline, first come first served.
+   exclude: bits of backends that this request has tried. Backends that did not accept their last connect come after all others;
+   fallback is for when no backend of `use` is acceptable, not for when they are busy.
+   FAIL_NO_BACKEND: nobody is acceptable. FAIL_BUSY: limits.queue requests wait for this model already. FAIL_TIMEOUT, FAIL_DEADLINE, or why the task was cancelled. */
+MUSTUSE enum fail slot_take(struct task *t, struct pool *pool, uint64_t exclude, nanos deadline, struct slot *out_slot);
+/* Returns it on the worker that calls; whoever waits longest for this backend has it next. Not inside a gate. */
+void slot_give(struct worker *w, struct slot *slot);
+
+/* What an attempt says about a backend: OK clears the avoidance, FAIL_CONNECT and FAIL_NAME begin it for AVOID_NS, other failures change nothing.
+   (A connect that timed out is FAIL_CONNECT.) Any worker's thread. */
+void backend_mark(struct worker *w, struct backend *b, enum fail f);
+
+const char *pool_name(const struct pool *p);
+uint32_t pool_waiting(const struct pool *p);
+/* When a refused client should come back, from the measured drain rate: (waiting + 1) x mean time a slot is held / slots. At least 1 s. */
+nanos pool_retry_after(const struct pool *p);
+
+/* ---- Looking ---- */
+
+/* {"backends":[...],"pools":[...]} for `weir status`: names, counts, addresses; never a key. FAIL_TOO_LARGE, FAIL_NO_MEMORY of the buffer. */
+MUSTUSE enum fail fleet_print_json(struct fleet *f, struct buf *out);
+/* Asserts that free + granted + held = limit for each backend, that nobody waits while something acceptable is free, and that queues are in order.
+   Walks everything: for tests. fleet_check_always does it before every release of the gate. */
+void fleet_check(struct fleet *f);
+void fleet_check_always(struct fleet *f, bool on);
+
+#endif

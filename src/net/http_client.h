@@ -1,0 +1,54 @@
+/* http_client.h: a connection to a backend: one HTTP/1.1 call at a time, kept for the next. upstream/ keeps them in pools.
+   All waits belong to the task that makes the call. An idle one holds its struct only, and notices when its peer leaves. */
+#ifndef WEIR_HTTP_CLIENT_H
+#define WEIR_HTTP_CLIENT_H
+
+#include "base/buf.h"
+#include "base/list.h"
+#include "net/http_head.h"
+#include "net/http_parse.h"
+#include "run/task.h"
+
+#define CONN_MAGIC 0xc0114ec7u
+#define CONN_HEAD_BYTES_MAX 65536 /* an answer's headers; more is no model server */
+
+struct conn {
+    uint32_t magic;
+    int fd;
+    struct worker *worker;
+    struct watch watch;
+    struct task *waiter;      /* the task that makes the current call; NULL while idle */
+    bool readable, writable, half_closed, connected;
+    bool gone;                /* EOF or error seen while idle: cannot be used again */
+    bool keep_alive, ended;   /* of the current answer */
+    bool used_before;         /* a call was completed on it: a cut before the first byte may only mean it was too old */
+    bool any_byte;            /* of the current answer */
+    bool head_only;           /* the head was read, nothing of the body was asked for yet */
+    int error;                /* errno of the last failure, for messages; 0 = the peer closed */
+    struct http_parser parser;
+    struct buf in;            /* bytes that came with the head */
+    void (*on_gone)(struct conn *c); /* idle and gone: whoever keeps it lets go of it and calls conn_free. May be NULL */
+    void *keeper;
+    struct node node;         /* the keeper's */
+    struct timer timer;       /* the keeper's */
+};
+
+/* Connects. FAIL_CONNECT (also when `deadline` passed first), FAIL_NO_DESCRIPTORS, FAIL_NO_MEMORY, or why the task must end. *out_error: an errno for the message. */
+MUSTUSE enum fail conn_open(struct task *t, const struct addr *to, nanos deadline, struct conn **out, int *out_error);
+void conn_free(struct conn *c); /* closes; takes NULL */
+/* Begins a call: the answer's head will live in arena. answers_head: the method was HEAD. */
+void conn_begin(struct conn *c, struct arena *arena, bool answers_head);
+/* Sends head and body; waits until the kernel has all of it. FAIL_RESET, FAIL_TIMEOUT ... An answer that comes early ends it with OK. */
+MUSTUSE enum fail conn_send(struct task *t, struct conn *c, struct text head, struct text body, nanos deadline);
+/* The answer's head. FAIL_RESET, FAIL_PROTOCOL (c->parser.why), FAIL_TIMEOUT ... */
+MUSTUSE enum fail conn_head(struct task *t, struct conn *c, nanos deadline, const struct http_head **out_head);
+/* One read's worth of body, given to sink in slices that are valid only during the call; sink must not wait. Sets c->ended after the last byte.
+   A failure of sink is returned. FAIL_RESET if the answer was cut. */
+typedef enum fail conn_sink(void *arg, struct text bytes);
+MUSTUSE enum fail conn_body(struct task *t, struct conn *c, nanos deadline, conn_sink *sink, void *arg);
+/* After the answer has ended: may it carry another call? */
+bool conn_is_reusable(const struct conn *c);
+/* Nobody waits on it any more; from here on_gone is called when its peer leaves. */
+void conn_rest(struct conn *c);
+
+#endif

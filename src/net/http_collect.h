@@ -1,0 +1,15 @@
+/* http_collect.h: what http_parse.c (the driver) and http_collect.c (llhttp's callbacks) agree on. */
+#ifndef WEIR_HTTP_COLLECT_H
+#define WEIR_HTTP_COLLECT_H
+
+#include "net/http_parse.h"
+
+/* The table in http_parse.h. */
+enum state { IDLE, BLANK, HEAD, PLAIN, LINE, DATA, TRAILERS, BROKEN };
+
+/* What a callback asked the driver to do after it paused llhttp. */
+enum pending { NOTHING, LINE_BEGUN, LINE_DONE, HEAD_DONE, INTERIM_DONE, CHUNK_LINE_DONE, BODY_SLICE, MESSAGE_DONE };
+
+extern const llhttp_settings_t http_collect_callbacks;
+
+#endif

@@ -1,0 +1,56 @@
+/* http_inner.h: what http_server.c (connections) and http_request.c (one request on a connection) share. Nobody else includes it. */
+#ifndef WEIR_HTTP_INNER_H
+#define WEIR_HTTP_INNER_H
+
+#include "net/http_parse.h"
+#include "net/http_server.h"
+#include "stat/stat.h"
+
+#define DOWNSTREAM_MAGIC   0x0d057e4au
+#define HTTP_REQUEST_MAGIC 0x7e905e57u
+
+enum down_state { DOWN_IDLE, DOWN_HEAD, DOWN_TASK, DOWN_LINGER };
+
+/* A client's connection. */
+struct downstream {
+    uint32_t magic;
+    int fd;
+    struct http_server *server;
+    struct watch watch;
+    struct node node;
+    enum down_state state;
+    bool readable, writable; /* an edge came and has not been used up */
+    bool half_closed;        /* the kernel said hang-up: read on until it says so too */
+    bool lost;               /* the peer is gone; the task, if any, has been told */
+    bool said_fin;
+    bool aborted;            /* the answer was cut: a counted or chunked body must not look whole */
+    bool body_wanted;        /* the task waits for body bytes */
+    bool write_waiter;       /* the task waits for room in out */
+    bool wants_continue;     /* the client holds its body back until 100 Continue */
+    enum fail body_fail;     /* what ended body reading, OK while it goes on */
+    size_t lingered;
+    struct http_parser parser;
+    struct http_request *request; /* in HEAD and TASK */
+    struct buf in;           /* bytes after the head, or after the request: bounded look-ahead */
+    struct buf out;          /* what the kernel has not taken */
+    nanos due;               /* when the state ends by the clock; NEVER if it does not */
+    nanos write_due;         /* when unsent bytes have made no progress for too long */
+    struct timer timer;      /* lazy: never later than due */
+    struct turn_end again;   /* after its task ended */
+    struct addr peer;
+};
+
+struct worker *down_worker(const struct downstream *d);
+const struct http_server_options *down_options(const struct downstream *d);
+bool down_is_draining(const struct downstream *d);
+struct text down_date(struct downstream *d);
+void down_due(struct downstream *d, nanos at);
+bool down_push(struct downstream *d);
+void down_lost(struct downstream *d);
+void down_feed_body(struct downstream *d, struct text bytes);
+/* Reads a small unread body away after a refusal, so that the connection may live on. */
+void http_body_discard(struct task *t, struct http_request *rq);
+/* Ends the head with its length and adds the body; no sending. */
+MUSTUSE enum fail http_answer_compose(struct http_request *rq, struct text body);
+
+#endif

@@ -1,0 +1,17 @@
+/* 01_head.c: the first step: until when this request may take. */
+#include "path/path.h"
+
+enum fail path_head(struct task *t, struct request *rq)
+{
+    nanos total = rq->conf->timeouts.total;
+    struct text said = http_head_get(rq->http->head, HEADER_X_WEIR_TIMEOUT_MS);
+    uint64_t ms;
+    if (said.at != NULL) {
+        if (!text_to_u64(said, UINT32_MAX, &ms) || ms == 0)
+            return because(rq, FAIL_BAD_REQUEST, "x-weir-timeout-ms takes milliseconds, a whole number from 1");
+        total = MIN(total, (nanos)ms * NANOS_PER_MS);
+    }
+    rq->deadline = rq->http->began + total;
+    t->deadline = rq->deadline;
+    return OK;
+}

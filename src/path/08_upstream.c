@@ -1,0 +1,108 @@
+/* 08_upstream.c: starts the producer, then waits until its answer has begun or is known to fail. */
+#include "net/http_write.h"
+#include "path/path.h"
+#include <string.h>
+
+/* What the producer needs must outlive this request, whose client may leave first: it moves into the flight. */
+static struct call *make_call(struct request *rq)
+{
+    struct flight *fl = rq->flight;
+    struct call *call = arena_alloc(&fl->arena, sizeof *call);
+    char *id = arena_copy(&fl->arena, text_of(rq->http->id));
+    char *trace = arena_copy(&fl->arena, http_head_get(rq->http->head, HEADER_TRACEPARENT));
+    if (call == NULL || id == NULL || trace == NULL)
+        return NULL;
+    memset(call, 0, sizeof *call);
+    for (unsigned i = 0; i < rq->splice_count; i++) {
+        call->splices[i] = rq->splices[i];
+        if (!rq->splices[i].is_model && (call->splices[i].with.at = arena_copy(&fl->arena, rq->splices[i].with)) == NULL)
+            return NULL;
+    }
+    call->splice_count = rq->splice_count;
+    call->flight = fl;
+    call->conns = rq->desk->conns;
+    call->conf = conf_ref(rq->conf);
+    call->pool = rq->pool;
+    call->slot = rq->slot;
+    rq->slot.roster = NULL;
+    call->path = text_of(rq->api->upstream_path);
+    call->fields = rq->api->fields;
+    call->body = rq->http->body;
+    buf_init(&rq->http->body, 0);
+    call->stream = rq->stream;
+    call->usage_wanted = rq->usage_wanted;
+    call->max_tokens = rq->max_tokens;
+    call->request_id = text_of(id);
+    call->traceparent = text_of(trace);
+    call->deadline = rq->deadline;
+    return call;
+}
+
+static enum fail start(struct task *t, struct request *rq)
+{
+    rq->flight = flight_new(rq->conf->stream.buffer);
+    if (rq->flight == NULL)
+        return FAIL_NO_MEMORY;
+    struct call *call = make_call(rq);
+    if (call == NULL)
+        return FAIL_NO_MEMORY;
+    enum fail f = upstream_start(t->worker, call);
+    if (f != OK)
+        call_fini(t->worker, call);
+    return f;
+}
+
+/* Nothing for stream.heartbeat: commit 200 and say that we live; a later failure is then an error event. */
+static enum fail heartbeat(struct task *t, struct request *rq)
+{
+    struct http_request *http = rq->http;
+    enum fail f = OK;
+    if (!http->answer_begun) {
+        f = http_answer_begin(http, 200);
+        if (f == OK)
+            f = http_write_header(http_answer_head(http), TEXT("content-type"), TEXT("text/event-stream"));
+        if (f == OK)
+            f = http_write_header(http_answer_head(http), TEXT("cache-control"), TEXT("no-cache"));
+        if (f == OK)
+            f = path_headers(rq);
+        if (f == OK)
+            f = http_answer_stream(http, -1);
+    }
+    if (f == OK)
+        f = http_answer_write(t, http, TEXT(": waiting\n\n"));
+    return f == OK ? http_answer_flush(http) : f;
+}
+
+static enum fail wait_begun(struct task *t, struct request *rq)
+{
+    for (;;) {
+        nanos beat = rq->stream ? t->worker->now + rq->conf->stream.heartbeat : NEVER;
+        enum fail f = flight_wait(t, rq->flight, true, beat);
+        if (f != FAIL_TIMEOUT)
+            return f;
+        f = heartbeat(t, rq);
+        if (f != OK)
+            return f;
+    }
+}
+
+enum fail path_upstream(struct task *t, struct request *rq)
+{
+    enum fail f = start(t, rq);
+    if (f == OK)
+        f = wait_begun(t, rq);
+    if (f == FAIL_CLIENT_GONE)
+        COUNT(t->worker, client_left_waiting);
+    if (f != OK)
+        return f;
+    struct flight *fl = rq->flight;
+    if (fl->state == FLIGHT_ENDED && fl->status == 0) { /* it never began */
+        rq->retry_after = fl->retry_after;
+        if (fl->fail == FAIL_TIMEOUT || fl->fail == FAIL_UPSTREAM)
+            return because(rq, fl->fail, "%s", fl->fail_text);
+        if (fl->fail == FAIL_DEADLINE)
+            COUNT(t->worker, timeout_total);
+        return fl->fail;
+    }
+    return OK;
+}

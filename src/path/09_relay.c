@@ -1,0 +1,119 @@
+/* 09_relay.c: the answer to the client: one whole body, or pieces as they come, with an error event if the backend dies on the way. */
+#include "net/http_write.h"
+#include "path/path.h"
+
+static enum fail answer_head(struct request *rq)
+{
+    struct flight *fl = rq->flight;
+    struct buf *head = http_answer_head(rq->http);
+    enum fail f = http_answer_begin(rq->http, fl->status);
+    if (f == OK)
+        f = http_write_header(head, TEXT("content-type"), text_of(fl->content_type));
+    if (f == OK && fl->is_stream)
+        f = http_write_header(head, TEXT("cache-control"), TEXT("no-cache"));
+    if (f == OK && fl->is_stream)
+        f = http_write_header(head, TEXT("x-accel-buffering"), TEXT("no")); /* an nginx in front would hold the stream back */
+    return f == OK ? path_headers(rq) : f;
+}
+
+/* A whole body that lies in one piece. */
+static enum fail relay_whole(struct task *t, struct request *rq)
+{
+    struct text body = flight_peek(rq->flight);
+    enum fail f = answer_head(rq);
+    if (f == OK)
+        f = http_answer_whole(t, rq->http, body);
+    return f;
+}
+
+static enum fail write_ready(struct task *t, struct request *rq)
+{
+    struct flight *fl = rq->flight;
+    for (struct text some = flight_peek(fl); some.len > 0; some = flight_peek(fl)) {
+        enum fail f = http_answer_write(t, rq->http, some);
+        if (f != OK)
+            return f;
+        flight_took(fl, some.len);
+    }
+    return http_answer_flush(rq->http);
+}
+
+static enum fail silence(struct task *t, struct request *rq)
+{
+    enum fail f = http_answer_write(t, rq->http, TEXT(": waiting\n\n"));
+    return f == OK ? http_answer_flush(rq->http) : f;
+}
+
+/* Until the flight has ended and all of it is written. */
+static enum fail write_all(struct task *t, struct request *rq)
+{
+    struct flight *fl = rq->flight;
+    for (;;) {
+        nanos beat = fl->is_stream ? t->worker->now + rq->conf->stream.heartbeat : NEVER;
+        enum fail f = flight_wait(t, fl, false, beat);
+        if (f == FAIL_TIMEOUT)
+            f = silence(t, rq);
+        else if (f == OK)
+            f = write_ready(t, rq);
+        if (f != OK)
+            return f;
+        if (fl->state == FLIGHT_ENDED && fl->unread == 0)
+            return OK;
+    }
+}
+
+/* The backend died in the middle. An event says so, and the connection ends without its regular end: nobody can take this for a whole answer. */
+static enum fail cut(struct task *t, struct request *rq)
+{
+    struct flight *fl = rq->flight;
+    struct buf event;
+    COUNT(t->worker, streams_cut);
+    (void)because(rq, fl->fail, "%s", fl->fail_text);
+    buf_init(&event, 8192);
+    enum fail f = fl->is_stream || fl->status == 0 ? rq->api->stream_error(&event, rq, fl->fail) : OK;
+    if (f == OK)
+        f = http_answer_write(t, rq->http, buf_text(&event));
+    buf_fini(&event);
+    rq->handled = true;
+    http_answer_abort(rq->http); /* pushes what is queued first */
+    return f == FAIL_CLIENT_GONE ? f : fl->fail;
+}
+
+static enum fail relay_pieces(struct task *t, struct request *rq)
+{
+    struct flight *fl = rq->flight;
+    enum fail f = OK;
+    COUNT(t->worker, streams_started);
+    COUNT(t->worker, streams_open);
+    if (!rq->http->answer_begun) { /* a heartbeat may have begun it */
+        f = answer_head(rq);
+        if (f == OK)
+            f = http_answer_stream(rq->http, fl->is_stream ? -1 : fl->length);
+    }
+    if (f == OK)
+        f = write_all(t, rq);
+    if (f == OK && fl->fail != OK)
+        f = cut(t, rq);
+    else if (f == OK)
+        f = http_answer_end(t, rq->http);
+    COUNT_DOWN(t->worker, streams_open);
+    return f;
+}
+
+enum fail path_relay(struct task *t, struct request *rq)
+{
+    struct flight *fl = rq->flight;
+    struct world *world = t->worker->world;
+    nanos in = fl->first_upstream_byte_in;
+    if (fl->first_upstream_byte_out != 0 && in != 0) {
+        rq->overhead_ns = (fl->first_upstream_byte_out - rq->body_exact - MAX(rq->queue_ns, 0)) + (fl->is_stream ? 0 : world_now(world) - in);
+        RECORD(t->worker, overhead, rq->overhead_ns);
+    }
+    rq->first_token_ns = t->worker->now - rq->http->body_done;
+    RECORD(t->worker, first_token, rq->first_token_ns);
+    bool whole = !fl->is_stream && !fl->is_long && fl->state == FLIGHT_ENDED && flight_peek(fl).len == fl->unread && !rq->http->answer_begun;
+    enum fail f = whole ? relay_whole(t, rq) : relay_pieces(t, rq);
+    if (f == FAIL_CLIENT_GONE)
+        COUNT(t->worker, client_left_streaming);
+    return f;
+}

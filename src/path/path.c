@@ -1,0 +1,124 @@
+/* path.c: runs the step table over a request. Called by serve/ in the request's task. */
+#include "path/path.h"
+#include "net/http_write.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *const step_names[STEP_COUNT] = {
+#define STEP(name, fn, waits, what) #name,
+#include "path/steps.def"
+#undef STEP
+};
+const char *const step_waits[STEP_COUNT] = {
+#define STEP(name, fn, waits, what) waits,
+#include "path/steps.def"
+#undef STEP
+};
+
+static enum fail (*const step_fns[STEP_COUNT])(struct task *, struct request *) = {
+#define STEP(name, fn, waits, what) fn,
+#include "path/steps.def"
+#undef STEP
+};
+
+enum fail because(struct request *rq, enum fail f, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(rq->why, sizeof rq->why, format, args);
+    va_end(args);
+    return f;
+}
+
+void request_begin(struct request *rq, struct task *t, struct desk *desk, struct http_request *http, const struct api *api)
+{
+    memset(rq, 0, sizeof *rq);
+    rq->magic = REQUEST_MAGIC;
+    rq->desk = desk;
+    rq->task = t;
+    rq->http = http;
+    rq->api = api;
+    rq->conf = conf_ref(desk->conf);
+    rq->roster = roster_ref(desk->roster);
+    rq->deadline = NEVER;
+    rq->retry_after = rq->queue_ns = rq->overhead_ns = rq->first_token_ns = -1;
+    rq->step_began = world_now(t->worker->world);
+    http->story = rq;
+    stat_request_started(t->worker);
+}
+
+/* x-should-retry: the official SDKs obey it before any status. */
+static enum fail retry_headers(struct request *rq, const struct fail_row *row, struct buf *head)
+{
+    enum fail f = OK;
+    if (rq->retry_after >= 0 && row->retry) {
+        f = http_write_header_number(head, TEXT("retry-after"), (rq->retry_after + NANOS_PER_S - 1) / NANOS_PER_S);
+        if (f == OK)
+            f = http_write_header_number(head, TEXT("retry-after-ms"), (rq->retry_after + NANOS_PER_MS - 1) / NANOS_PER_MS);
+    }
+    if (f == OK && row->http >= 500)
+        f = http_write_header(head, TEXT("x-should-retry"), row->retry ? TEXT("true") : TEXT("false"));
+    return f;
+}
+
+void path_refuse(struct task *t, struct request *rq, enum fail f)
+{
+    const struct fail_row *row = fail_row(f);
+    struct buf body;
+    rq->handled = true;
+    if (f == FAIL_CLIENT_GONE || rq->http->answer_begun)
+        return;
+    buf_init(&body, 16384);
+    enum fail e = rq->api->error(&body, rq, f);
+    if (e == OK)
+        e = http_answer_begin(rq->http, row->http);
+    struct buf *head = http_answer_head(rq->http);
+    if (e == OK)
+        e = http_write_header(head, TEXT("content-type"), TEXT("application/json"));
+    if (e == OK)
+        e = path_headers(rq);
+    if (e == OK)
+        e = retry_headers(rq, row, head);
+    if (e == OK && f == FAIL_NO_KEY)
+        e = http_write_header(head, TEXT("www-authenticate"), TEXT("Bearer"));
+    if (e == OK)
+        e = http_answer_whole(t, rq->http, buf_text(&body));
+    buf_fini(&body);
+    if (e != OK && !rq->http->answer_ended)
+        http_answer_abort(rq->http);
+}
+
+static void leave_step(struct task *t, struct request *rq)
+{
+    nanos now = world_now(t->worker->world);
+    rq->step_ns[rq->step] = now - rq->step_began;
+    rq->step_began = now;
+    stat_step(t->worker, rq->step, rq->step_ns[rq->step]);
+}
+
+static enum fail run_step(struct task *t, struct request *rq, enum step step)
+{
+    rq->step = step;
+    enum fail f = step_fns[step](t, rq);
+    leave_step(t, rq);
+    return f;
+}
+
+void path_run(struct task *t, struct desk *desk, struct http_request *http, const struct api *api)
+{
+    struct request *rq = arena_alloc(&http->arena, sizeof *rq);
+    if (rq == NULL) {
+        http_answer_abort(http);
+        return;
+    }
+    request_begin(rq, t, desk, http, api);
+    for (enum step step = STEP_head; step < STEP_record && rq->fail == OK; step++)
+        rq->fail = run_step(t, rq, step);
+    if (t->cancel != OK && rq->fail != OK)
+        rq->fail = t->cancel;
+    if (rq->fail != OK && !rq->handled)
+        path_refuse(t, rq, rq->fail);
+    enum fail recorded = run_step(t, rq, STEP_record);
+    ASSERT(recorded == OK); /* nothing in it can fail */
+}

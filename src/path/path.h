@@ -1,0 +1,127 @@
+/* path.h: the request's life. serve/ makes a request of what came in and hands it to path_run; the steps are rows of steps.def, a file each.
+   This is the only place where auth, fleet, upstream and relay meet. */
+#ifndef WEIR_PATH_H
+#define WEIR_PATH_H
+
+#include "auth/auth.h"
+#include "base/json.h"
+#include "net/http_server.h"
+#include "relay/flight.h"
+#include "stat/stat.h"
+#include "upstream/upstream.h"
+
+enum step {
+#define STEP(name, fn, waits, what) STEP_##name,
+#include "path/steps.def"
+#undef STEP
+    STEP_COUNT
+};
+extern const char *const step_names[STEP_COUNT];
+extern const char *const step_waits[STEP_COUNT];
+
+struct request;
+
+/* The process: what all workers share. */
+struct gateway;
+/* One worker's share of it: what the steps use without asking anyone. */
+struct desk {
+    struct gateway *gateway;
+    struct worker *worker;
+    struct http_server *server, *admin_server;
+    struct conns *conns;
+    const struct conf *conf; /* a reference; swapped by mail at reload */
+    struct auth *auth;
+    struct roster *roster;   /* a reference; swapped by mail */
+    struct stories *stories;
+    struct timer drain;      /* while draining: looks whether the last request has ended */
+    nanos drain_until;
+};
+
+/* An API that clients speak. */
+struct api {
+    const char *name;
+    enum surface number; /* for stat */
+    /* Reads the parsed body into rq: model, stream, splices. A refusal says why in rq->why (and rq->param). */
+    enum fail (*read_body)(struct request *rq);
+    /* An error in this API's shape. */
+    enum fail (*error)(struct buf *out, const struct request *rq, enum fail f);
+    /* What a stream that has begun ends with when its backend dies. */
+    enum fail (*stream_error)(struct buf *out, const struct request *rq, enum fail f);
+    const char *upstream_path;
+    enum field_surface fields;
+};
+
+#define REQUEST_MAGIC 0x4e905e57u
+
+/* One question from a client. Lives on its http_request's arena. */
+struct request {
+    uint32_t magic;
+    struct desk *desk;
+    struct task *task;
+    struct http_request *http;
+    const struct api *api;
+    enum step step;
+    nanos step_began;
+    nanos step_ns[STEP_COUNT];  /* exact clock, time inside each */
+
+    const struct conf *conf;    /* references, for as long as the request lives */
+    struct roster *roster;
+    const struct conf_key *key; /* NULL: no keys are configured */
+    nanos deadline;
+
+    yyjson_doc *doc;            /* of the body */
+    const struct conf_model *pool_conf; /* settings of the configured model; NULL for a discovered one */
+    struct text model;          /* as the client named it */
+    bool stream, usage_wanted;
+    uint32_t max_tokens;
+    struct splice splices[SPLICES_MAX];
+    unsigned splice_count;
+
+    struct pool *pool;
+    struct slot slot;
+    struct flight *flight;
+
+    enum fail fail;             /* how it ended */
+    bool handled;               /* the refusal has been written */
+    char why[700];              /* a sentence for the client, if the row's own is not enough */
+    const char *param;          /* the field that was wrong */
+    nanos retry_after;          /* -1 = none */
+    nanos body_exact;           /* when the body had been read, by the exact clock */
+    nanos queue_ns;             /* waited for a slot; -1 = never asked */
+    nanos overhead_ns;          /* as of the first byte out; -1 = never */
+    nanos first_token_ns;       /* last byte in -> first token out; -1 = never */
+};
+
+/* Runs the steps for a request that came by this surface. In the request's task. */
+void path_run(struct task *t, struct desk *desk, struct http_request *http, const struct api *api);
+/* Says no in the surface's shape; for serve's own pages too . */
+void path_refuse(struct task *t, struct request *rq, enum fail f);
+/* For handlers outside the steps: a request that only ever is refused or answered whole. */
+void request_begin(struct request *rq, struct task *t, struct desk *desk, struct http_request *http, const struct api *api);
+
+/* The steps. OK goes on to the next; anything else ends the request with that refusal. */
+MUSTUSE enum fail path_head(struct task *t, struct request *rq);
+MUSTUSE enum fail path_auth(struct task *t, struct request *rq);
+MUSTUSE enum fail path_body(struct task *t, struct request *rq);
+MUSTUSE enum fail path_route(struct task *t, struct request *rq);
+MUSTUSE enum fail path_admit(struct task *t, struct request *rq);
+MUSTUSE enum fail path_upstream(struct task *t, struct request *rq);
+MUSTUSE enum fail path_relay(struct task *t, struct request *rq);
+MUSTUSE enum fail path_record(struct task *t, struct request *rq);
+
+/* x-weir-… headers of an answer whose attempts are known. */
+MUSTUSE enum fail path_headers(struct request *rq);
+/* Sets rq->why; returns f, so that steps write `return because(rq, FAIL_X, "…")`. */
+enum fail because(struct request *rq, enum fail f, const char *format, ...) PRINTF(3, 4);
+
+/* ---- stories of finished requests, for `weir explain` ---- */
+
+#define STORIES_MAX 1024 /* a worker; a story is about 1 KiB */
+struct stories;
+struct stories *stories_new(void) MUSTUSE;
+void stories_free(struct stories *s);
+void stories_add(struct stories *s, const struct request *rq);
+/* Adds the story as a JSON object to out. False if this worker has none by that id. */
+bool stories_find(struct stories *s, struct text id, struct buf *out);
+
+#endif

@@ -1,0 +1,171 @@
+/* flight.c: the list of chunks between a producer and its readers, and who waits for whom. */
+#include "relay/flight.h"
+#include <string.h>
+
+#define CHUNK_BYTES 4096 /* small events share one; a longer piece gets its own */
+#define FLIGHT_ARENA_MAX (64u << 20)
+
+struct flight *flight_new(size_t buffer_max)
+{
+    struct flight *f = mem_zero(sizeof *f);
+    if (f == NULL)
+        return NULL;
+    f->magic = FLIGHT_MAGIC;
+    f->holders = f->readers = 1;
+    f->buffer_max = buffer_max;
+    f->prompt_tokens = f->completion_tokens = -1;
+    f->retry_after = f->length = -1;
+    list_init(&f->waiting_readers);
+    arena_init(&f->arena, NULL, 0, FLIGHT_ARENA_MAX);
+    return f;
+}
+
+static void drop_first(struct flight *f)
+{
+    struct flight_chunk *c = f->first;
+    f->first = c->next;
+    if (f->first == NULL)
+        f->last = NULL;
+    mem_free(c);
+}
+
+static void let_go(struct flight *f)
+{
+    if (--f->holders > 0)
+        return;
+    while (f->first != NULL)
+        drop_first(f);
+    arena_fini(&f->arena);
+    f->magic = 0;
+    mem_free(f);
+}
+
+/* ---- the producer ---- */
+
+void flight_producer_begins(struct flight *f, struct task *producer)
+{
+    CHECK(f, FLIGHT);
+    f->producer = producer;
+    f->holders++;
+}
+
+void flight_commit(struct flight *f)
+{
+    ASSERT(f->state == FLIGHT_WAITING && f->status != 0);
+    f->state = FLIGHT_OPEN;
+    wait_wake_all(&f->waiting_readers);
+}
+
+static struct flight_chunk *chunk_with_room(struct flight *f, size_t bytes)
+{
+    if (f->last != NULL && f->last->room - f->last->len >= bytes)
+        return f->last;
+    size_t room = MAX(bytes, CHUNK_BYTES - sizeof(struct flight_chunk));
+    struct flight_chunk *c = mem_alloc(sizeof *c + room);
+    if (c == NULL)
+        return NULL;
+    c->next = NULL;
+    c->len = 0;
+    c->room = (uint32_t)room;
+    if (f->last != NULL)
+        f->last->next = c;
+    else
+        f->first = c;
+    f->last = c;
+    return c;
+}
+
+enum fail flight_reserve(struct flight *f, size_t bytes)
+{
+    return chunk_with_room(f, bytes) != NULL ? OK : FAIL_NO_MEMORY;
+}
+
+enum fail flight_append(struct flight *f, struct text bytes)
+{
+    CHECK(f, FLIGHT);
+    ASSERT(f->state != FLIGHT_ENDED);
+    if (bytes.len == 0)
+        return OK;
+    struct flight_chunk *c = chunk_with_room(f, bytes.len);
+    if (c == NULL)
+        return FAIL_NO_MEMORY;
+    memcpy(c->bytes + c->len, bytes.at, bytes.len);
+    c->len += (uint32_t)bytes.len;
+    f->unread += bytes.len;
+    if (f->state == FLIGHT_OPEN)
+        wait_wake_all(&f->waiting_readers);
+    return OK;
+}
+
+enum fail flight_wait_room(struct task *producer, struct flight *f)
+{
+    while (!flight_has_room(f)) {
+        enum fail fail = task_park(producer, "reader of the answer", NEVER); /* timeouts.write ends a reader that stands still */
+        if (fail != OK)
+            return fail;
+    }
+    return OK;
+}
+
+void flight_end(struct flight *f, enum fail fail)
+{
+    CHECK(f, FLIGHT);
+    ASSERT(f->state != FLIGHT_ENDED);
+    f->fail = fail;
+    f->state = FLIGHT_ENDED;
+    wait_wake_all(&f->waiting_readers);
+}
+
+void flight_producer_leaves(struct flight *f)
+{
+    CHECK(f, FLIGHT);
+    ASSERT(f->state == FLIGHT_ENDED);
+    f->producer = NULL;
+    let_go(f);
+}
+
+/* ---- a reader ---- */
+
+enum fail flight_wait(struct task *reader, struct flight *f, bool want_head, nanos deadline)
+{
+    CHECK(f, FLIGHT);
+    while (f->state == FLIGHT_WAITING || (f->state == FLIGHT_OPEN && !want_head && f->unread == 0)) {
+        enum fail fail = wait_in(reader, &f->waiting_readers, want_head ? "first token" : "tokens", deadline);
+        if (fail != OK)
+            return fail;
+    }
+    return OK;
+}
+
+struct text flight_peek(const struct flight *f)
+{
+    if (f->first == NULL || f->unread == 0)
+        return TEXT_NONE;
+    /* a reader has taken `taken` bytes of the first chunk already */
+    return (struct text){ f->first->bytes + f->taken, f->first->len - f->taken };
+}
+
+void flight_took(struct flight *f, size_t bytes)
+{
+    ASSERT(f->first != NULL && f->taken + bytes <= f->first->len);
+    bool was_full = !flight_has_room(f);
+    f->taken += (uint32_t)bytes;
+    f->unread -= bytes;
+    if (f->taken == f->first->len) {
+        f->taken = 0;
+        if (f->first->next != NULL)
+            drop_first(f);
+        else
+            f->first->len = 0; /* the producer goes on writing here */
+    }
+    if (was_full && flight_has_room(f) && f->producer != NULL)
+        task_wake(f->producer);
+}
+
+void flight_reader_leaves(struct flight *f)
+{
+    CHECK(f, FLIGHT);
+    if (--f->readers == 0 && f->producer != NULL)
+        task_cancel(f->producer, FAIL_CLIENT_GONE);
+    let_go(f);
+}

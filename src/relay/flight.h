@@ -1,0 +1,92 @@
+/* flight.h: an answer on its way: one producer task that owns the attempts, an append-only list of chunks, and readers.
+   path/ starts and reads it; upstream's producer fills it. Producer and readers are tasks of one worker.
+
+     state     who moves it on                           a reader sees
+     WAITING   flight_commit (first content), _end       nothing yet
+     OPEN      flight_append*, flight_end                head, then chunks
+     ENDED     nobody                                    the rest, then flight->fail
+
+   The last reader's leaving cancels the producer. The producer reads ahead up to buffer_max bytes, then waits for its reader. */
+#ifndef WEIR_FLIGHT_H
+#define WEIR_FLIGHT_H
+
+#include "base/mem.h"
+#include "run/wait.h"
+
+#define FLIGHT_MAGIC 0xf1167000u
+#define FLIGHT_ATTEMPTS_MAX 6 /* gRPC's limit is 5; every backend of a pool once, in any pool worth its name */
+
+enum flight_state { FLIGHT_WAITING, FLIGHT_OPEN, FLIGHT_ENDED };
+
+/* One try at one backend, for headers, logs and `weir explain`. */
+struct attempt_story {
+    char backend[64];
+    enum fail fail;    /* OK: its answer was used */
+    int status;        /* 0: no answer */
+    char why[160];     /* a sentence when it failed */
+    nanos began, connected, sent, first_byte, first_token, ended; /* worker's clock; 0 = not reached */
+    nanos queued;
+    bool reused;       /* an idle connection was used */
+};
+
+struct flight_chunk {
+    struct flight_chunk *next;
+    uint32_t len, room;
+    char bytes[];
+};
+
+struct flight {
+    uint32_t magic;
+    unsigned holders;             /* producer and readers; the last one out frees */
+    unsigned readers;
+    struct task *producer;        /* NULL once it has ended */
+    struct list waiting_readers;  /* tasks */
+    enum flight_state state;
+    enum fail fail;               /* how it ended; OK = whole */
+    char fail_text[600];          /* a sentence for the client when it failed */
+
+    int status;                   /* of the answer, from OPEN on */
+    bool is_stream;               /* events follow as they come; else one JSON body, whole when OPEN unless is_long */
+    bool is_long;                 /* a body too long to hold back: length below, -1 unknown */
+    int64_t length;
+    const char *content_type;
+    nanos retry_after;            /* -1 = none said */
+
+    struct flight_chunk *first, *last;
+    uint32_t taken;               /* bytes of the first chunk that were read */
+    size_t unread;                /* bytes appended and not yet taken */
+    size_t buffer_max;
+    struct arena arena;           /* what must live as long as the producer: the upstream's request, heads */
+
+    struct attempt_story attempts[FLIGHT_ATTEMPTS_MAX];
+    unsigned attempt_count;
+    int64_t prompt_tokens, completion_tokens; /* -1 = not said */
+    nanos first_upstream_byte_out, first_upstream_byte_in; /* exact clock readings, for overhead */
+};
+
+/* With one reader, the caller. NULL when out of memory. */
+struct flight *flight_new(size_t buffer_max) MUSTUSE;
+
+/* ---- the producer ---- */
+void flight_producer_begins(struct flight *f, struct task *producer);
+/* From here on the status is the client's. */
+void flight_commit(struct flight *f);
+/* FAIL_NO_MEMORY. May pass buffer_max; flight_wait_room is where a producer waits. */
+MUSTUSE enum fail flight_append(struct flight *f, struct text bytes);
+/* One chunk for a body of this length, so that it stays in one piece. */
+MUSTUSE enum fail flight_reserve(struct flight *f, size_t bytes);
+static inline bool flight_has_room(const struct flight *f) { return f->unread < f->buffer_max; }
+MUSTUSE enum fail flight_wait_room(struct task *producer, struct flight *f);
+/* Ends it, with `fail` and, unless OK, a sentence; then lets go of it. */
+void flight_end(struct flight *f, enum fail fail);
+void flight_producer_leaves(struct flight *f);
+
+/* ---- a reader ---- */
+/* Waits until something can be read, the head is there (want_head), or it ended. FAIL_TIMEOUT at deadline, or why the reader was cancelled. */
+MUSTUSE enum fail flight_wait(struct task *reader, struct flight *f, bool want_head, nanos deadline);
+/* The next bytes, empty if there are none now. Valid until flight_took. */
+struct text flight_peek(const struct flight *f);
+void flight_took(struct flight *f, size_t bytes);
+void flight_reader_leaves(struct flight *f);
+
+#endif

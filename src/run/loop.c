@@ -1,0 +1,248 @@
+/* loop.c: a worker's turn: events, mail, timers, ready tasks, and what was left for the end of the turn. Called by the thread that owns the worker. */
+#include "run/loop.h"
+#include "run/task.h"
+#include <errno.h>
+#include <string.h>
+
+#define EVENTS_PER_TURN  256 /* more only delays the first of them; what is left comes next turn */
+#define LETTERS_PER_TURN 1024 /* as many as tasks run in a turn */
+#define TIMERS_MIN       64
+
+struct worker *workers_all[WORKERS_MAX];
+
+void timer_set(struct worker *w, struct timer *timer, nanos at)
+{
+    /* out of memory for a pointer: an overdue answer would be worse than a restart */
+    ASSERT(heap_has(&timer->node) || heap_reserve(&w->timers, w->timers.count + 1) == OK);
+    heap_set(&w->timers, &timer->node, MAX(at, w->now + 1));
+}
+
+void timer_stop(struct worker *w, struct timer *timer)
+{
+    heap_remove(&w->timers, &timer->node);
+}
+
+enum fail watch_start(struct worker *w, struct watch *watch, int fd, bool shared)
+{
+    int rc = w->world->poll_add(w->world, w->poll, fd, watch, shared);
+    if (rc < 0)
+        return rc == -ENOMEM ? FAIL_NO_MEMORY : FAIL_SYSTEM;
+    watch->fd = fd;
+    return OK;
+}
+
+void watch_stop(struct worker *w, struct watch *watch)
+{
+    if (watch->fd < 0)
+        return;
+    w->world->poll_remove(w->world, w->poll, watch->fd);
+    for (int i = 0; i < w->events_count; i++)
+        if (w->events[i].subject == watch)
+            w->events[i].subject = NULL;
+    watch->fd = -1;
+}
+
+/* ---- mail ---- */
+
+static enum fail mailbox_grow(struct mailbox *m)
+{
+    uint32_t room = m->room ? m->room * 2 : 256;
+    if (room > MAIL_MAX)
+        return FAIL_BUSY;
+    struct mail *ring = mem_alloc(room * sizeof(*ring));
+    if (ring == NULL)
+        return FAIL_NO_MEMORY;
+    for (uint32_t i = 0; i < m->count; i++)
+        ring[i] = m->ring[(m->first + i) & (m->room - 1)];
+    mem_free(m->ring);
+    m->ring = ring;
+    m->room = room;
+    m->first = 0;
+    return OK;
+}
+
+void mail_send(struct worker *to, mail_fn *fn, void *arg, uint64_t number)
+{
+    struct mailbox *m = &to->mailbox;
+    nanos due = 0;
+    nanos delay = to->world->mail_delay(to->world);
+    if (delay > 0)
+        due = world_now(to->world) + delay;
+
+    pthread_mutex_lock(&m->lock);
+    if (due < m->last_due)
+        due = m->last_due; /* letters do not overtake each other */
+    m->last_due = due;
+    if (m->count == m->room)
+        ASSERT(mailbox_grow(m) == OK);
+    m->ring[(m->first + m->count++) & (m->room - 1)] = (struct mail){ fn, arg, number, due };
+    bool poke = !m->poked;
+    m->poked = true;
+    pthread_mutex_unlock(&m->lock);
+
+    if (poke)
+        to->world->poll_wake(to->world, to->poll);
+}
+
+/* Takes the next letter that is due. If none is, it says in next_due when to look again; until then senders need not wake us,
+   because letters do not overtake each other. */
+static bool mail_take(struct worker *w, struct mail *out)
+{
+    struct mailbox *m = &w->mailbox;
+    pthread_mutex_lock(&m->lock);
+    struct mail *first = m->count > 0 ? &m->ring[m->first] : NULL;
+    bool got = first != NULL && first->due <= w->now;
+    if (got) {
+        *out = *first;
+        m->first = (m->first + 1) & (m->room - 1);
+        m->count--;
+    } else {
+        m->next_due = first != NULL ? first->due : NEVER;
+        m->poked = first != NULL;
+    }
+    pthread_mutex_unlock(&m->lock);
+    return got;
+}
+
+/* Bounded, so that two workers that answer each other's letters still get to their sockets. */
+static void mail_read(struct worker *w)
+{
+    struct mail letter;
+    for (unsigned i = 0; i < LETTERS_PER_TURN; i++) {
+        if (!mail_take(w, &letter))
+            return;
+        letter.fn(w, letter.arg, letter.number);
+    }
+    w->mailbox.next_due = w->now; /* perhaps more: come again at once */
+}
+
+/* ---- a turn ---- */
+
+static void run_timers(struct worker *w)
+{
+    /* ends: each removes one that was due, and none is set for a moment that has passed */
+    for (struct heap_node *first; (first = heap_first(&w->timers)) != NULL && first->at <= w->now;) {
+        struct timer *timer = CONTAINER_OF(first, struct timer, node);
+        heap_remove(&w->timers, first);
+        timer->fire(w, timer);
+    }
+}
+
+static void run_turn_ends(struct worker *w)
+{
+    for (unsigned n = list_count(&w->turn_end); n > 0 && !list_is_empty(&w->turn_end); n--) {
+        struct turn_end *e = CONTAINER_OF(list_pop(&w->turn_end), struct turn_end, node);
+        e->run(w, e);
+    }
+}
+
+static void read_clock(struct worker *w)
+{
+    w->now = world_now(w->world);
+    w->wall = world_wall(w->world);
+}
+
+static void handle_events(struct worker *w)
+{
+    for (int i = 0; i < w->events_count; i++) {
+        struct watch *watch = w->events[i].subject;
+        if (watch != NULL)
+            watch->ready(w, watch, w->events[i].events);
+    }
+    w->events_count = 0;
+}
+
+void worker_turn(struct worker *w, nanos until)
+{
+    CHECK(w, WORKER);
+    struct heap_node *first = heap_first(&w->timers);
+    if (first != NULL)
+        until = MIN(until, first->at);
+    until = MIN(until, w->mailbox.next_due);
+    if (!list_is_empty(&w->ready) || !list_is_empty(&w->yielded) || !list_is_empty(&w->turn_end))
+        until = 0;
+
+    w->events_count = w->world->poll_wait(w->world, w->poll, w->events, EVENTS_PER_TURN, until);
+    read_clock(w);
+    nanos began = w->now;
+
+    handle_events(w);
+    mail_read(w);
+    run_timers(w);
+    task_run_ready(w);
+    run_turn_ends(w);
+
+    atomic_store_explicit(&w->turns, atomic_load_explicit(&w->turns, memory_order_relaxed) + 1, memory_order_release);
+    if (w->hooks.turn_ended != NULL)
+        w->hooks.turn_ended(w, world_now(w->world) - began);
+}
+
+void worker_run(struct worker *w)
+{
+    while (!atomic_load_explicit(&w->stopping, memory_order_acquire) || task_count(w) > 0 || w->jobs > 0 || !list_is_empty(&w->turn_end))
+        worker_turn(w, NEVER);
+}
+
+static void stop_letter(struct worker *w, void *arg, uint64_t number)
+{
+    (void)arg, (void)number;
+    atomic_store_explicit(&w->stopping, true, memory_order_release);
+}
+
+void worker_stop(struct worker *w)
+{
+    mail_send(w, stop_letter, NULL, 0);
+}
+
+uint64_t worker_random(struct worker *w)
+{
+    uint64_t r;
+    w->world->random(w->world, &r, sizeof r);
+    return r;
+}
+
+enum fail worker_init(struct worker *w, struct world *world, unsigned index)
+{
+    ASSERT(index < WORKERS_MAX);
+    memset(w, 0, sizeof *w);
+    w->index = index;
+    w->world = world;
+    heap_init(&w->timers);
+    list_init(&w->ready);
+    list_init(&w->yielded);
+    list_init(&w->turn_end);
+    w->poll = world->poll_new(world);
+    if (w->poll < 0)
+        return FAIL_NO_DESCRIPTORS;
+    pthread_mutex_init(&w->mailbox.lock, NULL);
+    w->mailbox.next_due = NEVER;
+    w->magic = WORKER_MAGIC;
+    read_clock(w);
+    w->events = mem_alloc(EVENTS_PER_TURN * sizeof(*w->events));
+    w->scratch = mem_alloc(SCRATCH_BYTES);
+    if (w->events == NULL || w->scratch == NULL || heap_reserve(&w->timers, TIMERS_MIN) != OK || mailbox_grow(&w->mailbox) != OK ||
+        task_table_new(w) != OK) {
+        worker_fini(w);
+        return FAIL_NO_MEMORY;
+    }
+    workers_all[index] = w;
+    return OK;
+}
+
+void worker_fini(struct worker *w)
+{
+    CHECK(w, WORKER);
+    if (workers_all[w->index] == w)
+        workers_all[w->index] = NULL;
+    if (w->tasks != NULL) {
+        ASSERT(task_count(w) == 0);
+        task_table_free(w);
+    }
+    w->world->poll_free(w->world, w->poll);
+    heap_fini(&w->timers);
+    mem_free(w->mailbox.ring);
+    pthread_mutex_destroy(&w->mailbox.lock);
+    mem_free(w->events);
+    mem_free(w->scratch);
+    w->magic = 0;
+}

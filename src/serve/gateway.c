@@ -1,0 +1,372 @@
+/* gateway.c: the server process: what the workers share, their desks, and how configuration, rosters, drain and stop reach each of them. */
+#include "serve/serve.h"
+#include <string.h>
+
+#define GATEWAY_MAGIC 0x9a7e3a71u
+
+struct gateway {
+    uint32_t magic;
+    struct gateway_options options;
+    struct world *world;
+    struct stats stats;
+    struct fleet *fleet;
+    const struct conf *conf; /* the newest; worker 0's thread only, after start */
+    unsigned workers;
+    struct worker worker[WORKERS_MAX];
+    struct desk desk[WORKERS_MAX];
+    _Atomic bool draining, ready;
+    bool reloading;          /* worker 0's thread only */
+};
+
+struct fleet *gateway_fleet(struct gateway *g) { return g->fleet; }
+struct stats *gateway_stats(struct gateway *g) { return &g->stats; }
+struct worker *gateway_worker(struct gateway *g, unsigned i) { return &g->worker[i]; }
+unsigned gateway_workers(const struct gateway *g) { return g->workers; }
+bool gateway_is_draining(const struct gateway *g) { return atomic_load(&g->draining); }
+bool gateway_is_ready(const struct gateway *g) { return atomic_load(&g->ready) && !atomic_load(&g->draining); }
+
+/* ---- a desk ---- */
+
+static struct http_server_options server_options(struct desk *d, http_handler *handle)
+{
+    const struct conf *c = d->conf;
+    return (struct http_server_options){
+        .handle = handle, .refusal = serve_refusal, .user = d,
+        .header_timeout = c->timeouts.header, .body_timeout = c->timeouts.body, .write_timeout = c->timeouts.write,
+        .body_bytes_max = c->limits.body, .head_bytes_max = (uint32_t)c->limits.header,
+        .connections_max = c->limits.connections > 0 ? c->limits.connections / d->gateway->workers + 1 : UINT32_MAX,
+    };
+}
+
+static enum fail desk_open(struct gateway *g, unsigned i)
+{
+    struct desk *d = &g->desk[i];
+    struct worker *w = &g->worker[i];
+    d->gateway = g;
+    d->worker = w;
+    d->conf = conf_ref(g->conf);
+    d->roster = fleet_roster(g->fleet);
+    w->owner = d;
+    d->conns = conns_new(w);
+    d->auth = auth_new(d->conf);
+    d->stories = stories_new();
+    struct http_server_options clients = server_options(d, serve_request), admins = server_options(d, serve_admin);
+    d->server = http_server_new(w, &clients);
+    d->admin_server = http_server_new(w, &admins);
+    if (d->conns == NULL || d->auth == NULL || d->stories == NULL || d->server == NULL || d->admin_server == NULL)
+        return FAIL_NO_MEMORY;
+    enum fail f = OK;
+    for (unsigned k = 0; k < g->options.listener_count && f == OK; k++)
+        f = http_server_listen(d->server, g->options.listeners[k]);
+    for (unsigned k = 0; k < g->options.admin_listener_count && f == OK && i == 0; k++)
+        f = http_server_listen(d->admin_server, g->options.admin_listeners[k]);
+    return f;
+}
+
+static void desk_close(struct desk *d)
+{
+    if (d->server != NULL)
+        http_server_free(d->server);
+    if (d->admin_server != NULL)
+        http_server_free(d->admin_server);
+    conns_free(d->conns);
+    auth_free(d->auth);
+    stories_free(d->stories);
+    roster_unref(d->roster);
+    conf_unref(d->conf);
+}
+
+/* ---- news for every worker ---- */
+
+static void take_conf(struct worker *w, void *arg, uint64_t number)
+{
+    struct desk *d = w->owner;
+    const struct conf *next = arg; /* the letter's reference becomes the desk's */
+    struct auth *auth = auth_new(next);
+    (void)number;
+    ASSERT(auth != NULL); /* the old keys must not stay valid for lack of memory */
+    auth_free(d->auth);
+    d->auth = auth;
+    conf_unref(d->conf);
+    d->conf = next;
+    struct http_server_options clients = server_options(d, serve_request), admins = server_options(d, serve_admin);
+    http_server_options(d->server, &clients);
+    http_server_options(d->admin_server, &admins);
+}
+
+static void take_roster(struct worker *w, void *arg, uint64_t number)
+{
+    struct desk *d = w->owner;
+    (void)number;
+    roster_unref(d->roster);
+    d->roster = arg;
+}
+
+static void roster_changed(struct fleet *f, void *arg)
+{
+    struct gateway *g = arg;
+    for (unsigned i = 0; i < g->workers; i++)
+        if (g->worker[i].magic == WORKER_MAGIC && g->worker[i].owner != NULL)
+            mail_send(&g->worker[i], take_roster, fleet_roster(f), 0);
+}
+
+/* ---- all desks, one after another ---- */
+
+struct round {
+    struct gateway *gateway;
+    void (*fn)(struct desk *d, void *arg);
+    void *arg;
+    struct task_ref asker;
+    unsigned next;
+    bool done;
+};
+
+static void visit(struct worker *w, void *arg, uint64_t number)
+{
+    struct round *r = arg;
+    (void)number;
+    r->fn(w->owner, r->arg);
+    if (++r->next < r->gateway->workers) {
+        mail_send(&r->gateway->worker[r->next], visit, r, 0);
+        return;
+    }
+    struct task_ref asker = r->asker;
+    __atomic_store_n(&r->done, true, __ATOMIC_RELEASE); /* from here on r may be gone */
+    task_wake_mail(asker);
+}
+
+void gateway_each_desk(struct task *t, struct gateway *g, void (*fn)(struct desk *d, void *arg), void *arg)
+{
+    struct round r = { g, fn, arg, task_ref(t), 0, false };
+    bool shield = t->shield;
+    t->shield = true; /* the letter holds a pointer to this stack: nothing ends this wait but its return */
+    mail_send(&g->worker[0], visit, &r, 0);
+    while (!__atomic_load_n(&r.done, __ATOMIC_ACQUIRE)) {
+        enum fail f = task_park(t, "workers", NEVER);
+        ASSERT(f == OK);
+    }
+    t->shield = shield;
+}
+
+/* ---- reload ---- */
+
+struct loading {
+    struct gateway *gateway;
+    const struct conf *conf;
+    struct complaint why;
+    bool ok;
+};
+
+static void load_job(void *arg)
+{
+    struct loading *l = arg;
+    l->ok = l->gateway->options.load(&l->conf, &l->why, l->gateway->options.load_arg);
+}
+
+static void loading_drop(void *arg)
+{
+    struct loading *l = arg;
+    if (l->ok)
+        conf_unref(l->conf);
+    mem_free(l);
+}
+
+struct applying {
+    struct gateway *gateway;
+    const struct conf *conf;
+    enum fail fail;
+};
+
+/* On worker 0: the fleet is changed by one thread only. */
+static void apply_on_first(struct desk *d, void *arg)
+{
+    struct applying *a = arg;
+    struct gateway *g = a->gateway;
+    if (d->worker->index != 0)
+        return;
+    a->fail = fleet_apply(g->fleet, a->conf);
+    if (a->fail != OK)
+        return;
+    conf_unref(g->conf);
+    g->conf = conf_ref(a->conf);
+    for (unsigned i = 0; i < g->workers; i++)
+        mail_send(&g->worker[i], take_conf, (void *)(uintptr_t)conf_ref(a->conf), 0);
+    enum log_level level = (enum log_level)a->conf->log.level;
+    if (g->options.log != NULL)
+        log_set(g->options.log, level, (enum log_format)a->conf->log.format, a->conf->log.access == CONF_ON);
+}
+
+bool gateway_reload_now(struct task *t, struct gateway *g, struct complaint *why, const char **out_restart)
+{
+    bool abandoned;
+    if (g->options.load == NULL)
+        return complain(why, NULL, 0, 0, "this server was started without a configuration that could be read again");
+    struct loading *l = mem_zero(sizeof *l);
+    if (l == NULL)
+        return complain(why, NULL, 0, 0, "no memory left");
+    l->gateway = g;
+    enum fail f = job_run(t, "configuration", load_job, loading_drop, l, NEVER, &abandoned);
+    if (f != OK) {
+        if (!abandoned)
+            mem_free(l);
+        return complain(why, NULL, 0, 0, "%s", fail_row(f)->text);
+    }
+    bool ok = l->ok;
+    *why = l->why;
+    if (ok) {
+        struct applying a = { g, l->conf, OK };
+        if (out_restart != NULL)
+            *out_restart = conf_needs_restart(t->worker->owner != NULL ? ((struct desk *)t->worker->owner)->conf : g->conf, l->conf);
+        gateway_each_desk(t, g, apply_on_first, &a);
+        if (a.fail != OK)
+            ok = complain(why, NULL, 0, 0, "%s", fail_row(a.fail)->text);
+        conf_unref(l->conf);
+    }
+    mem_free(l);
+    return ok;
+}
+
+static void reload_task(struct task *t, void *arg)
+{
+    struct gateway *g = arg;
+    struct complaint why = { 0 };
+    const char *restart = NULL;
+    char text[700];
+    if (gateway_reload_now(t, g, &why, &restart)) {
+        log_line(t->worker, LOG_LEVEL_INFO, "reloaded", "the configuration was applied%s%s", restart != NULL ? "; only a restart changes " : "", restart != NULL ? restart : "");
+    } else {
+        complaint_print(&why, text, sizeof text);
+        log_line(t->worker, LOG_LEVEL_ERROR, "reload_refused", "the old configuration stays: %s", text);
+    }
+    g->reloading = false;
+}
+
+static void reload_letter(struct worker *w, void *arg, uint64_t number)
+{
+    struct gateway *g = arg;
+    (void)number;
+    if (!g->reloading && task_start(w, "reload", reload_task, g) != NULL)
+        g->reloading = true;
+}
+
+void gateway_reload(struct gateway *g)
+{
+    mail_send(&g->worker[0], reload_letter, g, 0);
+}
+
+/* ---- drain and stop ---- */
+
+static void cancel_root(struct task *t, void *arg)
+{
+    (void)arg;
+    if (t->group == NULL)
+        task_cancel(t, FAIL_DRAINING);
+}
+
+static void stop_letter(struct worker *w, void *arg, uint64_t number)
+{
+    struct desk *d = w->owner;
+    (void)arg, (void)number;
+    http_server_drain(d->server);
+    http_server_drain(d->admin_server);
+    task_each(w, cancel_root, NULL);
+    worker_stop(w);
+}
+
+void gateway_stop(struct gateway *g)
+{
+    atomic_store(&g->draining, true);
+    for (unsigned i = 0; i < g->workers; i++)
+        mail_send(&g->worker[i], stop_letter, NULL, 0);
+}
+
+/* A worker ends as soon as its last request has, or when timeouts.drain is over. */
+static void drain_timer(struct worker *w, struct timer *self)
+{
+    struct desk *d = w->owner;
+    if (w->now >= d->drain_until || (http_server_requests(d->server) == 0 && http_server_requests(d->admin_server) == 0))
+        stop_letter(w, NULL, 0);
+    else
+        timer_set(w, self, w->now + 20 * NANOS_PER_MS);
+}
+
+static void drain_letter(struct worker *w, void *arg, uint64_t number)
+{
+    struct desk *d = w->owner;
+    (void)arg, (void)number;
+    http_server_drain(d->server);
+    d->drain_until = w->now + d->conf->timeouts.drain;
+    d->drain.fire = drain_timer;
+    timer_set(w, &d->drain, w->now);
+}
+
+void gateway_drain(struct gateway *g)
+{
+    if (atomic_exchange(&g->draining, true))
+        return;
+    for (unsigned i = 0; i < g->workers; i++)
+        mail_send(&g->worker[i], drain_letter, NULL, 0);
+}
+
+/* ---- the whole ---- */
+
+enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
+{
+    struct gateway *g = mem_zero(sizeof *g);
+    if (g == NULL)
+        return FAIL_NO_MEMORY;
+    g->magic = GATEWAY_MAGIC;
+    g->options = *o;
+    g->world = o->world;
+    g->conf = conf_ref(o->conf);
+    stat_init(&g->stats, o->world, o->log, o->version, step_names, STEP_COUNT);
+    enum fail f = fleet_new(o->world, &g->fleet);
+    if (f == OK)
+        f = fleet_apply(g->fleet, g->conf);
+    for (unsigned i = 0; i < o->workers && f == OK; i++) {
+        f = worker_init(&g->worker[i], o->world, i);
+        if (f != OK)
+            break;
+        g->workers = i + 1;
+        f = stat_attach(&g->stats, &g->worker[i]);
+        if (f == OK)
+            f = desk_open(g, i);
+    }
+    if (f == OK) {
+        fleet_on_change(g->fleet, roster_changed, g);
+        f = upstream_discover(&g->worker[0], g->fleet, g->desk[0].conns);
+    }
+    if (f != OK) {
+        gateway_free(g);
+        return f;
+    }
+    atomic_store(&g->ready, true);
+    *out = g;
+    return OK;
+}
+
+void gateway_run_worker(struct gateway *g, unsigned i)
+{
+    CHECK(g, GATEWAY);
+    worker_run(&g->worker[i]);
+}
+
+void gateway_free(struct gateway *g)
+{
+    if (g == NULL)
+        return;
+    CHECK(g, GATEWAY);
+    for (unsigned i = 0; i < g->workers; i++) {
+        timer_stop(&g->worker[i], &g->desk[i].drain);
+        desk_close(&g->desk[i]);
+    }
+    if (g->fleet != NULL)
+        fleet_free(g->fleet);
+    for (unsigned i = 0; i < g->workers; i++) {
+        stat_detach(&g->worker[i]);
+        worker_fini(&g->worker[i]);
+    }
+    stat_fini(&g->stats);
+    conf_unref(g->conf);
+    mem_free(g);
+}

@@ -1,0 +1,160 @@
+/* serve.c: from a request's URL to what answers it. http_server calls serve_request in the request's own task. */
+#include "serve/serve.h"
+#include "base/json.h"
+#include "net/http_write.h"
+
+enum who { WHO_OPEN, WHO_USER, WHO_ADMIN, WHO_SOCKET };
+
+struct route {
+    enum http_method method;
+    struct text path;
+    enum who who;
+    const struct api *api;
+    page_fn *page;
+};
+
+static const struct route routes[] = {
+#define ROUTE(method, path, who, api, page, what) { METHOD_##method, { path, sizeof(path) - 1 }, WHO_##who, api, page },
+#include "serve/routes.def"
+#undef ROUTE
+};
+
+static bool path_matches(const struct route *r, struct text path, struct text *out_rest)
+{
+    *out_rest = TEXT_NONE;
+    if (r->path.at[r->path.len - 1] != '*')
+        return text_eq(r->path, path);
+    struct text prefix = { r->path.at, r->path.len - 1 };
+    if (!text_starts(path, prefix) || path.len == prefix.len)
+        return false;
+    *out_rest = (struct text){ path.at + prefix.len, path.len - prefix.len };
+    return true;
+}
+
+static bool method_matches(const struct route *r, enum http_method m)
+{
+    return r->method == m || (r->method == METHOD_GET && m == METHOD_HEAD);
+}
+
+/* The route, or why there is none. *out_path_known: the path exists, with other methods. */
+static const struct route *find_route(enum http_method method, struct text path, bool by_socket, struct text *out_rest, bool *out_path_known)
+{
+    *out_path_known = false;
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+        if (routes[i].who == WHO_SOCKET && !by_socket)
+            continue;
+        if (!path_matches(&routes[i], path, out_rest))
+            continue;
+        if (method_matches(&routes[i], method))
+            return &routes[i];
+        *out_path_known = true;
+    }
+    return NULL;
+}
+
+static enum fail allowed_methods(struct text path, struct buf *out)
+{
+    struct text rest;
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++)
+        if (path_matches(&routes[i], path, &rest))
+            return buf_add_text(out, routes[i].method == METHOD_GET ? TEXT("GET, HEAD") : TEXT("POST"));
+    return OK;
+}
+
+/* 405 needs its Allow header, so it is not path_refuse's. OPTIONS is answered with the same header. */
+static void refuse_method(struct task *t, struct request *rq, struct text path)
+{
+    struct buf body, allow;
+    bool asks = rq->http->head->method == METHOD_OPTIONS;
+    buf_init(&body, 4096);
+    buf_init(&allow, 256);
+    (void)because(rq, FAIL_BAD_METHOD, "%.*s is not allowed here.", (int)MIN(rq->http->head->method_text.len, 32u), rq->http->head->method_text.at);
+    enum fail f = allowed_methods(path, &allow);
+    if (f == OK && !asks)
+        f = rq->api->error(&body, rq, FAIL_BAD_METHOD);
+    if (f == OK)
+        f = http_answer_begin(rq->http, asks ? 204 : 405);
+    if (f == OK)
+        f = http_write_header(http_answer_head(rq->http), TEXT("allow"), buf_text(&allow));
+    if (f == OK && !asks)
+        f = http_write_header(http_answer_head(rq->http), TEXT("content-type"), TEXT("application/json"));
+    if (f == OK)
+        f = http_answer_whole(t, rq->http, buf_text(&body));
+    buf_fini(&body);
+    buf_fini(&allow);
+    if (f != OK && !rq->http->answer_ended)
+        http_answer_abort(rq->http);
+    rq->fail = FAIL_BAD_METHOD;
+    rq->handled = true;
+}
+
+static enum fail may_see(struct request *rq, enum who who, bool by_socket)
+{
+    if (by_socket || who == WHO_OPEN)
+        return OK;
+    enum fail f = auth_check(rq->desk->auth, rq->http->head, &rq->key);
+    if (f == OK && who == WHO_ADMIN && rq->key != NULL && rq->key->role != CONF_ROLE_ADMIN)
+        f = because(rq, FAIL_FORBIDDEN, "This page needs a key with role admin.");
+    if (f != OK)
+        COUNT(rq->task->worker, refused_auth);
+    return f;
+}
+
+/* A page, or a no: counted and logged like every request, but it has no steps. */
+static void run_page(struct task *t, struct desk *desk, struct http_request *http, const struct route *route, struct text rest, bool path_known, bool by_socket)
+{
+    struct request *rq = arena_alloc(&http->arena, sizeof *rq);
+    if (rq == NULL) {
+        http_answer_abort(http);
+        return;
+    }
+    request_begin(rq, t, desk, http, &api_pages);
+    t->deadline = http->began + rq->conf->timeouts.total;
+    if (route == NULL && path_known) {
+        refuse_method(t, rq, http->head->path);
+    } else if (route == NULL) {
+        rq->fail = because(rq, FAIL_NO_PATH, "There is nothing at %.*s.", (int)MIN(http->head->path.len, 200u), http->head->path.at);
+        COUNT(t->worker, refused_unknown);
+    } else {
+        rq->fail = may_see(rq, route->who, by_socket);
+        if (rq->fail == OK)
+            rq->fail = route->page(t, rq, rest);
+    }
+    if (t->cancel != OK && rq->fail != OK)
+        rq->fail = t->cancel;
+    if (rq->fail != OK && !rq->handled)
+        path_refuse(t, rq, rq->fail);
+    rq->step = STEP_record;
+    enum fail recorded = path_record(t, rq);
+    ASSERT(recorded == OK);
+}
+
+static void serve(struct task *t, struct http_request *http, struct desk *desk, bool by_socket)
+{
+    struct text rest;
+    bool path_known;
+    const struct route *route = find_route(http->head->method, http->head->path, by_socket, &rest, &path_known);
+    if (route != NULL && route->api != NULL)
+        path_run(t, desk, http, route->api);
+    else
+        run_page(t, desk, http, route, rest, path_known, by_socket);
+}
+
+void serve_request(struct task *t, struct http_request *http, void *desk)
+{
+    serve(t, http, desk, false);
+}
+
+void serve_admin(struct task *t, struct http_request *http, void *desk)
+{
+    serve(t, http, desk, true);
+}
+
+enum fail serve_refusal(struct buf *out, struct text path, enum fail why, const char *sentence, struct text request_id, void *desk)
+{
+    (void)path, (void)desk; /* every surface of this version is OpenAI's */
+    enum fail f = buf_add_text(out, TEXT("{\"error\":{\"message\":"));
+    if (f == OK)
+        f = json_add_string(out, text_of(sentence != NULL ? sentence : fail_row(why)->text));
+    return f == OK ? buf_printf(out, ",\"type\":\"%s\",\"param\":null,\"code\":\"%s\",\"request_id\":\"%.*s\"}}", fail_row(why)->type, fail_row(why)->code, TEXT_ARG(request_id)) : f;
+}

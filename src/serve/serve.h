@@ -1,0 +1,65 @@
+/* serve.h: which URL goes where, and the server process that serves it: workers, listeners, reload, drain.
+   cli/ and keeper/ start a gateway; tests start one in the simulated world. */
+#ifndef WEIR_SERVE_H
+#define WEIR_SERVE_H
+
+#include "path/path.h"
+#include "run/jobs.h"
+
+struct gateway;
+
+struct gateway_options {
+    struct world *world;
+    struct log *log;
+    const struct conf *conf;          /* a reference is taken */
+    unsigned workers;                 /* 1..WORKERS_MAX */
+    const int *listeners;             /* sockets that listen already, shared by all workers */
+    unsigned listener_count;
+    const int *admin_listeners;       /* the admin socket: no key needed, all commands */
+    unsigned admin_listener_count;
+    const char *version;
+    /* Loads the configuration anew for `reload`; on a job thread. NULL: reload is refused. */
+    bool (*load)(const struct conf **out, struct complaint *why, void *arg);
+    void *load_arg;
+    /* Called once, on a worker's thread, when the first discovery has been tried. May be NULL. */
+    void (*discovered)(struct gateway *g, void *arg);
+    void *discovered_arg;
+};
+
+/* Makes the workers and all they share; nothing runs yet. FAIL_NO_MEMORY, FAIL_NO_DESCRIPTORS, FAIL_SYSTEM. */
+MUSTUSE enum fail gateway_new(const struct gateway_options *options, struct gateway **out);
+/* The thread of worker i: returns when it was stopped and its last task has ended. */
+void gateway_run_worker(struct gateway *g, unsigned i);
+/* Begins to drain: no new connections, /readyz says no, requests in flight go on until timeouts.drain, then they are cancelled and the workers stop. Any thread. */
+void gateway_drain(struct gateway *g);
+/* Ends without waiting. Any thread. */
+void gateway_stop(struct gateway *g);
+/* Loads and applies a configuration, in a task of worker 0; the result is logged. Any thread. */
+void gateway_reload(struct gateway *g);
+void gateway_free(struct gateway *g);
+
+struct fleet *gateway_fleet(struct gateway *g);
+struct stats *gateway_stats(struct gateway *g);
+struct worker *gateway_worker(struct gateway *g, unsigned i);
+unsigned gateway_workers(const struct gateway *g);
+bool gateway_is_draining(const struct gateway *g);
+/* True between the first configuration and drain. */
+bool gateway_is_ready(const struct gateway *g);
+/* Loads and applies; in a task of any worker. False with why. *out_changes (may be NULL): a key that only a restart changes, or NULL. */
+bool gateway_reload_now(struct task *t, struct gateway *g, struct complaint *why, const char **out_restart);
+/* Runs fn once on each worker's thread and waits for all of them. fn gets each worker's desk and arg; calls do not overlap. */
+void gateway_each_desk(struct task *t, struct gateway *g, void (*fn)(struct desk *d, void *arg), void *arg);
+
+/* serve/ only: the handlers of http_server. */
+void serve_request(struct task *t, struct http_request *http, void *desk);
+void serve_admin(struct task *t, struct http_request *http, void *desk);
+MUSTUSE enum fail serve_refusal(struct buf *out, struct text path, enum fail why, const char *sentence, struct text request_id, void *desk);
+
+extern const struct api api_chat, api_completions, api_embeddings, api_pages;
+
+/* A handler of routes.def that is not a surface: answers by itself. `rest`: what stood in place of the route's trailing *. */
+typedef enum fail page_fn(struct task *t, struct request *rq, struct text rest);
+page_fn page_models, page_model, page_health, page_healthz, page_readyz, page_metrics, page_numbers, page_status, page_requests, page_explain, page_reload, page_drain;
+MUSTUSE enum fail page_json(struct task *t, struct request *rq, int status, struct text body);
+
+#endif

@@ -1,0 +1,15 @@
+/* answer.h: reading one backend's answer into a flight. Called by produce.c for each attempt. */
+#ifndef WEIR_ANSWER_H
+#define WEIR_ANSWER_H
+
+#include "upstream/upstream.h"
+
+#define ANSWER_ERROR_BYTES_MAX 65536          /* of a failed answer's body, for its message */
+#define SSE_LINE_BYTES_MAX     (16u << 20)    /* one event; images come as data in megabytes */
+#define USAGE_PARSE_BYTES_MAX  262144         /* a plain answer up to this is parsed for its usage and checked to be JSON */
+
+/* Reads the answer whose head is there. deadline: for its first token. On success everything is in the flight and it is ended or the connection's remains are read.
+   FAIL_UPSTREAM: the backend said no, a->why tells; FAIL_PROTOCOL, FAIL_RESET, FAIL_TIMEOUT, or why the producer was cancelled. */
+MUSTUSE enum fail answer_read(struct task *t, struct call *call, struct attempt_story *a, struct conn *c, const struct http_head *head, nanos deadline);
+
+#endif

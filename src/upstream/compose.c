@@ -1,0 +1,112 @@
+/* compose.c: one call's bytes towards one backend: the head with only what this hop means to say, the client's body with its splices. */
+#include "upstream/upstream.h"
+#include "base/json.h"
+#include "net/http_write.h"
+
+#define USER_AGENT "weir"
+
+/* "http://host/v1" is what people paste; our paths begin with /v1 themselves. */
+static struct text base_without_v1(struct text base)
+{
+    if (text_ends(base, TEXT("/v1")))
+        base.len -= 3;
+    return base;
+}
+
+static enum fail write_target(const struct endpoint *e, struct text method, struct text path, struct buf *b)
+{
+    struct text base = base_without_v1(e->base);
+    enum fail f = buf_add_text(b, method);
+    if (f == OK)
+        f = buf_add_text(b, base);
+    if (f == OK)
+        f = buf_add_text(b, path);
+    return f == OK ? buf_add_text(b, TEXT(" HTTP/1.1\r\nhost: ")) : f;
+}
+
+static enum fail write_host(const struct endpoint *e, struct buf *b)
+{
+    bool v6 = text_find(e->host, TEXT(":")) >= 0;
+    if (e->kind == CONF_KIND_LLAMA)
+        return buf_add_text(b, TEXT("localhost\r\n"));
+    return buf_printf(b, v6 ? "[%.*s]:%u\r\n" : "%.*s:%u\r\n", TEXT_ARG(e->host), e->port);
+}
+
+static enum fail write_key(const struct endpoint *e, struct buf *b)
+{
+    if (e->key.len == 0)
+        return OK;
+    enum fail f = buf_add_text(b, TEXT("authorization: Bearer ")); /* conf lets only visible ASCII in */
+    if (f == OK)
+        f = buf_add_text(b, e->key);
+    return f == OK ? buf_add_text(b, TEXT("\r\n")) : f;
+}
+
+static enum fail write_headers(const struct call *call, const struct endpoint *e, size_t length, struct buf *b)
+{
+    enum fail f = http_write_header(b, TEXT("content-type"), TEXT("application/json"));
+    if (f == OK)
+        f = http_write_length(b, length);
+    if (f == OK)
+        f = http_write_header(b, TEXT("accept"), call->stream ? TEXT("text/event-stream") : TEXT("application/json"));
+    if (f == OK)
+        f = http_write_header(b, TEXT("user-agent"), TEXT(USER_AGENT));
+    if (f == OK)
+        f = http_write_header(b, TEXT("x-request-id"), call->request_id);
+    if (f == OK && call->traceparent.len > 0)
+        f = http_write_header(b, TEXT("traceparent"), call->traceparent);
+    if (f == OK)
+        f = write_key(e, b);
+    return f == OK ? http_write_head_end(b) : f;
+}
+
+static enum fail write_spliced(const struct call *call, const struct slot *slot, struct buf *b)
+{
+    struct text body = buf_text(&call->body);
+    size_t at = 0;
+    enum fail f = buf_reserve(b, body.len + 256);
+    for (unsigned i = 0; i < call->splice_count && f == OK; i++) {
+        const struct splice *s = &call->splices[i];
+        f = buf_add(b, body.at + at, s->from - at);
+        if (f == OK)
+            f = s->is_model ? json_add_string(b, slot->model) : buf_add_text(b, s->with);
+        at = s->to;
+    }
+    return f == OK ? buf_add(b, body.at + at, body.len - at) : f;
+}
+
+/* Our own llama gets the fields we know and no others: it crashes on some it should refuse. */
+static enum fail write_body(const struct call *call, const struct slot *slot, struct buf *b)
+{
+    struct buf whole;
+    if (slot->endpoint->kind != CONF_KIND_LLAMA)
+        return write_spliced(call, slot, b);
+    buf_init(&whole, 1u << 30);
+    enum fail f = write_spliced(call, slot, &whole);
+    if (f == OK)
+        f = fields_filter(buf_text(&whole), call->fields, b);
+    buf_fini(&whole);
+    return f;
+}
+
+enum fail request_compose(const struct call *call, const struct slot *slot, struct buf *out_head, struct buf *out_body)
+{
+    enum fail f = write_body(call, slot, out_body);
+    if (f == OK)
+        f = write_target(slot->endpoint, TEXT("POST "), call->path, out_head);
+    if (f == OK)
+        f = write_host(slot->endpoint, out_head);
+    return f == OK ? write_headers(call, slot->endpoint, buf_len(out_body), out_head) : f;
+}
+
+enum fail models_request(const struct endpoint *e, struct buf *out)
+{
+    enum fail f = write_target(e, TEXT("GET "), TEXT("/v1/models"), out);
+    if (f == OK)
+        f = write_host(e, out);
+    if (f == OK)
+        f = http_write_header(out, TEXT("user-agent"), TEXT(USER_AGENT));
+    if (f == OK)
+        f = write_key(e, out);
+    return f == OK ? http_write_head_end(out) : f;
+}

@@ -1,0 +1,126 @@
+/* conns.c: a worker's connections to backends: idle ones in a list a backend, last used first. */
+#include "upstream/upstream.h"
+#include "stat/stat.h"
+#include "base/limits.h"
+#include <errno.h>
+
+#define JSON_POOL_BYTES 32768 /* an event of 2 KB; larger ones take memory of their own */
+
+struct shelf {
+    struct conns *conns;
+    struct list idle;  /* struct conn; newest first, so that the surplus grows old and closes */
+    uint32_t version;  /* of the address they lead to */
+};
+
+struct conns {
+    struct worker *worker;
+    struct shelf shelves[BACKENDS_MAX];
+    char json_pool[JSON_POOL_BYTES];
+};
+
+struct conns *conns_new(struct worker *w)
+{
+    struct conns *cs = mem_zero(sizeof *cs);
+    if (cs == NULL)
+        return NULL;
+    cs->worker = w;
+    for (unsigned i = 0; i < BACKENDS_MAX; i++) {
+        cs->shelves[i].conns = cs;
+        list_init(&cs->shelves[i].idle);
+    }
+    return cs;
+}
+
+static void close_idle(struct conn *c)
+{
+    struct shelf *shelf = c->keeper;
+    list_remove(&shelf->idle, &c->node);
+    conn_free(c);
+}
+
+static void idle_too_long(struct worker *w, struct timer *timer)
+{
+    (void)w;
+    close_idle(CONTAINER_OF(timer, struct conn, timer));
+}
+
+static void shelf_clear(struct shelf *s)
+{
+    LIST_EACH(&s->idle, node)
+        close_idle(CONTAINER_OF(node, struct conn, node));
+}
+
+void conns_free(struct conns *cs)
+{
+    if (cs == NULL)
+        return;
+    for (unsigned i = 0; i < BACKENDS_MAX; i++)
+        shelf_clear(&cs->shelves[i]);
+    mem_free(cs);
+}
+
+unsigned conns_idle(const struct conns *cs)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < BACKENDS_MAX; i++)
+        n += list_count(&cs->shelves[i].idle);
+    return n;
+}
+
+static struct conn *take_idle(struct conns *cs, const struct endpoint *e)
+{
+    struct shelf *shelf = &cs->shelves[e->backend->index];
+    if (shelf->version != e->address_version) {
+        shelf_clear(shelf);
+        shelf->version = e->address_version;
+    }
+    struct node *node = list_pop(&shelf->idle);
+    if (node == NULL)
+        return NULL;
+    struct conn *c = CONTAINER_OF(node, struct conn, node);
+    timer_stop(cs->worker, &c->timer);
+    return c;
+}
+
+enum fail conns_take(struct task *t, struct conns *cs, const struct endpoint *e, bool fresh, nanos deadline, struct conn **out, int *out_error)
+{
+    struct conn *c = fresh ? NULL : take_idle(cs, e);
+    *out_error = 0;
+    if (c != NULL) {
+        COUNT(cs->worker, upstream_connections_reused);
+        *out = c;
+        return OK;
+    }
+    if (!e->has_addr)
+        return FAIL_NAME;
+    nanos began = cs->worker->now;
+    enum fail f = conn_open(t, &e->addr, deadline, out, out_error);
+    if (f == OK) {
+        COUNT(cs->worker, upstream_connections_opened);
+        RECORD(cs->worker, upstream_connect, cs->worker->now - began);
+    } else if (*out_error == ETIMEDOUT) {
+        COUNT(cs->worker, timeout_connect);
+    }
+    return f;
+}
+
+void conns_give(struct conns *cs, const struct endpoint *e, struct conn *c)
+{
+    struct shelf *shelf = &cs->shelves[e->backend->index];
+    if (!conn_is_reusable(c) || shelf->version != e->address_version || list_count(&shelf->idle) >= CONNS_IDLE_MAX) {
+        conn_free(c);
+        return;
+    }
+    conn_rest(c);
+    c->keeper = shelf;
+    c->on_gone = close_idle;
+    c->timer.fire = idle_too_long;
+    timer_set(cs->worker, &c->timer, cs->worker->now + CONNS_IDLE_NS);
+    list_push_front(&shelf->idle, &c->node);
+}
+
+char *conns_json_pool(struct conns *cs, size_t *out_room)
+{
+    *out_room = sizeof cs->json_pool;
+    return cs->json_pool;
+}

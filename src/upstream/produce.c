@@ -1,0 +1,228 @@
+/* produce.c: a call's producer: one attempt after another until an answer has begun, then that answer into the flight. A root task of its worker. */
+#include "upstream/upstream.h"
+#include "upstream/answer.h"
+#include "stat/stat.h"
+#include <stdio.h>
+#include <string.h>
+
+#define FIRST_BYTE_NS_PER_TOKEN (100 * NANOS_PER_MS) /* a plain answer comes after its last token: 10 tokens a second is the slowest that is no hang */
+#define STALE_RETRIES 1                              /* an idle connection may have been closed under us: once more on a fresh one is no second attempt */
+
+void call_fini(struct worker *w, struct call *call)
+{
+    if (call->slot.roster != NULL)
+        slot_give(w, &call->slot);
+    buf_fini(&call->body);
+    conf_unref(call->conf);
+}
+
+/* What ended an attempt, as a sentence for the person who reads the 502. */
+static void explain(struct attempt_story *a, enum fail f, const struct call *call, const struct conn *c, int error)
+{
+    char span[24];
+    const char *what = c != NULL && c->error != 0 ? strerror(c->error) : "it closed the connection";
+    if (a->why[0] != 0)
+        return; /* the answer's reader knew better */
+    switch (f) {
+    case FAIL_CONNECT:
+        snprintf(a->why, sizeof a->why, "connecting failed: %s", error != 0 ? strerror(error) : "no answer");
+        break;
+    case FAIL_NAME:
+        snprintf(a->why, sizeof a->why, "its address is not known yet");
+        break;
+    case FAIL_RESET:
+        snprintf(a->why, sizeof a->why, a->first_token != 0 ? "the answer was cut: %s" : "no answer: %s", what);
+        break;
+    case FAIL_PROTOCOL:
+        snprintf(a->why, sizeof a->why, "its answer is not HTTP as we know it: %s", c != NULL && c->parser.why != NULL ? c->parser.why : "malformed");
+        break;
+    case FAIL_TIMEOUT:
+        if (a->first_token != 0)
+            snprintf(a->why, sizeof a->why, "fell silent for %s (timeouts.between_tokens)", nanos_print(call->conf->timeouts.between_tokens, span));
+        else
+            snprintf(a->why, sizeof a->why, "no first token within %s (timeouts.first_token)", nanos_print(call->conf->timeouts.first_token, span));
+        break;
+    default:
+        snprintf(a->why, sizeof a->why, "%s", fail_row(f)->text);
+    }
+}
+
+static enum fail send_and_head(struct task *t, struct call *call, struct attempt_story *a, struct conn *c, nanos deadline, const struct http_head **out_head)
+{
+    struct worker *w = t->worker;
+    struct buf head, body;
+    buf_init(&head, 16384);
+    buf_init(&body, 1u << 30);
+    conn_begin(c, &call->flight->arena, false);
+    enum fail f = request_compose(call, &call->slot, &head, &body);
+    if (f == OK) {
+        call->flight->first_upstream_byte_out = world_now(w->world);
+        f = conn_send(t, c, buf_text(&head), buf_text(&body), deadline);
+    }
+    buf_fini(&head);
+    buf_fini(&body);
+    a->sent = w->now;
+    if (f == OK)
+        f = conn_head(t, c, deadline, out_head);
+    if (f == OK) {
+        a->first_byte = w->now;
+        a->status = (*out_head)->status;
+        call->flight->first_upstream_byte_in = world_now(w->world);
+    }
+    return f;
+}
+
+/* Until when the first token must be there. A plain answer's first byte comes with its last token, so what was asked for counts too. */
+static nanos first_token_deadline(const struct call *call, nanos now)
+{
+    nanos limit = call->conf->timeouts.first_token;
+    if (!call->stream)
+        limit += call->max_tokens * FIRST_BYTE_NS_PER_TOKEN;
+    return now + limit;
+}
+
+/* Connects, asks, and has the answer read. Leaves no connection behind. */
+static enum fail attempt_once(struct task *t, struct call *call, struct attempt_story *a, bool fresh, bool *out_stale)
+{
+    const struct endpoint *e = call->slot.endpoint;
+    struct roster *roster = roster_ref(call->slot.roster); /* the slot may go back before the connection does */
+    struct worker *w = t->worker;
+    const struct http_head *head;
+    struct conn *c = NULL;
+    int error = 0;
+    *out_stale = false;
+    enum fail f = conns_take(t, call->conns, e, fresh, w->now + call->conf->timeouts.connect, &c, &error);
+    backend_mark(w, e->backend, f == OK || f == FAIL_CONNECT || f == FAIL_NAME ? f : FAIL_BUSY);
+    if (f != OK) {
+        explain(a, f, call, NULL, error);
+        roster_unref(roster);
+        return f;
+    }
+    a->connected = w->now;
+    a->reused = c->used_before;
+    nanos deadline = first_token_deadline(call, w->now);
+    f = send_and_head(t, call, a, c, deadline, &head);
+    if (f == OK)
+        f = answer_read(t, call, a, c, head, deadline);
+    *out_stale = f == FAIL_RESET && a->reused && !c->any_byte;
+    if (f != OK)
+        explain(a, f, call, c, error);
+    if (f == OK)
+        conns_give(call->conns, e, c);
+    else
+        conn_free(c);
+    roster_unref(roster);
+    return f;
+}
+
+static enum fail attempt(struct task *t, struct call *call, struct attempt_story *a)
+{
+    struct worker *w = t->worker;
+    struct backend *b = call->slot.backend;
+    bool stale = false;
+    enum fail f = OK;
+    snprintf(a->backend, sizeof a->backend, "%s", b->name);
+    a->began = w->now;
+    a->queued = call->slot.queued_ns;
+    COUNT(w, attempts);
+    backend_count(&b->attempts, 1);
+    for (int i = 0; i <= STALE_RETRIES; i++) {
+        f = attempt_once(t, call, a, i > 0, &stale);
+        if (!stale)
+            break;
+        a->why[0] = 0;
+    }
+    a->fail = f;
+    a->ended = w->now;
+    RECORD(w, attempt, a->ended - a->began);
+    if (f != OK && f != FAIL_CLIENT_GONE && f != FAIL_CANCELLED) {
+        COUNT(w, attempts_failed);
+        backend_count(&b->failures, 1);
+        if (f == FAIL_TIMEOUT && a->first_token == 0)
+            COUNT(w, timeout_first_token);
+        else if (f == FAIL_TIMEOUT)
+            COUNT(w, timeout_between_tokens);
+    }
+    return f;
+}
+
+/* May another backend do better, and may it still? Once content was committed the client has it. */
+static bool may_try_next(const struct flight *fl, enum fail f)
+{
+    if (fl->state != FLIGHT_WAITING || fl->attempt_count == FLIGHT_ATTEMPTS_MAX)
+        return false;
+    return f == FAIL_CONNECT || f == FAIL_NAME || f == FAIL_RESET || f == FAIL_PROTOCOL || f == FAIL_TIMEOUT || f == FAIL_UPSTREAM;
+}
+
+/* "gpu1: connecting failed: Connection refused; gpu2: …" */
+static void tell_failures(struct flight *fl)
+{
+    size_t at = 0;
+    for (unsigned i = 0; i < fl->attempt_count && at < sizeof fl->fail_text; i++) {
+        const struct attempt_story *a = &fl->attempts[i];
+        int n = snprintf(fl->fail_text + at, sizeof fl->fail_text - at, "%s%s: %s", i > 0 ? "; " : "", a->backend, a->why);
+        at += n > 0 ? (size_t)n : 0;
+    }
+}
+
+/* What the client is told when no attempt brought an answer: 504 if they all ran out of time, else 502 with each one's reason. */
+static enum fail verdict(const struct flight *fl, enum fail f)
+{
+    if (f == FAIL_CLIENT_GONE || f == FAIL_CANCELLED || f == FAIL_DEADLINE || f == FAIL_DRAINING || f == FAIL_NO_MEMORY)
+        return f;
+    for (unsigned i = 0; i < fl->attempt_count; i++)
+        if (fl->attempts[i].fail != FAIL_TIMEOUT)
+            return FAIL_UPSTREAM;
+    return FAIL_TIMEOUT;
+}
+
+static void forget_begun_answer(struct flight *fl)
+{
+    /* events before the first content were held back; the next backend sends its own */
+    while (fl->unread > 0) {
+        struct text some = flight_peek(fl);
+        flight_took(fl, some.len);
+    }
+}
+
+static void produce(struct task *t, void *arg)
+{
+    struct call *call = arg;
+    struct flight *fl = call->flight;
+    struct worker *w = t->worker;
+    uint64_t tried = 0;
+    enum fail f;
+    t->deadline = call->deadline;
+    for (;;) {
+        struct attempt_story *a = &fl->attempts[fl->attempt_count++];
+        tried |= backend_bit(call->slot.backend);
+        f = attempt(t, call, a);
+        if (call->slot.roster != NULL)
+            slot_give(w, &call->slot);
+        if (f == OK || !may_try_next(fl, f))
+            break;
+        forget_begun_answer(fl);
+        if (slot_take(t, call->pool, tried, NEVER, &call->slot) != OK)
+            break;
+        COUNT(w, failovers);
+    }
+    if (t->cancel != OK)
+        f = t->cancel;
+    if (f != OK) {
+        tell_failures(fl);
+        f = fl->state == FLIGHT_WAITING ? verdict(fl, f) : f;
+    }
+    if (fl->state != FLIGHT_ENDED)
+        flight_end(fl, f);
+    call_fini(w, call);
+    flight_producer_leaves(fl);
+}
+
+enum fail upstream_start(struct worker *w, struct call *call)
+{
+    struct task *t = task_start(w, "producer", produce, call);
+    if (t == NULL)
+        return FAIL_BUSY;
+    flight_producer_begins(call->flight, t);
+    return OK;
+}

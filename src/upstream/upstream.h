@@ -1,0 +1,69 @@
+/* upstream.h: asking backends: connections kept for reuse, one attempt after another until an answer has begun, and finding out what a backend has.
+   path/ starts a call's producer; the gateway starts discovery. */
+#ifndef WEIR_UPSTREAM_H
+#define WEIR_UPSTREAM_H
+
+#include "fleet/fleet.h"
+#include "net/http_client.h"
+#include "relay/flight.h"
+#include "upstream/fields.h"
+
+/* ---- connections of one worker ---- */
+
+struct conns;
+struct conns *conns_new(struct worker *w) MUSTUSE; /* NULL when out of memory */
+void conns_free(struct conns *cs);                 /* closes the idle ones; the others must be back */
+/* An idle connection to the endpoint, or a new one. fresh: do not take an idle one. FAIL_CONNECT, FAIL_NAME (no address yet) …; *out_error: an errno for the message. */
+MUSTUSE enum fail conns_take(struct task *t, struct conns *cs, const struct endpoint *e, bool fresh, nanos deadline, struct conn **out, int *out_error);
+/* Keeps it for the next call if it may carry one, else closes it. */
+void conns_give(struct conns *cs, const struct endpoint *e, struct conn *c);
+unsigned conns_idle(const struct conns *cs);
+/* Memory for the tree of one event, for whoever does not wait meanwhile. */
+char *conns_json_pool(struct conns *cs, size_t *out_room);
+
+/* ---- a call ---- */
+
+#define SPLICES_MAX 6
+
+/* A change of the client's body on its way: bytes [from, to) become `with`; is_model: the backend's own name of the model, as a JSON string. */
+struct splice {
+    size_t from, to;
+    struct text with;
+    bool is_model;
+};
+
+/* What the producer needs to ask. In the flight's arena, as is all it points to; body is the call's own. */
+struct call {
+    struct flight *flight;
+    struct conns *conns;
+    const struct conf *conf;      /* a reference */
+    struct pool *pool;
+    struct slot slot;             /* of the attempt under way; the first one was taken by the caller */
+    struct text path;             /* "/v1/chat/completions" */
+    enum field_surface fields;    /* which rows of fields.def apply */
+    struct buf body;
+    struct splice splices[SPLICES_MAX]; /* in order of from, not overlapping */
+    unsigned splice_count;
+    bool stream;                  /* the client asked for one */
+    bool usage_wanted;            /* the client asked for usage in the stream */
+    uint32_t max_tokens;          /* as asked; 0 = not said */
+    struct text request_id, traceparent;
+    nanos deadline;
+};
+
+/* Starts the producer: a root task of this worker. On failure call and flight are the caller's still; else the producer has the call and gives its slot back. */
+MUSTUSE enum fail upstream_start(struct worker *w, struct call *call);
+/* Frees what a call holds and was not started. */
+void call_fini(struct worker *w, struct call *call);
+
+/* ---- discovery ---- */
+
+/* Asks every configured backend for its models and resolves names, now and every DISCOVER_NS; in a root task of this worker that ends when the worker stops. Of one worker only. */
+#define DISCOVER_NS (30 * NANOS_PER_S)
+MUSTUSE enum fail upstream_discover(struct worker *w, struct fleet *f, struct conns *cs);
+
+/* upstream/ only */
+MUSTUSE enum fail models_request(const struct endpoint *e, struct buf *out); /* GET /v1/models, whole */
+MUSTUSE enum fail request_compose(const struct call *call, const struct slot *slot, struct buf *out_head, struct buf *out_body);
+
+#endif

@@ -1,0 +1,165 @@
+/* actor.c: blocking-style sockets on watches and parked tasks. Called by simulated and real clients and backends in tests. */
+#include "actor.h"
+#include <errno.h>
+
+static enum fail fail_of(ssize_t rc)
+{
+    switch (-rc) {
+    case ECONNREFUSED:
+        return FAIL_CONNECT;
+    case ECONNRESET:
+    case EPIPE:
+        return FAIL_RESET;
+    case EMFILE:
+    case ENFILE:
+        return FAIL_NO_DESCRIPTORS;
+    case ENOMEM:
+    case ENOBUFS:
+        return FAIL_NO_MEMORY;
+    default:
+        return FAIL_SYSTEM;
+    }
+}
+
+static void ready(struct worker *w, struct watch *watch, unsigned events)
+{
+    struct actor *a = CONTAINER_OF(watch, struct actor, watch);
+    (void)w;
+    a->events |= events;
+    if (a->waiter != NULL)
+        task_wake(a->waiter);
+}
+
+static enum fail begin(struct worker *w, struct actor *a, int fd)
+{
+    *a = (struct actor){ .watch = { .fd = -1, .ready = ready }, .worker = w };
+    enum fail f = watch_start(w, &a->watch, fd, false);
+    if (f != OK)
+        w->world->close(w->world, fd);
+    return f;
+}
+
+/* Until the socket's next edge; woken for nothing is fine, callers try again. */
+static enum fail wait_for(struct task *t, struct actor *a, const char *what, nanos deadline)
+{
+    ASSERT(a->waiter == NULL && a->worker == t->worker);
+    a->waiter = t;
+    enum fail f = task_park(t, what, deadline);
+    a->waiter = NULL;
+    return f;
+}
+
+enum fail actor_connect(struct task *t, struct actor *a, const struct addr *to, nanos deadline)
+{
+    struct world *world = t->worker->world;
+    int fd = world->connect(world, to);
+    if (fd < 0)
+        return fail_of(fd);
+    enum fail f = begin(t->worker, a, fd);
+    if (f != OK)
+        return f;
+    while (f == OK && a->events == 0) /* its first edge is the answer */
+        f = wait_for(t, a, "actor connect", deadline);
+    int rc = f == OK ? world->connect_result(world, fd) : 0;
+    if (rc < 0)
+        f = fail_of(rc);
+    if (f != OK)
+        actor_close(a);
+    return f;
+}
+
+enum fail actor_listen(struct worker *w, struct actor *a, const struct addr *at)
+{
+    int fd = w->world->listen(w->world, at);
+    return fd < 0 ? fail_of(fd) : begin(w, a, fd);
+}
+
+enum fail actor_accept(struct task *t, struct actor *listener, struct actor *out_a, nanos deadline)
+{
+    struct world *world = t->worker->world;
+    struct addr peer;
+    for (;;) {
+        int fd = world->accept(world, listener->watch.fd, &peer);
+        if (fd >= 0)
+            return begin(t->worker, out_a, fd);
+        enum fail f = OK;
+        if (fd == -EAGAIN)
+            f = wait_for(t, listener, "actor accept", deadline);
+        else if (fd == -EMFILE && world_now(world) < deadline)
+            f = task_sleep(t, t->worker->now + NANOS_PER_MS); /* it still waits, and no edge will say so again */
+        else
+            f = fail_of(fd);
+        if (f != OK)
+            return f;
+    }
+}
+
+enum fail actor_read(struct task *t, struct actor *a, void *to, size_t room, nanos deadline, size_t *out_n)
+{
+    struct world *world = t->worker->world;
+    for (;;) {
+        ssize_t n = world->read(world, a->watch.fd, to, room);
+        if (n >= 0) {
+            *out_n = (size_t)n;
+            return OK;
+        }
+        enum fail f = n == -EAGAIN ? wait_for(t, a, "actor read", deadline) : fail_of(n);
+        if (f != OK)
+            return f;
+    }
+}
+
+enum fail actor_read_all(struct task *t, struct actor *a, void *to, size_t n, nanos deadline)
+{
+    size_t got = 0;
+    while (got < n) {
+        size_t k = 0;
+        enum fail f = actor_read(t, a, (char *)to + got, n - got, deadline, &k);
+        if (f == OK && k == 0)
+            f = FAIL_PROTOCOL;
+        if (f != OK)
+            return f;
+        got += k;
+    }
+    return OK;
+}
+
+enum fail actor_write_all(struct task *t, struct actor *a, const void *bytes, size_t n, nanos deadline)
+{
+    struct world *world = t->worker->world;
+    size_t put = 0;
+    while (put < n) {
+        struct iovec part = { (char *)(uintptr_t)bytes + put, n - put };
+        ssize_t k = world->writev(world, a->watch.fd, &part, 1);
+        enum fail f = OK;
+        if (k >= 0)
+            put += (size_t)k;
+        else
+            f = k == -EAGAIN ? wait_for(t, a, "actor write", deadline) : fail_of(k);
+        if (f != OK)
+            return f;
+    }
+    return OK;
+}
+
+void actor_shutdown(struct actor *a)
+{
+    a->worker->world->shutdown(a->worker->world, a->watch.fd);
+}
+
+static void end(struct actor *a, void (*how)(struct world *, int fd))
+{
+    int fd = a->watch.fd;
+    watch_stop(a->worker, &a->watch);
+    how(a->worker->world, fd);
+}
+
+void actor_close(struct actor *a)
+{
+    end(a, a->worker->world->close);
+}
+
+void actor_reset(struct actor *a)
+{
+    end(a, a->worker->world->reset);
+}

@@ -1,0 +1,29 @@
+/* gdb_parked.c: a process full of parked tasks that ends in abort(), for test_gdb.sh to look into. */
+#include "run/wait.h"
+#include <stdlib.h>
+
+#define TASKS 70 /* more than one chunk of the table */
+
+__attribute__((noinline)) static void waits_for_slot(struct task *t)
+{
+    enum fail f = task_park(t, "a slot of pool llama", NEVER);
+    ASSERT(f == OK);
+}
+
+static void chat_request(struct task *t, void *arg)
+{
+    t->story = arg;
+    waits_for_slot(t);
+    ASSERT(t->cancel == OK); /* keeps the call above from being the last, which would take this frame's place */
+}
+
+int main(void)
+{
+    static struct worker w;
+    struct world *world = world_real_new(0);
+    ASSERT(world != NULL && worker_init(&w, world, 3) == OK);
+    for (int i = 0; i < TASKS; i++)
+        ASSERT(task_start(&w, "chat request", chat_request, &w) != NULL);
+    worker_turn(&w, 0);
+    abort();
+}

@@ -1,0 +1,351 @@
+/* test_base_json.c: units of base/json.h. */
+#include "base/json.h"
+#include "test_base.h"
+
+#include <stdlib.h>
+
+static struct arena arena;
+
+static int open_arena(void **state)
+{
+    (void)state;
+    arena_init(&arena, NULL, 0, ARENA_NO_MAX);
+    return 0;
+}
+
+static int close_arena(void **state)
+{
+    (void)state;
+    arena_fini(&arena);
+    return 0;
+}
+
+static yyjson_val *parsed(struct text body)
+{
+    yyjson_doc *doc = NULL;
+    const char *why = "";
+    if (json_parse(&arena, body, &doc, &why) != OK)
+        fail_msg("\"%.*s\" was refused: %s", TEXT_ARG(body), why);
+    return yyjson_doc_get_root(doc);
+}
+
+static const char *why_refused(struct text body)
+{
+    yyjson_doc *doc = NULL;
+    const char *why = NULL;
+    if (json_parse(&arena, body, &doc, &why) != FAIL_BAD_JSON)
+        fail_msg("\"%.*s\" was not refused", TEXT_ARG(body));
+    assert_null(doc);
+    return why;
+}
+
+TEST(a_body_is_parsed_and_its_own_bytes_are_left_alone)
+{
+    char body[] = "{\"model\":\"m\\n\",\"n\":[1,2.5,true,null]}";
+    char before[sizeof body];
+    memcpy(before, body, sizeof body);
+    yyjson_val *root = parsed(text_of(body));
+    assert_memory_equal(body, before, sizeof body);
+    memset(body, '?', sizeof body); /* the tree does not look back */
+    assert_string_equal(yyjson_get_str(yyjson_obj_get(root, "model")), "m\n");
+    assert_int_equal(yyjson_arr_size(yyjson_obj_get(root, "n")), 4);
+    assert_true(yyjson_get_real(yyjson_arr_get(yyjson_obj_get(root, "n"), 1)) == 2.5);
+}
+
+TEST(what_is_not_json_is_refused_with_a_reason_and_a_place)
+{
+    const char *const bad[] = {
+        "", " ", "{", "[1,]", "{\"a\":1,}", "[1 2]", "{\"a\" 1}", "{a:1}", "nul", "NaN", "[Infinity]", "01", "+1", "1.", "\"a", "\"\t\"", "\"\\x\"",
+        "\"\\ud800\"", "\"\xFF\"", "\"\xED\xA0\x80\"", "/**/1", "1//", "[1]]", "{}{}", "\xEF\xBB\xBF{}", "]", "}}", ",,,,", "[[[[", "{\"a\":}", "\"\\",
+    };
+    for (unsigned i = 0; i < ARRAY_LEN(bad); i++)
+        assert_non_null(strstr(why_refused(text_of(bad[i])), " at byte "));
+    assert_non_null(strstr(why_refused(TEXT("[1, x]")), " at byte 4"));
+    assert_non_null(strstr(why_refused((struct text){ "1\0", 2 }), " at byte 1"));
+    yyjson_doc *doc;
+    assert_int_equal(json_parse(&arena, TEXT("x"), &doc, NULL), FAIL_BAD_JSON);
+}
+
+TEST(depth_64_is_parsed_and_65_is_refused_at_its_bracket)
+{
+    char body[2 * 65 + 1] = { 0 };
+    memset(body, '[', 64);
+    memset(body + 64, ']', 64);
+    parsed((struct text){ body, 128 });
+    memset(body, '[', 65);
+    memset(body + 65, ']', 65);
+    assert_string_equal(why_refused((struct text){ body, 130 }), "nested deeper than 64 levels at byte 64");
+}
+
+TEST(brackets_in_strings_do_not_count_as_depth)
+{
+    struct buf b;
+    buf_init(&b, 4096);
+    assert_int_equal(buf_printf(&b, "[\"\\\"%0*d\\\\\",\"", 5, 0), OK);
+    for (unsigned i = 0; i < 500; i++)
+        assert_int_equal(buf_add_text(&b, TEXT("[{")), OK);
+    assert_int_equal(buf_add_text(&b, TEXT("\"]")), OK);
+    assert_int_equal(yyjson_arr_size(parsed(buf_text(&b))), 2);
+    buf_fini(&b);
+}
+
+/* Densest and sparsest bodies: the tree's size is counted beforehand, and ASan guards its end. */
+TEST(trees_of_every_density_fit_what_was_counted)
+{
+    const char *const units[] = { "0,", "[],", "{},", "{\"\":0},", "\"\",", "[[0]],", "\"\\\"[,:\",", "1 ,", "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"," };
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    for (unsigned u = 0; u < ARRAY_LEN(units); u++)
+        for (unsigned n = 1; n < 3000; n = n * 3 + 1) {
+            buf_clear(&b);
+            assert_int_equal(buf_add_text(&b, u % 2 ? TEXT("[") : TEXT("[\n  ")), OK); /* yyjson has a reader for each look */
+            for (unsigned i = 0; i < n; i++)
+                assert_int_equal(buf_add_text(&b, text_of(units[u])), OK);
+            assert_int_equal(buf_add_text(&b, TEXT("0]")), OK);
+            assert_int_equal(yyjson_arr_size(parsed(buf_text(&b))), n + 1);
+            buf_eat(&b, 1); /* and its broken twin */
+            why_refused(buf_text(&b));
+        }
+    buf_fini(&b);
+}
+
+TEST(random_cuts_and_flips_never_write_past_the_tree)
+{
+    const char seed[] = "{\"a\":[1,{\"b\\\"\":\"c[,\"},null],\"d\":{\"e\":-1.5e3,\"\\u00e9\":[true,[]]}}";
+    uint32_t dice = 11;
+    unsigned accepted = 0;
+    for (unsigned round = 0; round < 20000; round++) {
+        char body[sizeof seed];
+        memcpy(body, seed, sizeof seed);
+        for (unsigned flips = 0; flips < round % 4; flips++) {
+            dice = dice * 1664525u + 1013904223u;
+            body[(dice >> 8) % (sizeof seed - 1)] = "[]{},:\"\\ 1"[(dice >> 24) % 10];
+        }
+        dice = dice * 1664525u + 1013904223u;
+        struct text t = { body, round % 3 ? sizeof seed - 1 : (dice >> 8) % sizeof seed };
+        struct arena a;
+        yyjson_doc *doc;
+        arena_init(&a, NULL, 0, ARENA_NO_MAX);
+        accepted += json_parse(&a, t, &doc, NULL) == OK;
+        arena_fini(&a);
+    }
+    assert_in_range(accepted, 1000, 19000);
+}
+
+TEST(an_arena_at_its_ceiling_refuses_before_building)
+{
+    char body[10000];
+    memset(body, '[', sizeof body);
+    for (unsigned i = 1; i < sizeof body; i++)
+        body[i] = i % 2 ? '0' : ',';
+    body[sizeof body - 1] = ']'; /* [0,0,...,0 ] */
+    body[sizeof body - 2] = ' ';
+    body[sizeof body - 3] = '0';
+    struct arena a;
+    yyjson_doc *doc = NULL;
+    const char *why = "untouched";
+    arena_init(&a, NULL, 0, 60000);
+    assert_int_equal(json_parse(&a, (struct text){ body, sizeof body }, &doc, &why), FAIL_NO_MEMORY);
+    arena_fini(&a);
+    assert_null(doc);
+    assert_string_equal(why, "untouched");
+    arena_init(&a, NULL, 0, 110000);
+    assert_int_equal(json_parse(&a, (struct text){ body, sizeof body }, &doc, &why), OK);
+    arena_fini(&a);
+}
+
+TEST(every_failed_allocation_of_a_parse_is_told)
+{
+    for (uint64_t nth = 1;; nth++) {
+        struct arena a;
+        yyjson_doc *doc = NULL;
+        char body[20000];
+        memset(body, ' ', sizeof body);
+        memcpy(body, "[1,2", 4);
+        body[sizeof body - 1] = ']';
+        arena_init(&a, NULL, 0, ARENA_NO_MAX);
+        mem_fault(nth);
+        enum fail f = json_parse(&a, (struct text){ body, sizeof body }, &doc, NULL);
+        bool reached = mem_fault(0) >= nth;
+        arena_fini(&a);
+        assert_true(f == OK || f == FAIL_NO_MEMORY);
+        assert_true((doc != NULL) == (f == OK));
+        if (!reached) {
+            assert_int_equal(f, OK);
+            assert_true(nth > 2);
+            return;
+        }
+    }
+}
+
+static void check_span(struct text body, size_t *cursor, const char *key, const char *value)
+{
+    struct json_span span;
+    assert_true(json_span_next(body, cursor, &span));
+    if (!text_eq(span.key, text_of(key)) || !text_eq(span.value, text_of(value)))
+        fail_msg("expected %s = %s, got %.*s = %.*s", key, value, TEXT_ARG(span.key), TEXT_ARG(span.value));
+}
+
+TEST(spans_are_the_raw_bytes_of_each_member)
+{
+    struct text body = TEXT(" {\"a\" : 1 ,\n\"b\\\"}\":\"x,}\\\\\",\"c\":[1,{\"d\":\"]\"}] , \"\":{\"e\":[]}\t,\"f\":-1.5e3,\"g\":true} ");
+    size_t cursor = 0;
+    parsed(body);
+    check_span(body, &cursor, "a", "1");
+    check_span(body, &cursor, "b\\\"}", "\"x,}\\\\\"");
+    check_span(body, &cursor, "c", "[1,{\"d\":\"]\"}]");
+    check_span(body, &cursor, "", "{\"e\":[]}");
+    check_span(body, &cursor, "f", "-1.5e3");
+    check_span(body, &cursor, "g", "true");
+    struct json_span span = { TEXT("kept"), TEXT("kept") };
+    assert_false(json_span_next(body, &cursor, &span));
+    assert_false(json_span_next(body, &cursor, &span)); /* the end stays the end */
+    assert_true(text_eq(span.key, TEXT("kept")));
+}
+
+TEST(an_empty_object_has_no_spans)
+{
+    struct json_span span;
+    size_t cursor = 0;
+    assert_false(json_span_next(TEXT("{}"), &cursor, &span));
+    assert_false(json_span_next(TEXT("{}"), &cursor, &span));
+    cursor = 0;
+    assert_false(json_span_next(TEXT(" { \n} "), &cursor, &span));
+    assert_false(json_span_next(TEXT(" { \n} "), &cursor, &span));
+}
+
+static void walk_an_array(void)
+{
+    struct json_span span;
+    size_t cursor = 0;
+    json_span_next(TEXT("[1]"), &cursor, &span);
+}
+static void walk_off_the_end(void)
+{
+    struct json_span span;
+    size_t cursor = 0;
+    json_span_next(TEXT("{\"a\""), &cursor, &span);
+}
+TEST(walking_what_was_not_accepted_as_an_object_is_a_wrong_program)
+{
+    asserts(walk_an_array, "{");
+    asserts(walk_off_the_end, "t.len");
+}
+
+TEST(duplicate_keys_are_seen_as_the_receiver_would_see_them)
+{
+    assert_false(json_has_duplicate_keys(parsed(TEXT("{}"))));
+    assert_false(json_has_duplicate_keys(parsed(TEXT("{\"a\":1,\"A\":1,\"aa\":1,\"\":1,\"a\\u0000\":1}"))));
+    assert_true(json_has_duplicate_keys(parsed(TEXT("{\"a\":1,\"b\":1,\"a\":1}"))));
+    assert_true(json_has_duplicate_keys(parsed(TEXT("{\"model\":1,\"\\u006dodel\":1}"))));
+    assert_true(json_has_duplicate_keys(parsed(TEXT("{\"\":1,\"\":1}"))));
+    assert_false(json_has_duplicate_keys(parsed(TEXT("{\"a\":{\"b\":1},\"b\":{\"a\":1}}")))); /* one object, not its children */
+}
+
+/* {"k0":0,...}, with the last key written twice if twice is 1. */
+static struct text many_members(struct buf *b, unsigned count, unsigned twice)
+{
+    buf_clear(b);
+    assert_int_equal(buf_add_text(b, TEXT("{")), OK);
+    for (unsigned i = 0; i < count; i++)
+        assert_int_equal(buf_printf(b, "\"k%u\":%u%c", i + 1 < count ? i : i - twice, i, i + 1 < count ? ',' : '}'), OK);
+    return buf_text(b);
+}
+
+TEST(one_duplicate_is_found_among_few_and_among_many)
+{
+    const unsigned counts[] = { 2, 15, 16, 17, 18, 32, 33, 1000, 200000 };
+    struct buf b;
+    buf_init(&b, 8 << 20);
+    for (unsigned i = 0; i < ARRAY_LEN(counts); i++) {
+        assert_false(json_has_duplicate_keys(parsed(many_members(&b, counts[i], 0))));
+        assert_true(json_has_duplicate_keys(parsed(many_members(&b, counts[i], 1))));
+    }
+    yyjson_val *object = parsed(many_members(&b, 17, 0));
+    mem_fault(1);
+    assert_true(json_has_duplicate_keys(object)); /* unable to look, it refuses */
+    mem_fault(0);
+    buf_fini(&b);
+}
+
+static void check_string(struct text s, const char *expected)
+{
+    struct buf b;
+    buf_init(&b, 1000);
+    assert_int_equal(json_add_string(&b, s), OK);
+    if (!text_eq(buf_text(&b), text_of(expected)))
+        fail_msg("expected %s, got %.*s", expected, TEXT_ARG(buf_text(&b)));
+    buf_fini(&b);
+}
+
+TEST(strings_are_escaped_where_json_needs_it)
+{
+    check_string(TEXT_NONE, "\"\"");
+    check_string(TEXT("plain / text\x7F"), "\"plain / text\x7F\"");
+    check_string(TEXT("\"\\\b\f\n\r\t"), "\"\\\"\\\\\\b\\f\\n\\r\\t\"");
+    check_string(TEXT("\0\x1F"), "\"\\u0000\\u001f\"");
+    check_string(TEXT("\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80"), "\"\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80\"");
+    check_string(TEXT("a\xFFz"), "\"a\xEF\xBF\xBDz\"");
+    check_string(TEXT("\xE2\x82"), "\"\xEF\xBF\xBD\xEF\xBF\xBD\"");
+}
+
+TEST(any_bytes_written_as_a_string_parse_back)
+{
+    struct buf b;
+    buf_init(&b, 1 << 16);
+    uint32_t dice = 5;
+    for (unsigned round = 0; round < 500; round++) {
+        char bytes[64];
+        bool ascii = round % 2;
+        for (unsigned i = 0; i < sizeof bytes; i++) {
+            dice = dice * 1664525u + 1013904223u;
+            bytes[i] = (char)(dice >> 24 & (ascii ? 0x7F : 0xFF));
+        }
+        buf_clear(&b);
+        assert_int_equal(json_add_string(&b, (struct text){ bytes, sizeof bytes }), OK);
+        yyjson_val *back = parsed(buf_text(&b));
+        if (ascii) {
+            assert_int_equal(yyjson_get_len(back), sizeof bytes);
+            assert_memory_equal(yyjson_get_str(back), bytes, sizeof bytes);
+        }
+    }
+    buf_fini(&b);
+}
+
+TEST(a_string_that_does_not_fit_leaves_nothing_behind)
+{
+    struct buf b;
+    buf_init(&b, 10);
+    assert_int_equal(buf_add_text(&b, TEXT("xx")), OK);
+    assert_int_equal(json_add_string(&b, TEXT("abcdefg")), FAIL_TOO_LARGE);
+    assert_int_equal(json_add_string(&b, TEXT("\n\n\n\n")), FAIL_TOO_LARGE); /* fits before escaping, not after */
+    assert_true(text_eq(buf_text(&b), TEXT("xx")));
+    assert_int_equal(json_add_string(&b, TEXT("abcdef")), OK);
+    assert_true(text_eq(buf_text(&b), TEXT("xx\"abcdef\"")));
+    buf_fini(&b);
+}
+
+#define JSON_TEST(sentence) cmocka_unit_test_setup_teardown(sentence, open_arena, close_arena)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        JSON_TEST(a_body_is_parsed_and_its_own_bytes_are_left_alone),
+        JSON_TEST(what_is_not_json_is_refused_with_a_reason_and_a_place),
+        JSON_TEST(depth_64_is_parsed_and_65_is_refused_at_its_bracket),
+        JSON_TEST(brackets_in_strings_do_not_count_as_depth),
+        JSON_TEST(trees_of_every_density_fit_what_was_counted),
+        JSON_TEST(random_cuts_and_flips_never_write_past_the_tree),
+        JSON_TEST(an_arena_at_its_ceiling_refuses_before_building),
+        JSON_TEST(every_failed_allocation_of_a_parse_is_told),
+        JSON_TEST(spans_are_the_raw_bytes_of_each_member),
+        JSON_TEST(an_empty_object_has_no_spans),
+        JSON_TEST(walking_what_was_not_accepted_as_an_object_is_a_wrong_program),
+        JSON_TEST(duplicate_keys_are_seen_as_the_receiver_would_see_them),
+        JSON_TEST(one_duplicate_is_found_among_few_and_among_many),
+        JSON_TEST(strings_are_escaped_where_json_needs_it),
+        JSON_TEST(any_bytes_written_as_a_string_parse_back),
+        JSON_TEST(a_string_that_does_not_fit_leaves_nothing_behind),
+    };
+    return cmocka_run_group_tests_name("base_json", tests, NULL, NULL);
+}

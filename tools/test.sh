@@ -1,0 +1,55 @@
+#!/bin/bash
+# test.sh [STAGE...]: every test, stage by stage, each with its time; the last line is the sum. `./run test` and `make test` call it.
+# A stage is a row of the table below. Its output goes to build/log/STAGE; a failed one's end is shown.
+set -u
+cd "$(dirname "$0")/.."
+mkdir -p build/log
+jobs=$(nproc)
+passed=0 failed=0 times=""
+
+units()   { make -s -j"$jobs" V="$1" units && for t in build/"$1"/tests/unit/test_*; do [ -x "$t" ] && [[ $t != *.* ]] && { echo "# $t"; "$t" 2>&1 || echo "1 failed: $t"; }; done; }
+sims()    { make -s -j"$jobs" V="$1" sims && for t in build/"$1"/tests/sim/test_*; do [ -x "$t" ] && [[ $t != *.* ]] && { echo "# $t"; "$t" 2>&1 || echo "1 failed: $t"; }; done; }
+storms()  { make -s -j"$jobs" V=tsan CC=clang-19 storms && for t in build/tsan/tests/storm/test_*; do [ -x "$t" ] && [[ $t != *.* ]] && { echo "# $t"; "$t" 2>&1 || echo "1 failed: $t"; }; done; }
+fuzz()    { make -s -j"$jobs" V=fuzz CC=clang-19 fuzzers && for t in build/fuzz/tests/fuzz/fuzz_*; do [ -x "$t" ] && [[ $t != *.* ]] || continue
+              n=$(basename "$t"); mkdir -p build/corpus/"$n" tests/fuzz/corpus/"${n#fuzz_}"
+              if "$t" -max_total_time="${FUZZ_SECONDS:-15}" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 build/corpus/"$n" tests/fuzz/corpus/"${n#fuzz_}" > build/log/"$n" 2>&1; then echo "$n: 1 passed, 0 failed"; else tail -40 build/log/"$n"; echo "$n: 0 passed, 1 failed"; fi; done; }
+compiles(){ make -s -j"$jobs" V=clang CC=clang-19 build/clang/weir && make -s -j"$jobs" V=ucontext build/ucontext/weir units-ucontext && echo "2 passed, 0 failed"; }
+clients() { tools/clients.sh; }
+
+# Adds up what cmocka, our python clients and our own programs print.
+count() {
+    local log=$1 rc=$2 p f
+    p=$(awk '/^\[  PASSED  \] [0-9]+ test/ { n += $4 } match($0, /[0-9]+ passed, [0-9]+ failed/) { split(substr($0, RSTART), a, " "); n += a[1] } END { print n + 0 }' "$log")
+    f=$(awk '/^\[  FAILED  \] [0-9]+ test/ { n += $4 } match($0, /[0-9]+ passed, [0-9]+ failed/) { split(substr($0, RSTART), a, " "); n += a[3] } /^1 failed: / { n += 1 } END { print n + 0 }' "$log")
+    [ "$rc" -ne 0 ] && [ "$f" -eq 0 ] && f=1
+    [ "$p" -eq 0 ] && [ "$f" -eq 0 ] && f=1 # a stage that ran nothing has failed
+    passed=$((passed + p)) failed=$((failed + f))
+    echo "   $p passed, $f failed" | sed 's/passed, \([0-9]*\) failed/ok, \1 not/'
+    if [ "$f" -gt 0 ]; then grep -nE 'error:|ERROR|FAILED|failed:|ASSERT|Sanitizer|not ok' "$log" | head -30; tail -25 "$log"; fi
+}
+
+stage() {
+    local name=$1 t0 rc; shift
+    if [ ${#only[@]} -gt 0 ] && [[ " ${only[*]} " != *" $name "* ]]; then return; fi
+    echo "== $name"
+    t0=$(date +%s)
+    "$@" > "build/log/$name" 2>&1; rc=$?
+    count "build/log/$name" "$rc"
+    times="$times $name $(( $(date +%s) - t0 )) s,"
+}
+
+only=("$@")
+stage tidy      make -s tidy
+stage compiles  compiles
+stage units     units asan
+stage sims      sims release
+stage sims-asan env SIM_SEEDS="${SIM_SEEDS_ASAN:-200}" bash -c "$(declare -f sims); jobs=$jobs; sims asan"
+stage storm     storms
+stage fuzz      fuzz
+stage clients   clients
+stage prove     make -s prove
+
+echo
+echo "times:$times" | sed 's/,$//'
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
