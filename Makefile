@@ -7,7 +7,7 @@ B       := build/$(V)
 DEPS    := build/deps
 
 WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Wundef -Wvla -Wframe-larger-than=2048
-BASE    := -std=gnu11 -D_GNU_SOURCE -g -fno-strict-aliasing -fno-omit-frame-pointer -Isrc -I$(DEPS)/llhttp -I$(DEPS)/yyjson -pthread -MMD -MP
+BASE    := -std=gnu11 -D_GNU_SOURCE -g -fno-strict-aliasing -fno-omit-frame-pointer -Isrc -Itests -I$(DEPS)/llhttp -I$(DEPS)/yyjson -pthread -MMD -MP
 VERSION := $(shell cat VERSION)
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo none)
 
@@ -34,7 +34,9 @@ $(B)/src/cli/version.o: VERSION
 # Registry sources are built with warnings off: they are not ours to mend. Their headers must not warn either.
 THIRD   = $(filter-out -Werror -Wall -Wextra,$(BASE)) $(OPT) -w
 
-SRCS    := $(filter-out src/cli/main.c,$(wildcard src/*/*.c))
+# The commands and the keeper are the program's; tests link all that is below them
+TOPS    := $(wildcard src/cli/*.c src/keeper/*.c)
+SRCS    := $(filter-out $(TOPS),$(wildcard src/*/*.c))
 ASMS    := $(wildcard src/*/*.S)
 OBJS    := $(SRCS:%.c=$(B)/%.o) $(ASMS:%.S=$(B)/%.o)
 THIRDS  := $(B)/deps/llhttp/llhttp.o $(B)/deps/llhttp/api.o $(B)/deps/llhttp/http.o $(B)/deps/yyjson/yyjson.o
@@ -53,7 +55,7 @@ help: ## this list
 
 build/weir: $(B)/weir
 	@cp -f $< $@.new && mv -f $@.new $@
-$(B)/weir: $(B)/src/cli/main.o $(LIB)
+$(B)/weir: $(TOPS:%.c=$(B)/%.o) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(LIB): $(OBJS) $(THIRDS)
 	@rm -f $@

@@ -1,7 +1,8 @@
 # weir-gdb.py: what every task is doing, in a live process or a core. In gdb: source tools/weir-gdb.py, then
 #   weir-tasks       a line for each live task: worker, index, name, state, what it waits for and for how long, its request
 #   weir-tasks -b    with a backtrace of each parked one
-# Reads memory only: it works on cores, and never runs or changes the process.
+# Reads memory only: it works on cores, and never runs or changes the process. Cores written by the kernel hold every stack; gdb's own gcore
+# gives up on a mapping at the first installed guard (MADV_GUARD_INSTALL) and leaves the stacks in it out.
 import gdb
 
 TASKS_PER_CHUNK = 64  # task.c; tests/unit/test_gdb.sh looks past one chunk, so that a difference is noticed
@@ -31,6 +32,8 @@ def frames(task):
     low = int(task["stack"])
     pc, fp = stopped_at(task["context"])
     for _ in range(FRAMES_MAX):
+        if pc == 0:
+            return
         yield pc
         if not low <= fp < low + 65536:
             return
@@ -85,8 +88,11 @@ def tell(worker, task, backtrace):
         line += " request %#x" % int(task["story"])
     print(line)
     if backtrace and state == "parked":
+        number = -1
         for number, pc in enumerate(frames(task)):
             print("    #%d %#x %s" % (number, pc, place(pc)))
+        if number < 0:
+            print("    (its stack is not in this core)")
 
 
 class Tasks(gdb.Command):

@@ -196,9 +196,8 @@ static int on_headers_complete(llhttp_t *ll)
     p->until_close = ends_by_close(p);
     if (p->until_close || (h->status == 204 && (h->chunked || h->content_length > 0))) /* a 204 that announces a body may well send it */
         h->keep_alive = false;
-    ll->upgrade = 0;                /* we answer as if it had not been asked, so the body is framed as ever */
     if (p->answers_head)
-        ll->flags |= F_SKIPBODY;    /* what returning 1 does; but we return HPE_PAUSED */
+        ll->flags |= F_SKIPBODY; /* what returning 1 does; but we return HPE_PAUSED */
     p->pending = HEAD_DONE;
     return HPE_PAUSED;
 }

@@ -159,8 +159,8 @@ static enum fail line_take(struct sse_reader *r, struct text in, size_t *io_eate
     size_t n = line_length(rest);
     size_t before = buf_len(&r->line);
     *out_whole = n < rest.len;
-    if (n > r->line_max || before + n > r->line_max)
-        return FAIL_TOO_LARGE;
+    if (n > r->line_max)
+        return FAIL_TOO_LARGE; /* a line in parts meets r->line's ceiling, which is the same */
     if (before > 0 || !*out_whole) {
         enum fail f = buf_add(&r->line, rest.at, n);
         if (f != OK)

@@ -16,7 +16,7 @@
 #define SIM_EPOCH       (1767225600LL * NANOS_PER_S) /* 2026-01-01T00:00:00Z, the wall clock when a simulation starts */
 
 /* Every fault, one row: name, what a seeded profile draws at most (per mille of the chances), what happens.
-   Only a short read leaves no edge behind: the rest stays readable, and who does not read on until -EAGAIN waits for ever. */
+   Short reads and writes are followed by an edge, as the kernel's are. */
 #define SIM_FAULTS(FAULT) \
     FAULT(short_read,  400, "a read returns fewer bytes than lie there") \
     FAULT(short_write, 400, "a write takes fewer bytes than there is room for") \

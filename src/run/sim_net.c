@@ -12,7 +12,8 @@
 /* Without what does not identify it (padding, flow labels). */
 static struct addr place_addr(const struct addr *a)
 {
-    struct addr plain = { 0 };
+    struct addr plain;
+    memset(&plain, 0, sizeof plain); /* `= { 0 }` promises only the first member of a union, and these bytes are a key */
     plain.any.sa_family = a->any.sa_family;
     switch (a->any.sa_family) {
     case AF_INET:
@@ -205,8 +206,10 @@ static int net_connect_result(struct world *w, int fd)
 static ssize_t take_arrived(struct sim *sim, struct sock *s, void *to, size_t room)
 {
     size_t n = MIN(room, s->arrived);
-    if (n > 1 && random_chance(&sim->chance, sim->options.faults.short_read))
+    if (n > 1 && random_chance(&sim->chance, sim->options.faults.short_read)) {
         n = 1 + random_below(&sim->chance, n - 1);
+        sim_poll_edge(sim, &s->watched); /* as if the rest had come a moment later: a kernel's short read means that the socket was empty */
+    }
     if (n > 0)
         memcpy(to, buf_text(&s->in).at, n);
     buf_eat(&s->in, n);
@@ -329,7 +332,7 @@ unsigned sim_net_readiness(const struct sim_watched *watched)
     case OPEN:
         if (s->fin_arrived && s->wrote_fin)
             return WATCH_READ | WATCH_WRITE | WATCH_HANGUP;
-        return (s->arrived > 0 || s->fin_arrived ? WATCH_READ : 0u) |
+        return (s->arrived > 0 ? WATCH_READ : 0u) | (s->fin_arrived ? WATCH_READ | WATCH_HANGUP : 0u) |
                (s->peer == NULL || s->wrote_fin || buf_len(&s->peer->in) < s->peer->in.max ? WATCH_WRITE : 0u);
     case BROKEN:
         return WATCH_READ | WATCH_WRITE | WATCH_HANGUP;

@@ -1,4 +1,4 @@
-/* gdb_parked.c: a process full of parked tasks that ends in abort(), for test_gdb.sh to look into. */
+/* gdb_parked.c: a process full of parked tasks that ends in abort(), for test_gdb.sh to look into. With an argument its guards are older ones. */
 #include "run/wait.h"
 #include <stdlib.h>
 
@@ -17,8 +17,11 @@ static void chat_request(struct task *t, void *arg)
     ASSERT(t->cancel == OK); /* keeps the call above from being the last, which would take this frame's place */
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    (void)argv;
+    if (argc > 1)
+        task_guard_limit(GUARD_MPROTECT); /* gcore leaves out mappings with installed guards */
     static struct worker w;
     struct world *world = world_real_new(0);
     ASSERT(world != NULL && worker_init(&w, world, 3) == OK);

@@ -18,11 +18,14 @@ look() {
     expect 1 '^70 tasks$'
 }
 
-gdb -q -batch -ex 'set debuginfod enabled off' -ex run -ex "gcore $dir/core" -ex 'source tools/weir-gdb.py' -ex 'weir-tasks -b' "$program" > "$dir/said" 2>&1
+look_with() { gdb -q -batch -ex 'set debuginfod enabled off' "$@" > "$dir/said" 2>&1 || failed "gdb failed"; }
+
+look_with -ex run -ex 'source tools/weir-gdb.py' -ex 'weir-tasks -b' "$program"
 look
-gdb -q -batch -ex 'set debuginfod enabled off' -ex 'source tools/weir-gdb.py' -ex 'weir-tasks -b' "$program" "$dir/core" > "$dir/said" 2>&1
+look_with -ex 'run old' -ex "gcore $dir/core" "$program"
+look_with -ex 'source tools/weir-gdb.py' -ex 'weir-tasks -b' "$program" "$dir/core"
 look
-gdb -q -batch -ex 'set debuginfod enabled off' -ex 'source tools/weir-gdb.py' -ex weir-tasks "$program" "$dir/core" > "$dir/said" 2>&1
+look_with -ex 'source tools/weir-gdb.py' -ex weir-tasks "$program" "$dir/core"
 expect 0 waits_for_slot # without -b no backtraces
 expect 1 '^70 tasks$'
 echo "test_gdb: ok"

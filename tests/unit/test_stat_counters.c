@@ -387,6 +387,7 @@ static void test_json_has_the_same_numbers(void **state)
     assert_float_equal(number_at(doc, "/steps/route/count"), 100, 0);
     assert_float_equal(number_at(doc, "/steps/route/mean_ms"), 50.5, 0.001);
     assert_float_equal(number_at(doc, "/steps/route/p50_ms"), 50, 0.8);
+    assert_float_equal(number_at(doc, "/steps/route/p95_ms"), 95, 1.5);
     assert_float_equal(number_at(doc, "/steps/route/p99_ms"), 99, 1.6);
     assert_float_equal(number_at(doc, "/steps/route/max_ms"), 100, 0);
     assert_float_equal(number_at(doc, "/steps/head/count"), 0, 0);

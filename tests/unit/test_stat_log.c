@@ -40,6 +40,7 @@ static void begin(enum log_format format, bool packets)
     assert_int_equal(pipe2(fx.pipe, O_CLOEXEC | O_NONBLOCK | (packets ? O_DIRECT : 0)), 0);
     log_init(&fx.log, &fake_world);
     fx.log.fd = fx.pipe[1];
+    fx.log.is_file = false; /* as log_open would have found; stderr may be one */
     log_set(&fx.log, LOG_LEVEL_INFO, format, true);
     stat_init(&fx.stats, &fake_world, &fx.log, "0", NULL, 0);
     assert_int_equal(worker_init(&fx.worker, &fake_world, 0), OK);

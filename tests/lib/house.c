@@ -1,0 +1,95 @@
+/* house.c: see house.h. */
+#include "lib/house.h"
+#include "base/mem.h"
+#include <stdio.h>
+#include <string.h>
+
+void house_open(struct house *h, const struct sim_options *options, const char *yaml)
+{
+    struct conf_options co = { .path = "test.yaml", .yaml = text_of(yaml) };
+    struct complaint why;
+    const struct conf *conf;
+    memset(h, 0, sizeof *h);
+    h->blocks_before = mem_alive();
+    h->seed = options->seed;
+    h->sim = sim_new(options);
+    ASSERT(h->sim != NULL);
+    h->world = sim_world(h->sim);
+    if (!conf_load(&co, &conf, &why)) {
+        fprintf(stderr, "house: %d:%d: %s\n", why.line, why.column, why.text);
+        ASSERT(!"the test's configuration is refused");
+    }
+    ASSERT(addr_from_text(&h->address, text_of(conf->listen.host), conf->listen.port));
+    addr_unix(&h->admin, "/run/weir/test.sock");
+    h->listener = h->world->listen(h->world, &h->address);
+    h->admin_listener = h->world->listen(h->world, &h->admin);
+    ASSERT(h->listener >= 0 && h->admin_listener >= 0);
+    struct gateway_options go = { .world = h->world, .conf = conf, .workers = HOUSE_WORKERS, .listeners = &h->listener, .listener_count = 1,
+                                  .admin_listeners = &h->admin_listener, .admin_listener_count = 1, .version = "test" };
+    enum fail f = gateway_new(&go, &h->gateway);
+    ASSERT(f == OK);
+    conf_unref(conf);
+    f = worker_init(&h->outside, h->world, HOUSE_WORKERS);
+    ASSERT(f == OK);
+    for (unsigned i = 0; i < HOUSE_WORKERS; i++) {
+        f = sim_worker(h->sim, i == 0 ? "worker 0" : "worker 1", gateway_worker(h->gateway, i));
+        ASSERT(f == OK);
+    }
+    f = sim_worker(h->sim, "outside", &h->outside);
+    ASSERT(f == OK);
+}
+
+struct task *house_task(struct house *h, const char *name, task_fn *fn, void *arg)
+{
+    struct task *t = task_start(&h->outside, name, fn, arg);
+    ASSERT(t != NULL);
+    return t;
+}
+
+bool house_run(struct house *h, bool (*until)(void *arg), void *arg, nanos span)
+{
+    if (sim_run(h->sim, until, arg, span))
+        return true;
+    fprintf(stderr, "house: seed %llu: %s\n", (unsigned long long)h->seed, sim_why(h->sim));
+    return false;
+}
+
+static bool gateway_ended(void *arg)
+{
+    struct house *h = arg;
+    for (unsigned i = 0; i < HOUSE_WORKERS; i++) {
+        struct worker *w = gateway_worker(h->gateway, i);
+        if (!atomic_load(&w->stopping) || task_count(w) > 0)
+            return false;
+    }
+    return true;
+}
+
+static void cancel(struct task *t, void *arg)
+{
+    (void)arg;
+    if (t->group == NULL)
+        task_cancel(t, FAIL_CANCELLED);
+}
+
+void house_close(struct house *h)
+{
+    gateway_drain(h->gateway);
+    ASSERT(house_run(h, gateway_ended, h, 700 * NANOS_PER_S));
+    task_each(&h->outside, cancel, NULL);
+    worker_stop(&h->outside);
+    ASSERT(house_run(h, NULL, NULL, 10 * NANOS_PER_S));
+    fleet_check(gateway_fleet(h->gateway));
+    gateway_free(h->gateway);
+    worker_fini(&h->outside);
+    h->world->close(h->world, h->listener);
+    h->world->close(h->world, h->admin_listener);
+    ASSERT(sim_sockets_open(h->sim) == 0);
+    sim_free(h->sim);
+    ASSERT(mem_alive() == h->blocks_before);
+}
+
+uint64_t house_count(struct house *h, enum counter c)
+{
+    return stat_total(gateway_stats(h->gateway), c);
+}
