@@ -8,7 +8,7 @@
 #define CONF_FILE_MAX     (1u << 20) /* bytes of a configuration file: 4096 keys of 200 bytes, and room */
 #define CONF_INCLUDE_MAX  (64u << 10) /* bytes of a ${file:...}: the largest secrets are certificate bundles */
 #define CONF_KEYS_MAX     4096       /* members of `keys`; more belong in a store */
-#define CONF_BACKENDS_MAX 256        /* members of `backends`, those from URLs included */
+#define CONF_BACKENDS_MAX 64         /* members of `backends`, those from URLs included; fleet keeps a set of them in one word */
 #define CONF_MODELS_MAX   1024       /* members of `models` */
 #define CONF_LIST_MAX     64         /* entries of one list (use, fallback, a key's models) */
 #define CONF_NO_BACKEND   UINT32_MAX

@@ -270,3 +270,27 @@ void http_answer_abort(struct http_request *rq)
         (void)down_push(d);
     d->aborted = true;
 }
+
+/* ---- wrong answers, for the mock ---- */
+
+enum fail http_answer_raw(struct task *t, struct http_request *rq, struct text bytes)
+{
+    CHECK(rq, HTTP_REQUEST);
+    ASSERT(!rq->answer_ended);
+    if (rq->from->lost)
+        return FAIL_CLIENT_GONE;
+    rq->answer_begun = rq->answer_close = true; /* nobody knows where these bytes end */
+    rq->answer_chunked = rq->answer_no_body = false;
+    rq->answer_left = -1;
+    return http_answer_write(t, rq, bytes);
+}
+
+void http_answer_reset(struct http_request *rq)
+{
+    CHECK(rq, HTTP_REQUEST);
+    buf_clear(&rq->from->out);
+    rq->answer_begun = rq->answer_ended = rq->answer_close = true;
+    rq->answer_chunked = false;
+    rq->answer_left = -1; /* neither chunked nor counted: then the connection's end is a RST */
+    rq->from->aborted = true;
+}

@@ -93,6 +93,11 @@ MUSTUSE enum fail http_answer_flush(struct http_request *rq);
 MUSTUSE enum fail http_answer_end(struct task *t, struct http_request *rq);
 /* An answer that cannot be completed: the connection closes without its regular end, so that nobody takes it for whole. */
 void http_answer_abort(struct http_request *rq);
+/* For the mock, whose business is wrong answers: queues bytes exactly as given, whether or not a head was written, and waits as http_answer_write does.
+   From then on the answer is raw: http_answer_write adds bytes as they are, http_answer_end closes the connection after them. */
+MUSTUSE enum fail http_answer_raw(struct task *t, struct http_request *rq, struct text bytes);
+/* For the mock too: ends the answer, whatever stage it is in, with a RST. Bytes not yet flushed are dropped. */
+void http_answer_reset(struct http_request *rq);
 /* Bytes of the answer that the kernel has not taken. */
 size_t http_answer_unsent(const struct http_request *rq);
 /* Calls fn for each request of this worker. */

@@ -70,9 +70,6 @@ void mail_send(struct worker *to, mail_fn *fn, void *arg, uint64_t number)
         due = world_now(to->world) + delay;
 
     pthread_mutex_lock(&m->lock);
-    if (due < m->last_due)
-        due = m->last_due; /* letters do not overtake each other */
-    m->last_due = due;
     if (m->count == m->room)
         ASSERT(mailbox_grow(m) == OK);
     m->ring[(m->first + m->count++) & (m->room - 1)] = (struct mail){ fn, arg, number, due };
@@ -85,7 +82,7 @@ void mail_send(struct worker *to, mail_fn *fn, void *arg, uint64_t number)
 }
 
 /* Takes the next letter that is due. If none is, it says in next_due when to look again; until then senders need not wake us,
-   because letters do not overtake each other. */
+   because letters are taken in the order of their sending. */
 static bool mail_take(struct worker *w, struct mail *out)
 {
     struct mailbox *m = &w->mailbox;

@@ -47,13 +47,12 @@ struct mail {
     mail_fn *fn;
     void *arg;
     uint64_t number;
-    nanos due; /* in a simulated world letters take time */
+    nanos due; /* in a simulated world letters take time; one that is due waits behind one that is not */
 };
 struct mailbox {
     pthread_mutex_t lock;
     struct mail *ring;
     uint32_t room, first, count;
-    nanos last_due;
     nanos next_due; /* the reader's own: when the first letter it left there is due; NEVER if it left none */
     bool poked;     /* the reader has been woken and not yet looked, or will look by itself at next_due */
 };

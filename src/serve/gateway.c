@@ -196,7 +196,7 @@ static void apply_on_first(struct desk *d, void *arg)
         log_set(g->options.log, level, (enum log_format)a->conf->log.format, a->conf->log.access == CONF_ON);
 }
 
-bool gateway_reload_now(struct task *t, struct gateway *g, struct complaint *why, const char **out_restart)
+bool gateway_reload_now(struct task *t, struct gateway *g, struct complaint *why)
 {
     bool abandoned;
     if (g->options.load == NULL)
@@ -213,10 +213,13 @@ bool gateway_reload_now(struct task *t, struct gateway *g, struct complaint *why
     }
     bool ok = l->ok;
     *why = l->why;
+    const char *restart = ok ? conf_needs_restart(((struct desk *)t->worker->owner)->conf, l->conf) : NULL;
+    if (restart != NULL) {
+        ok = complain(why, NULL, 0, 0, "%s changes only with a restart", restart); /* all of it or nothing: half a configuration is one nobody wrote */
+        conf_unref(l->conf);
+    }
     if (ok) {
         struct applying a = { g, l->conf, OK };
-        if (out_restart != NULL)
-            *out_restart = conf_needs_restart(t->worker->owner != NULL ? ((struct desk *)t->worker->owner)->conf : g->conf, l->conf);
         gateway_each_desk(t, g, apply_on_first, &a);
         if (a.fail != OK)
             ok = complain(why, NULL, 0, 0, "%s", fail_row(a.fail)->text);
@@ -230,10 +233,9 @@ static void reload_task(struct task *t, void *arg)
 {
     struct gateway *g = arg;
     struct complaint why = { 0 };
-    const char *restart = NULL;
     char text[700];
-    if (gateway_reload_now(t, g, &why, &restart)) {
-        log_line(t->worker, LOG_LEVEL_INFO, "reloaded", "the configuration was applied%s%s", restart != NULL ? "; only a restart changes " : "", restart != NULL ? restart : "");
+    if (gateway_reload_now(t, g, &why)) {
+        log_line(t->worker, LOG_LEVEL_INFO, "reloaded", "the configuration was applied");
     } else {
         complaint_print(&why, text, sizeof text);
         log_line(t->worker, LOG_LEVEL_ERROR, "reload_refused", "the old configuration stays: %s", text);

@@ -218,20 +218,15 @@ enum fail page_status(struct task *t, struct request *rq, struct text rest)
 enum fail page_reload(struct task *t, struct request *rq, struct text rest)
 {
     struct complaint why = { 0 };
-    const char *restart = NULL;
     char text[700];
     struct buf out;
     (void)rest;
     buf_init(&out, 4096);
-    bool ok = gateway_reload_now(t, rq->desk->gateway, &why, &restart);
+    bool ok = gateway_reload_now(t, rq->desk->gateway, &why);
     complaint_print(&why, text, sizeof text);
     enum fail f = buf_printf(&out, "{\"reloaded\":%s,\"message\":", ok ? "true" : "false");
     if (f == OK)
         f = json_add_string(&out, text_of(ok ? "The configuration was applied." : text));
-    if (f == OK)
-        f = buf_add_text(&out, TEXT(",\"needs_restart\":"));
-    if (f == OK)
-        f = restart != NULL ? json_add_string(&out, text_of(restart)) : buf_add_text(&out, TEXT("null"));
     if (f == OK)
         f = buf_add_text(&out, TEXT("}"));
     if (f == OK)

@@ -107,6 +107,30 @@ TEST(turn_end_runs_once_a_turn)
     assert_int_equal(ends_run, 3);
 }
 
+/* ---- yield ---- */
+
+static unsigned steps;
+static void yields(struct task *t, void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 3; i++) {
+        steps++;
+        ASSERT(task_yield(t) == OK);
+    }
+}
+
+TEST(yielding_task_runs_once_a_turn) /* so that the sockets get their turn too */
+{
+    steps = 0;
+    assert_non_null(task_start(&worker, "yields", yields, NULL));
+    for (unsigned turn = 1; turn <= 3; turn++) {
+        worker_turn(&worker, NEVER);
+        assert_int_equal(steps, turn);
+    }
+    worker_turn(&worker, NEVER);
+    assert_int_equal(task_count(&worker), 0);
+}
+
 /* ---- letters ---- */
 
 static uint64_t echoes;
@@ -262,6 +286,7 @@ int main(void)
         ROW(more_timers_than_were_reserved),
         ROW(stopped_watch_gets_no_event_of_this_turn),
         ROW(turn_end_runs_once_a_turn),
+        ROW(yielding_task_runs_once_a_turn),
         ROW(letters_that_never_end_leave_room_for_timers),
         ROW(mailbox_grows_and_keeps_its_order),
         ROW(full_job_queue_refuses),

@@ -166,7 +166,8 @@ static void test_line_from_a_thread_without_a_worker(void **state)
     log_line(NULL, LOG_LEVEL_INFO, "start", "listening");
     assert_string_equal(said(), "2026-02-01T00:00:00.123Z info  start    message=listening\n"); /* at once */
     end();
-    log_line(NULL, LOG_LEVEL_ERROR, "late", "no log is open"); /* goes nowhere, harms nobody */
+    assert_false(log_wants(NULL, LOG_LEVEL_ERROR)); /* the log has ended */
+    log_line(NULL, LOG_LEVEL_ERROR, "late", "goes nowhere, harms nobody");
 }
 
 static void test_levels(void **state)
@@ -279,6 +280,9 @@ static void check_line(struct text line, bool json)
     assert_true(text_find(line, json ? TEXT(",\"sent_bytes\":18446744073709551615,") : TEXT(" sent_bytes=18446744073709551615")) > 0); /* there was room for all */
     if (!json)
         return;
+    struct json_span member;
+    for (size_t cursor = 0; json_span_next(line, &cursor, &member);)
+        assert_true(member.value.len <= 2 + (text_eq(member.key, TEXT("path")) ? 256u : text_eq(member.key, TEXT("cache")) ? 16u : 128u)); /* 2: the quotes */
     struct arena arena;
     arena_init(&arena, NULL, 0, ARENA_NO_MAX);
     yyjson_doc *doc;
