@@ -1,7 +1,7 @@
 /* auth.c: keys by their SHA-256. The plain key of a request is hashed where it stands and kept nowhere. */
+#define OPENSSL_API_COMPAT 0x10100000L /* SHA256_Init …: a fifth of the cost of fetching an EVP method for each key */
 #include "auth/auth.h"
 #include "base/map.h"
-#include <openssl/evp.h>
 #include <openssl/sha.h>
 
 #define PRESENTED_KEY_MAX 4096 /* longer than any provider's key or JWT by far */
@@ -54,6 +54,14 @@ static bool presented(const struct http_head *head, struct text *out)
     return true;
 }
 
+static void sha256(struct text t, uint8_t out[SHA256_DIGEST_LENGTH])
+{
+    SHA256_CTX ctx;
+    SHA256_Init(&ctx);
+    SHA256_Update(&ctx, t.at, t.len);
+    SHA256_Final(out, &ctx);
+}
+
 enum fail auth_check(const struct auth *a, const struct http_head *head, const struct conf_key **out_key)
 {
     struct text key;
@@ -68,7 +76,7 @@ enum fail auth_check(const struct auth *a, const struct http_head *head, const s
         return FAIL_NO_KEY;
     if (key.len > PRESENTED_KEY_MAX)
         return FAIL_BAD_KEY;
-    SHA256((const unsigned char *)key.at, key.len, hash);
+    sha256(key, hash);
     struct text name = { (const char *)hash, sizeof hash };
     const struct conf_key *found = map_get(&a->by_hash, name);
     if (found == NULL || !text_eq_secret(name, (struct text){ (const char *)found->sha256, sizeof found->sha256 }))

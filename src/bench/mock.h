@@ -76,7 +76,10 @@ void mock_free(struct mock *m); /* after its tasks have ended; takes NULL */
 
 /* For tests that run it in their own process; any thread. */
 struct mock_stats {
-    uint64_t requests, streams, completed, cancelled;
+    uint64_t requests;  /* for a model: lists and the rig's own pages do not count */
+    uint64_t streams;
+    uint64_t completed; /* answered as the script had it, faults included */
+    uint64_t cancelled; /* the client left first, from the queue too */
     uint32_t active, queued, max_active;
     nanos last_cancelled; /* a moment; NEVER if there was none */
     uint64_t faults[MOCK_FAULT_COUNT];

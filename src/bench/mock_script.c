@@ -55,20 +55,11 @@ enum fail mock_script_copy(struct mock_script *to, const struct mock_script *fro
 
 /* ---- spans ---- */
 
-static bool read_trace(struct mock_span *span, struct text path, struct complaint *why)
+/* One span a line; blank lines do not count. */
+static bool read_lines(FILE *file, struct buf *spans, struct complaint *why)
 {
-    char name[4096], line[TRACE_LINE_MAX];
-    struct buf spans;
-    bool is_ok = true;
-    if (path.len == 0 || path.len >= sizeof name)
-        return REFUSE(why, "trace: needs the name of a file");
-    memcpy(name, path.at, path.len);
-    name[path.len] = 0;
-    FILE *file = fopen(name, "re"); /* a test's own file, read at start or on a job thread; nothing here is on a request's way */
-    if (file == NULL)
-        return REFUSE(why, "cannot open the trace %s: %s", name, strerror(errno));
-    buf_init(&spans, MOCK_TRACE_MAX * sizeof(nanos));
-    for (int number = 1; is_ok && fgets(line, sizeof line, file) != NULL; number++) { /* ends with the file, or at MOCK_TRACE_MAX spans */
+    char line[TRACE_LINE_MAX];
+    for (int number = 1; fgets(line, sizeof line, file) != NULL; number++) { /* ends with the file, or at MOCK_TRACE_MAX spans */
         struct text word = text_of(line);
         nanos one;
         while (word.len > 0 && strchr("\r\n\t ", word.at[word.len - 1]) != NULL)
@@ -76,13 +67,24 @@ static bool read_trace(struct mock_span *span, struct text path, struct complain
         if (word.len == 0)
             continue;
         if (!text_to_nanos(text_trim(word), &one))
-            is_ok = complain(why, name, number, 0, "a trace has one duration a line, such as 50ms");
-        else if (buf_add(&spans, &one, sizeof one) != OK)
-            is_ok = complain(why, name, number, 0, "a trace has at most %d lines", MOCK_TRACE_MAX);
+            return REFUSE(why, "line %d of the trace is no duration such as 50ms", number);
+        if (buf_add(spans, &one, sizeof one) != OK)
+            return REFUSE(why, "a trace has at most %d lines", MOCK_TRACE_MAX);
     }
+    return buf_len(spans) > 0 || REFUSE(why, "the trace is empty");
+}
+
+static bool read_trace(struct mock_span *span, struct text path, struct complaint *why)
+{
+    struct buf spans;
+    char *name = mem_copy_text(path);
+    FILE *file = name != NULL ? fopen(name, "re") : NULL; /* a test's own file, read at start or on a job thread, never on a request's way */
+    mem_free(name);
+    if (file == NULL)
+        return REFUSE(why, "cannot open the trace \"%.*s\": %s", TEXT_ARG(path), strerror(errno));
+    buf_init(&spans, MOCK_TRACE_MAX * sizeof(nanos));
+    bool is_ok = read_lines(file, &spans, why);
     (void)fclose(file); /* read only: nothing can be lost */
-    if (is_ok && buf_len(&spans) == 0)
-        is_ok = complain(why, name, 0, 0, "the trace is empty");
     if (!is_ok) {
         buf_fini(&spans);
         return false;

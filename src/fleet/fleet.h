@@ -47,6 +47,7 @@ struct endpoint {
     enum conf_kind kind;
     struct text host;         /* a name or a number; empty for kind llama */
     uint16_t port;
+    struct text host_header;  /* as requests say it: "gpu1:8000", "[::1]:8000" */
     struct text base;         /* "" or "/prefix" */
     struct text key;          /* secret: for this host only, never logged; empty = none */
     bool has_addr;            /* host is a number, or fleet_set_addr was called; else resolve host */
@@ -104,6 +105,22 @@ const struct endpoint *roster_endpoint(const struct roster *r, struct text name)
 const struct conf *roster_conf(const struct roster *r);
 /* The settings of a configured model; NULL for a discovered one. */
 const struct conf_model *roster_conf_model(const struct roster *r, const struct pool *p);
+
+/* ---- Views: one worker's hold on a roster and its configuration, counted without atomics. A request and what it started hold the view they began with. ---- */
+
+struct view {
+    unsigned holders;
+    struct roster *roster;
+    const struct conf *conf;
+};
+/* Takes over the caller's reference to r, also when it fails. NULL when out of memory. */
+struct view *view_new(struct roster *r) MUSTUSE;
+static inline struct view *view_take(struct view *v)
+{
+    v->holders++;
+    return v;
+}
+void view_give(struct view *v); /* the last one lets go of the roster; takes NULL */
 
 /* ---- Slots ---- */
 

@@ -90,6 +90,25 @@ static uint32_t version_of(struct fleet *f, const struct endpoint *e)
     return ++f->address_versions[e->backend->index];
 }
 
+static struct text host_header(struct roster *r, const struct endpoint *e)
+{
+    bool v6 = text_find(e->host, TEXT(":")) >= 0;
+    return text_of(e->host.len == 0 ? arena_copy(&r->arena, TEXT("localhost")) : arena_printf(&r->arena, v6 ? "[%.*s]:%u" : "%.*s:%u", TEXT_ARG(e->host), e->port));
+}
+
+/* A number is its own address; a name's, and a local model's, is what fleet_set_addr was told last. */
+static void set_addr(struct fleet *f, struct endpoint *e, uint32_t index)
+{
+    const struct endpoint *before = f->roster != NULL ? f->roster->by_index[index] : NULL;
+    if (before != NULL && (!text_eq(before->host, e->host) || before->port != e->port))
+        f->addrs[index].len = 0; /* another name: what the old one led to says nothing */
+    e->has_addr = e->host.len > 0 && addr_from_text(&e->addr, e->host, e->port);
+    if (!e->has_addr && f->addrs[index].len > 0) {
+        e->addr = f->addrs[index];
+        e->has_addr = true;
+    }
+}
+
 static enum fail add_endpoint(struct fleet *f, struct roster *r, const struct conf_backend *cb)
 {
     struct endpoint *e = &r->endpoints[r->endpoints_count];
@@ -103,9 +122,10 @@ static enum fail add_endpoint(struct fleet *f, struct roster *r, const struct co
     e->port = cb->url.port;
     e->base = text_of(cb->url.base);
     e->key = text_of(cb->key);
-    e->has_addr = e->host.len > 0 ? addr_from_text(&e->addr, e->host, e->port) : f->addrs[index].len > 0;
-    if (e->has_addr && e->host.len == 0)
-        e->addr = f->addrs[index];
+    e->host_header = host_header(r, e);
+    if (e->host_header.at == NULL)
+        return FAIL_NO_MEMORY;
+    set_addr(f, e, index);
     e->address_version = version_of(f, e);
     r->by_index[index] = e;
     r->limits[index] = fleet_limit_of(f, e);
@@ -298,4 +318,25 @@ enum fail roster_new(struct fleet *f, const struct conf *conf, struct roster **o
     }
     *out_roster = r;
     return OK;
+}
+
+/* ---- views ---- */
+
+struct view *view_new(struct roster *r)
+{
+    struct view *v = mem_alloc(sizeof *v);
+    if (v == NULL) {
+        roster_unref(r);
+        return NULL;
+    }
+    *v = (struct view){ 1, r, roster_conf(r) };
+    return v;
+}
+
+void view_give(struct view *v)
+{
+    if (v == NULL || --v->holders > 0)
+        return;
+    roster_unref(v->roster);
+    mem_free(v);
 }

@@ -37,7 +37,7 @@ struct downstream {
     nanos write_due;         /* when unsent bytes have made no progress for too long */
     struct timer timer;      /* lazy: never later than due */
     struct turn_end again;   /* after its task ended */
-    struct addr peer;
+    char peer_text[64];
 };
 
 struct worker *down_worker(const struct downstream *d);
@@ -48,6 +48,8 @@ void down_due(struct downstream *d, nanos at);
 bool down_push(struct downstream *d);
 void down_lost(struct downstream *d);
 void down_feed_body(struct downstream *d, struct text bytes);
+/* What the socket holds, while the edge that said so is not used up. */
+void down_read_in_task(struct downstream *d);
 /* Reads a small unread body away after a refusal, so that the connection may live on. */
 void http_body_discard(struct task *t, struct http_request *rq);
 /* Ends the head with its length and adds the body; no sending. */

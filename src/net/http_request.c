@@ -76,6 +76,8 @@ static enum fail body_begin(struct downstream *d)
     if (buf_len(&kept) > 0)
         down_feed_body(d, buf_text(&kept));
     buf_fini(&kept);
+    if (d->body_wanted)
+        down_read_in_task(d); /* a full look-ahead left bytes in the socket, whose edge will not come again */
     return OK;
 }
 

@@ -162,7 +162,7 @@ static bool take_request(struct downstream *d)
     memset(rq, 0, offsetof(struct http_request, block));
     rq->magic = HTTP_REQUEST_MAGIC;
     rq->from = d;
-    rq->peer = &d->peer;
+    rq->peer_text = d->peer_text;
     rq->began = s->worker->now;
     rq->answer_left = -1;
     arena_init(&rq->arena, rq->block, sizeof rq->block, REQUEST_ARENA_MAX);
@@ -314,7 +314,7 @@ static void read_away(struct downstream *d)
 }
 
 /* While its task runs: body bytes if the task asks for them, else a bounded look-ahead, through which a FIN is noticed. */
-static void read_in_task(struct downstream *d)
+void down_read_in_task(struct downstream *d)
 {
     struct text bytes;
     while (d->readable && !d->lost) {
@@ -332,6 +332,8 @@ static void read_in_task(struct downstream *d)
 static void read_between(struct downstream *d)
 {
     struct text bytes;
+    if (d->state == DOWN_IDLE && buf_len(&d->out) > OUT_HIGH_BYTES)
+        return; /* a client that asks on and does not read: its next question waits until it has */
     while (d->readable && (d->state == DOWN_IDLE || d->state == DOWN_HEAD)) {
         if (!read_some(d, &bytes))
             return; /* gone or dry */
@@ -339,7 +341,7 @@ static void read_between(struct downstream *d)
             return;
     }
     if (d->state == DOWN_TASK)
-        read_in_task(d);
+        down_read_in_task(d);
     else if (d->state == DOWN_LINGER)
         read_away(d);
 }
@@ -350,6 +352,23 @@ static bool may_go_on(const struct downstream *d)
 {
     const struct http_request *rq = d->request;
     return !d->lost && rq->answer_ended && !rq->answer_close && rq->body_read && !d->server->draining && http_parser_is_idle(&d->parser);
+}
+
+/* The next request, from what came early or from the socket. */
+static void go_on(struct downstream *d)
+{
+    if (buf_len(&d->out) > OUT_HIGH_BYTES)
+        return; /* as in read_between: pipelined answers that nobody reads would fill memory */
+    if (buf_len(&d->in) > 0) {
+        struct buf next = d->in;
+        buf_init(&d->in, PIPELINE_BYTES_MAX + SCRATCH_BYTES);
+        bool lives = feed_head(d, buf_text(&next));
+        buf_fini(&next);
+        if (!lives)
+            return;
+    }
+    if (d->readable)
+        read_between(d);
 }
 
 /* Back on the loop, its task has ended. */
@@ -379,16 +398,7 @@ static void request_over(struct worker *w, struct turn_end *self)
     give_request(d);
     d->state = DOWN_IDLE;
     down_due(d, w->now + KEEPALIVE_IDLE_NS);
-    if (buf_len(&d->in) > 0) {
-        struct buf next = d->in;
-        buf_init(&d->in, PIPELINE_BYTES_MAX + SCRATCH_BYTES);
-        bool lives = feed_head(d, buf_text(&next));
-        buf_fini(&next);
-        if (!lives)
-            return;
-    }
-    if (d->readable)
-        read_between(d);
+    go_on(d);
 }
 
 /* ---- events ---- */
@@ -412,12 +422,14 @@ static void on_ready(struct worker *w, struct watch *self, unsigned events)
             d->said_fin = true;
         }
     }
-    if (!d->readable)
+    if (d->state == DOWN_IDLE)
+        go_on(d);
+    else if (!d->readable)
         return;
-    if (d->state == DOWN_LINGER)
+    else if (d->state == DOWN_LINGER)
         read_away(d);
     else if (d->state == DOWN_TASK)
-        read_in_task(d);
+        down_read_in_task(d);
     else
         read_between(d);
 }
@@ -454,7 +466,7 @@ static void open_connection(struct http_server *s, int fd, const struct addr *pe
     d->magic = DOWNSTREAM_MAGIC;
     d->server = s;
     d->fd = fd;
-    d->peer = *peer;
+    (void)addr_print(peer, d->peer_text);
     d->state = DOWN_IDLE;
     d->due = NEVER;
     d->timer.fire = on_time;

@@ -67,10 +67,10 @@ struct http_request {
     nanos began;                    /* first byte of the head */
     nanos head_done, body_done, first_out;
     char id[28];                    /* x-request-id: ours, 26 characters */
-    const struct addr *peer;
+    const char *peer_text;          /* the client's address, for logs */
     void *story;                    /* the owner's, for lists of requests */
     struct node node;               /* among the server's requests */
-    char block[2048];               /* first block of the arena: most heads fit */
+    char block[3072];               /* first block of the arena: most heads fit */
 };
 
 /* Reads the whole body into rq->body. Sends 100 Continue if the client waits for it.

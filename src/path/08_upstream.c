@@ -21,7 +21,8 @@ static struct call *make_call(struct request *rq)
     call->splice_count = rq->splice_count;
     call->flight = fl;
     call->conns = rq->desk->conns;
-    call->conf = conf_ref(rq->conf);
+    call->view = view_take(rq->view);
+    call->conf = rq->conf;
     call->pool = rq->pool;
     call->slot = rq->slot;
     rq->slot.roster = NULL;

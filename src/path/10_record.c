@@ -49,10 +49,9 @@ static void log_it(struct task *t, struct request *rq, enum outcome outcome, nan
 {
     const struct flight *fl = rq->flight;
     const struct http_request *http = rq->http;
-    char client[64];
     struct access_line line = {
         .request_id = text_of(http->id),
-        .client = text_of(addr_print(http->peer, client)),
+        .client = text_of(http->peer_text),
         .key_name = rq->key != NULL ? text_of(rq->key->name) : TEXT_NONE,
         .method = http->head->method_text,
         .path = http->head->path,
@@ -94,8 +93,7 @@ enum fail path_record(struct task *t, struct request *rq)
     rq->flight = NULL;
     if (rq->slot.roster != NULL)
         slot_give(w, &rq->slot);
-    roster_unref(rq->roster);
-    conf_unref(rq->conf);
+    view_give(rq->view);
     rq->http->story = NULL;
     return OK;
 }

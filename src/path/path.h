@@ -29,9 +29,8 @@ struct desk {
     struct worker *worker;
     struct http_server *server, *admin_server;
     struct conns *conns;
-    const struct conf *conf; /* a reference; swapped by mail at reload */
-    struct auth *auth;
-    struct roster *roster;   /* a reference; swapped by mail */
+    struct view *view;       /* swapped by mail when the fleet or the configuration changes */
+    struct auth *auth;       /* over the view's configuration */
     struct stories *stories;
     struct timer drain;      /* while draining: looks whether the last request has ended */
     nanos drain_until;
@@ -64,7 +63,8 @@ struct request {
     nanos step_began;
     nanos step_ns[STEP_COUNT];  /* exact clock, time inside each */
 
-    const struct conf *conf;    /* references, for as long as the request lives */
+    struct view *view;          /* held as long as the request lives */
+    const struct conf *conf;    /* the view's */
     struct roster *roster;
     const struct conf_key *key; /* NULL: no keys are configured */
     nanos deadline;

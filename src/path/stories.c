@@ -6,7 +6,8 @@
 
 struct story {
     char id[28];
-    char model[96], key[64], path[64], client[48], why[256];
+    char model[96], key[40], path[40], client[48];
+    const char *why;            /* of its own, or "" */
     const char *api;
     enum fail fail;
     enum step step;
@@ -31,12 +32,32 @@ struct stories *stories_new(void)
     return mem_zero(sizeof(struct stories));
 }
 
+/* Sentences are copies of their own: most attempts have none. */
+static void forget(struct story *st)
+{
+    for (unsigned i = 0; i < st->attempt_count; i++)
+        if (st->attempts[i].why[0] != 0)
+            mem_free((void *)(uintptr_t)st->attempts[i].why);
+    if (st->why != NULL && st->why[0] != 0)
+        mem_free((void *)(uintptr_t)st->why);
+    st->attempt_count = 0;
+    st->why = "";
+}
+
+static const char *keep_sentence(const char *why)
+{
+    char *copy = why[0] != 0 ? mem_copy_text(text_of(why)) : NULL;
+    return copy != NULL ? copy : "";
+}
+
 void stories_free(struct stories *s)
 {
     if (s == NULL)
         return;
-    for (unsigned i = 0; i < STORIES_MAX; i++)
+    for (unsigned i = 0; i < STORIES_MAX && s->ring[i] != NULL; i++) {
+        forget(s->ring[i]);
         mem_free(s->ring[i]);
+    }
     mem_free(s);
 }
 
@@ -56,14 +77,14 @@ void stories_add(struct stories *s, const struct request *rq)
     if (st == NULL)
         return; /* a story less */
     s->next = (s->next + 1) % STORIES_MAX;
+    forget(st);
     memset(st, 0, offsetof(struct story, attempts));
     memcpy(st->id, rq->http->id, sizeof st->id);
     copy(st->model, sizeof st->model, rq->model);
     copy(st->key, sizeof st->key, rq->key != NULL ? text_of(rq->key->name) : TEXT_NONE);
     copy(st->path, sizeof st->path, rq->http->head->path);
-    copy(st->why, sizeof st->why, text_of(rq->fail == OK ? "" : rq->why[0] != 0 ? rq->why : fail_row(rq->fail)->text));
-    char client[64];
-    copy(st->client, sizeof st->client, text_of(addr_print(rq->http->peer, client)));
+    st->why = keep_sentence(rq->fail == OK ? "" : rq->why[0] != 0 ? rq->why : fail_row(rq->fail)->text);
+    copy(st->client, sizeof st->client, text_of(rq->http->peer_text));
     st->api = rq->api->name;
     st->fail = rq->fail;
     st->status = rq->http->answer_status;
@@ -79,6 +100,8 @@ void stories_add(struct stories *s, const struct request *rq)
     if (rq->flight != NULL) {
         st->attempt_count = rq->flight->attempt_count;
         memcpy(st->attempts, rq->flight->attempts, st->attempt_count * sizeof st->attempts[0]);
+        for (unsigned i = 0; i < st->attempt_count; i++)
+            st->attempts[i].why = keep_sentence(st->attempts[i].why);
         st->prompt_tokens = rq->flight->prompt_tokens;
         st->completion_tokens = rq->flight->completion_tokens;
     }

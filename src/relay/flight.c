@@ -1,5 +1,7 @@
 /* flight.c: the list of chunks between a producer and its readers, and who waits for whom. */
 #include "relay/flight.h"
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #define CHUNK_BYTES 4096 /* small events share one; a longer piece gets its own */
@@ -7,17 +9,32 @@
 
 struct flight *flight_new(size_t buffer_max)
 {
-    struct flight *f = mem_zero(sizeof *f);
+    struct flight *f = mem_alloc(sizeof *f);
     if (f == NULL)
         return NULL;
+    memset(f, 0, offsetof(struct flight, attempts));
     f->magic = FLIGHT_MAGIC;
     f->holders = f->readers = 1;
     f->buffer_max = buffer_max;
     f->prompt_tokens = f->completion_tokens = -1;
     f->retry_after = f->length = -1;
     list_init(&f->waiting_readers);
-    arena_init(&f->arena, NULL, 0, FLIGHT_ARENA_MAX);
+    f->fail_text = "";
+    arena_init(&f->arena, f->block, sizeof f->block, FLIGHT_ARENA_MAX);
     return f;
+}
+
+void attempt_because(struct flight *f, struct attempt_story *a, const char *format, ...)
+{
+    char text[320];
+    va_list args;
+    if (a->why[0] != 0)
+        return;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    const char *copy = arena_copy(&f->arena, text_of(text));
+    a->why = copy != NULL ? copy : "no memory left to say why";
 }
 
 static void drop_first(struct flight *f)

@@ -20,10 +20,10 @@ enum flight_state { FLIGHT_WAITING, FLIGHT_OPEN, FLIGHT_ENDED };
 
 /* One try at one backend, for headers, logs and `weir explain`. */
 struct attempt_story {
-    char backend[64];
+    const char *backend; /* its name, which lives as long as the fleet */
     enum fail fail;    /* OK: its answer was used */
     int status;        /* 0: no answer */
-    char why[160];     /* a sentence when it failed */
+    const char *why;   /* a sentence when it failed, in the flight's arena; "" = none yet */
     nanos began, connected, sent, first_byte, first_token, ended; /* worker's clock; 0 = not reached */
     nanos queued;
     bool reused;       /* an idle connection was used */
@@ -43,7 +43,7 @@ struct flight {
     struct list waiting_readers;  /* tasks */
     enum flight_state state;
     enum fail fail;               /* how it ended; OK = whole */
-    char fail_text[600];          /* a sentence for the client when it failed */
+    const char *fail_text;        /* a sentence for the client when it failed, in the arena */
 
     int status;                   /* of the answer, from OPEN on */
     bool is_stream;               /* events follow as they come; else one JSON body, whole when OPEN unless is_long */
@@ -56,13 +56,17 @@ struct flight {
     uint32_t taken;               /* bytes of the first chunk that were read */
     size_t unread;                /* bytes appended and not yet taken */
     size_t buffer_max;
-    struct arena arena;           /* what must live as long as the producer: the upstream's request, heads */
+    struct arena arena;           /* what must live as long as the producer: the call, heads, sentences */
 
-    struct attempt_story attempts[FLIGHT_ATTEMPTS_MAX];
     unsigned attempt_count;
     int64_t prompt_tokens, completion_tokens; /* -1 = not said */
     nanos first_upstream_byte_out, first_upstream_byte_in; /* exact clock readings, for overhead */
+    struct attempt_story attempts[FLIGHT_ATTEMPTS_MAX]; /* from here on zeroed only as used */
+    char block[2048];             /* the arena's first: most calls fit */
 };
+
+/* Says why an attempt failed; the first to know is believed. */
+void attempt_because(struct flight *f, struct attempt_story *a, const char *format, ...) PRINTF(3, 4);
 
 /* With one reader, the caller. NULL when out of memory. */
 struct flight *flight_new(size_t buffer_max) MUSTUSE;

@@ -10,7 +10,6 @@ struct gateway {
     struct world *world;
     struct stats stats;
     struct fleet *fleet;
-    const struct conf *conf; /* the newest; worker 0's thread only, after start */
     unsigned workers;
     struct worker worker[WORKERS_MAX];
     struct desk desk[WORKERS_MAX];
@@ -29,7 +28,7 @@ bool gateway_is_ready(const struct gateway *g) { return atomic_load(&g->ready) &
 
 static struct http_server_options server_options(struct desk *d, http_handler *handle)
 {
-    const struct conf *c = d->conf;
+    const struct conf *c = d->view->conf;
     return (struct http_server_options){
         .handle = handle, .refusal = serve_refusal, .user = d,
         .header_timeout = c->timeouts.header, .body_timeout = c->timeouts.body, .write_timeout = c->timeouts.write,
@@ -44,11 +43,12 @@ static enum fail desk_open(struct gateway *g, unsigned i)
     struct worker *w = &g->worker[i];
     d->gateway = g;
     d->worker = w;
-    d->conf = conf_ref(g->conf);
-    d->roster = fleet_roster(g->fleet);
+    d->view = view_new(fleet_roster(g->fleet));
+    if (d->view == NULL)
+        return FAIL_NO_MEMORY;
     w->owner = d;
     d->conns = conns_new(w);
-    d->auth = auth_new(d->conf);
+    d->auth = auth_new(d->view->conf);
     d->stories = stories_new();
     struct http_server_options clients = server_options(d, serve_request), admins = server_options(d, serve_admin);
     d->server = http_server_new(w, &clients);
@@ -72,34 +72,31 @@ static void desk_close(struct desk *d)
     conns_free(d->conns);
     auth_free(d->auth);
     stories_free(d->stories);
-    roster_unref(d->roster);
-    conf_unref(d->conf);
+    view_give(d->view);
 }
 
 /* ---- news for every worker ---- */
 
-static void take_conf(struct worker *w, void *arg, uint64_t number)
-{
-    struct desk *d = w->owner;
-    const struct conf *next = arg; /* the letter's reference becomes the desk's */
-    struct auth *auth = auth_new(next);
-    (void)number;
-    ASSERT(auth != NULL); /* the old keys must not stay valid for lack of memory */
-    auth_free(d->auth);
-    d->auth = auth;
-    conf_unref(d->conf);
-    d->conf = next;
-    struct http_server_options clients = server_options(d, serve_request), admins = server_options(d, serve_admin);
-    http_server_options(d->server, &clients);
-    http_server_options(d->admin_server, &admins);
-}
-
 static void take_roster(struct worker *w, void *arg, uint64_t number)
 {
     struct desk *d = w->owner;
+    struct view *next = view_new(arg); /* the letter's reference becomes the view's */
     (void)number;
-    roster_unref(d->roster);
-    d->roster = arg;
+    if (next == NULL) {
+        log_line(w, LOG_LEVEL_ERROR, "out_of_memory", "this worker goes on with the old roster");
+        return;
+    }
+    if (next->conf != d->view->conf) {
+        struct auth *auth = auth_new(next->conf);
+        ASSERT(auth != NULL); /* revoked keys must not stay valid for lack of memory */
+        auth_free(d->auth);
+        d->auth = auth;
+    }
+    view_give(d->view);
+    d->view = next;
+    struct http_server_options clients = server_options(d, serve_request), admins = server_options(d, serve_admin);
+    http_server_options(d->server, &clients);
+    http_server_options(d->admin_server, &admins);
 }
 
 static void roster_changed(struct fleet *f, void *arg)
@@ -187,10 +184,6 @@ static void apply_on_first(struct desk *d, void *arg)
     a->fail = fleet_apply(g->fleet, a->conf);
     if (a->fail != OK)
         return;
-    conf_unref(g->conf);
-    g->conf = conf_ref(a->conf);
-    for (unsigned i = 0; i < g->workers; i++)
-        mail_send(&g->worker[i], take_conf, (void *)(uintptr_t)conf_ref(a->conf), 0);
     enum log_level level = (enum log_level)a->conf->log.level;
     if (g->options.log != NULL)
         log_set(g->options.log, level, (enum log_format)a->conf->log.format, a->conf->log.access == CONF_ON);
@@ -213,7 +206,7 @@ bool gateway_reload_now(struct task *t, struct gateway *g, struct complaint *why
     }
     bool ok = l->ok;
     *why = l->why;
-    const char *restart = ok ? conf_needs_restart(((struct desk *)t->worker->owner)->conf, l->conf) : NULL;
+    const char *restart = ok ? conf_needs_restart(((struct desk *)t->worker->owner)->view->conf, l->conf) : NULL;
     if (restart != NULL) {
         ok = complain(why, NULL, 0, 0, "%s changes only with a restart", restart); /* all of it or nothing: half a configuration is one nobody wrote */
         conf_unref(l->conf);
@@ -297,7 +290,7 @@ static void drain_letter(struct worker *w, void *arg, uint64_t number)
     struct desk *d = w->owner;
     (void)arg, (void)number;
     http_server_drain(d->server);
-    d->drain_until = w->now + d->conf->timeouts.drain;
+    d->drain_until = w->now + d->view->conf->timeouts.drain;
     d->drain.fire = drain_timer;
     timer_set(w, &d->drain, w->now);
 }
@@ -320,11 +313,10 @@ enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
     g->magic = GATEWAY_MAGIC;
     g->options = *o;
     g->world = o->world;
-    g->conf = conf_ref(o->conf);
     stat_init(&g->stats, o->world, o->log, o->version, step_names, STEP_COUNT);
     enum fail f = fleet_new(o->world, &g->fleet);
     if (f == OK)
-        f = fleet_apply(g->fleet, g->conf);
+        f = fleet_apply(g->fleet, o->conf);
     for (unsigned i = 0; i < o->workers && f == OK; i++) {
         f = worker_init(&g->worker[i], o->world, i);
         if (f != OK)
@@ -369,6 +361,5 @@ void gateway_free(struct gateway *g)
         worker_fini(&g->worker[i]);
     }
     stat_fini(&g->stats);
-    conf_unref(g->conf);
     mem_free(g);
 }

@@ -11,7 +11,7 @@ struct gateway;
 struct gateway_options {
     struct world *world;
     struct log *log;
-    const struct conf *conf;          /* a reference is taken */
+    const struct conf *conf;          /* the fleet takes a reference */
     unsigned workers;                 /* 1..WORKERS_MAX */
     const int *listeners;             /* sockets that listen already, shared by all workers */
     unsigned listener_count;

@@ -3,7 +3,6 @@
 #include "upstream/stream.h"
 #include "base/json.h"
 #include "stat/stat.h"
-#include <stdio.h>
 #include <string.h>
 
 static bool is_json(struct text type)
@@ -62,13 +61,13 @@ static enum fail check_plain(struct flight *fl, struct attempt_story *a)
     arena_init(&arena, NULL, 0, 16u << 20);
     enum fail f = json_parse(&arena, body, &doc, NULL);
     if (f != OK || !yyjson_is_obj(yyjson_doc_get_root(doc))) {
-        snprintf(a->why, sizeof a->why, "answered %d with a body that is no JSON object", a->status);
+        attempt_because(fl, a, "answered %d with a body that is no JSON object", a->status);
         f = FAIL_PROTOCOL;
     } else {
         yyjson_val *root = yyjson_doc_get_root(doc), *error = yyjson_obj_get(root, "error");
         read_usage(root, fl);
         if (error != NULL && !yyjson_is_null(error) && fl->status < 400) {
-            snprintf(a->why, sizeof a->why, "answered %d with an error: %.*s", a->status, TEXT_ARG(error_message(root)));
+            attempt_because(fl, a, "answered %d with an error: %.*s", a->status, TEXT_ARG(error_message(root)));
             f = FAIL_UPSTREAM;
         }
     }
@@ -146,7 +145,7 @@ static enum fail read_refusal(struct task *t, struct call *call, struct attempt_
     struct text message = TEXT_NONE;
     if (f == OK && json_parse(&arena, buf_text(&body), &doc, NULL) == OK)
         message = error_message(yyjson_doc_get_root(doc));
-    snprintf(a->why, sizeof a->why, "answered %d%s%.*s", head->status, message.len > 0 ? ": " : "", TEXT_ARG(message));
+    attempt_because(call->flight, a, "answered %d%s%.*s", head->status, message.len > 0 ? ": " : "", TEXT_ARG(message));
     arena_fini(&arena);
     buf_fini(&body);
     nanos retry = retry_after_of(head);
@@ -161,13 +160,13 @@ enum fail answer_read(struct task *t, struct call *call, struct attempt_story *a
     if (is_backends_trouble(head->status))
         return read_refusal(t, call, a, c, head, deadline);
     if (http_head_has(head, HEADER_CONTENT_ENCODING) && !text_eq_nocase(http_head_get(head, HEADER_CONTENT_ENCODING), TEXT("identity"))) {
-        snprintf(a->why, sizeof a->why, "answered in an encoding nobody asked for");
+        attempt_because(call->flight, a, "answered in an encoding nobody asked for");
         return FAIL_PROTOCOL;
     }
     if (text_starts(type, TEXT("text/event-stream")))
         return stream_read(t, call, a, c, deadline);
     if (!is_json(type)) {
-        snprintf(a->why, sizeof a->why, "answered %d with %.*s where JSON was due", head->status, (int)MIN(type.len, 60u), type.at != NULL ? type.at : "no type");
+        attempt_because(call->flight, a, "answered %d with %.*s where JSON was due", head->status, (int)MIN(type.len, 60u), type.at != NULL ? type.at : "no type");
         return FAIL_PROTOCOL;
     }
     return read_plain(t, call, a, c, head, deadline);

@@ -26,10 +26,8 @@ static enum fail write_target(const struct endpoint *e, struct text method, stru
 
 static enum fail write_host(const struct endpoint *e, struct buf *b)
 {
-    bool v6 = text_find(e->host, TEXT(":")) >= 0;
-    if (e->kind == CONF_KIND_LLAMA)
-        return buf_add_text(b, TEXT("localhost\r\n"));
-    return buf_printf(b, v6 ? "[%.*s]:%u\r\n" : "%.*s:%u\r\n", TEXT_ARG(e->host), e->port);
+    enum fail f = buf_add_text(b, e->host_header);
+    return f == OK ? buf_add_text(b, TEXT("\r\n")) : f;
 }
 
 static enum fail write_key(const struct endpoint *e, struct buf *b)
@@ -64,7 +62,7 @@ static enum fail write_spliced(const struct call *call, const struct slot *slot,
 {
     struct text body = buf_text(&call->body);
     size_t at = 0;
-    enum fail f = buf_reserve(b, body.len + 256);
+    enum fail f = buf_reserve(b, body.len + 1024);
     for (unsigned i = 0; i < call->splice_count && f == OK; i++) {
         const struct splice *s = &call->splices[i];
         f = buf_add(b, body.at + at, s->from - at);
@@ -89,14 +87,20 @@ static enum fail write_body(const struct call *call, const struct slot *slot, st
     return f;
 }
 
-enum fail request_compose(const struct call *call, const struct slot *slot, struct buf *out_head, struct buf *out_body)
+enum fail request_compose(const struct call *call, const struct slot *slot, struct buf *out, size_t *out_head_from)
 {
-    enum fail f = write_body(call, slot, out_body);
+    const struct endpoint *e = slot->endpoint;
+    enum fail f = write_body(call, slot, out);
+    size_t length = buf_len(out);
     if (f == OK)
-        f = write_target(slot->endpoint, TEXT("POST "), call->path, out_head);
+        f = write_target(e, TEXT("POST "), call->path, out);
     if (f == OK)
-        f = write_host(slot->endpoint, out_head);
-    return f == OK ? write_headers(call, slot->endpoint, buf_len(out_body), out_head) : f;
+        f = write_host(e, out);
+    if (f == OK)
+        f = write_headers(call, e, length, out);
+    if (f == OK)
+        *out_head_from = length;
+    return f;
 }
 
 enum fail models_request(const struct endpoint *e, struct buf *out)

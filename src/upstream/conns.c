@@ -6,6 +6,10 @@
 
 #define JSON_POOL_BYTES 32768 /* an event of 2 KB; larger ones take memory of their own */
 
+#define SPARES_MAX      16    /* buffers in hand: as many requests as are composed within a turn, most turns */
+#define SPARE_BYTES_MAX 16384 /* a larger one goes back to the system */
+#define REQUEST_BYTES_MAX (1u << 30)
+
 struct shelf {
     struct conns *conns;
     struct list idle;  /* struct conn; newest first, so that the surplus grows old and closes */
@@ -15,6 +19,8 @@ struct shelf {
 struct conns {
     struct worker *worker;
     struct shelf shelves[BACKENDS_MAX];
+    struct buf spares[SPARES_MAX];
+    unsigned spare_count;
     char json_pool[JSON_POOL_BYTES];
 };
 
@@ -56,7 +62,27 @@ void conns_free(struct conns *cs)
         return;
     for (unsigned i = 0; i < BACKENDS_MAX; i++)
         shelf_clear(&cs->shelves[i]);
+    while (cs->spare_count > 0)
+        buf_fini(&cs->spares[--cs->spare_count]);
     mem_free(cs);
+}
+
+struct buf conns_buf_take(struct conns *cs)
+{
+    struct buf b;
+    if (cs->spare_count > 0)
+        return cs->spares[--cs->spare_count];
+    buf_init(&b, REQUEST_BYTES_MAX);
+    return b;
+}
+
+void conns_buf_give(struct conns *cs, struct buf *b)
+{
+    buf_clear(b);
+    if (b->room == 0 || b->room > SPARE_BYTES_MAX || cs->spare_count == SPARES_MAX)
+        buf_fini(b);
+    else
+        cs->spares[cs->spare_count++] = *b;
 }
 
 unsigned conns_idle(const struct conns *cs)

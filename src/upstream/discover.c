@@ -4,7 +4,7 @@
 #include "net/dns.h"
 #include "net/http_write.h"
 #include "stat/stat.h"
-#include <stdlib.h>
+#include <string.h>
 
 #define LIST_BYTES_MAX   (4u << 20)         /* the largest public list of models is 300 KB */
 #define DISCOVER_WAIT_NS (5 * NANOS_PER_S)  /* one backend's answer; a slow one is asked again in the next round */
@@ -91,7 +91,8 @@ static void ask_one(struct task *t, void *arg)
     bool named = q->endpoint->host.len > 0 && (!q->endpoint->has_addr || !addr_from_text(&addr, q->endpoint->host, q->endpoint->port));
     if (named) {
         f = dns_resolve(t, q->endpoint->host, q->endpoint->port, t->worker->now + DISCOVER_WAIT_NS, &addr);
-        if (f == OK)
+        bool news = f == OK && (!q->endpoint->has_addr || addr.len != q->endpoint->addr.len || memcmp(&addr.any, &q->endpoint->addr.any, addr.len) != 0);
+        if (news)
             f = fleet_set_addr(q->discovery->fleet, q->backend, &addr);
         roster_unref(q->roster);
         q->roster = fleet_roster(q->discovery->fleet);

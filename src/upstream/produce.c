@@ -13,54 +13,52 @@ void call_fini(struct worker *w, struct call *call)
     if (call->slot.roster != NULL)
         slot_give(w, &call->slot);
     buf_fini(&call->body);
-    conf_unref(call->conf);
+    view_give(call->view);
 }
 
 /* What ended an attempt, as a sentence for the person who reads the 502. */
 static void explain(struct attempt_story *a, enum fail f, const struct call *call, const struct conn *c, int error)
 {
+    struct flight *fl = call->flight;
     char span[24];
     const char *what = c != NULL && c->error != 0 ? strerror(c->error) : "it closed the connection";
-    if (a->why[0] != 0)
-        return; /* the answer's reader knew better */
     switch (f) {
     case FAIL_CONNECT:
-        snprintf(a->why, sizeof a->why, "connecting failed: %s", error != 0 ? strerror(error) : "no answer");
+        attempt_because(fl, a, "connecting failed: %s", error != 0 ? strerror(error) : "no answer");
         break;
     case FAIL_NAME:
-        snprintf(a->why, sizeof a->why, "its address is not known yet");
+        attempt_because(fl, a, "its address is not known yet");
         break;
     case FAIL_RESET:
-        snprintf(a->why, sizeof a->why, a->first_token != 0 ? "the answer was cut: %s" : "no answer: %s", what);
+        attempt_because(fl, a, "%s: %s", a->first_token != 0 ? "the answer was cut" : "no answer", what);
         break;
     case FAIL_PROTOCOL:
-        snprintf(a->why, sizeof a->why, "its answer is not HTTP as we know it: %s", c != NULL && c->parser.why != NULL ? c->parser.why : "malformed");
+        attempt_because(fl, a, "its answer is not HTTP as we know it: %s", c != NULL && c->parser.why != NULL ? c->parser.why : "malformed");
         break;
     case FAIL_TIMEOUT:
         if (a->first_token != 0)
-            snprintf(a->why, sizeof a->why, "fell silent for %s (timeouts.between_tokens)", nanos_print(call->conf->timeouts.between_tokens, span));
+            attempt_because(fl, a, "fell silent for %s (timeouts.between_tokens)", nanos_print(call->conf->timeouts.between_tokens, span));
         else
-            snprintf(a->why, sizeof a->why, "no first token within %s (timeouts.first_token)", nanos_print(call->conf->timeouts.first_token, span));
+            attempt_because(fl, a, "no first token within %s (timeouts.first_token)", nanos_print(call->conf->timeouts.first_token, span));
         break;
     default:
-        snprintf(a->why, sizeof a->why, "%s", fail_row(f)->text);
+        attempt_because(fl, a, "%s", fail_row(f)->text);
     }
 }
 
 static enum fail send_and_head(struct task *t, struct call *call, struct attempt_story *a, struct conn *c, nanos deadline, const struct http_head **out_head)
 {
     struct worker *w = t->worker;
-    struct buf head, body;
-    buf_init(&head, 16384);
-    buf_init(&body, 1u << 30);
+    struct buf bytes = conns_buf_take(call->conns);
+    size_t head_from = 0;
     conn_begin(c, &call->flight->arena, false);
-    enum fail f = request_compose(call, &call->slot, &head, &body);
+    enum fail f = request_compose(call, &call->slot, &bytes, &head_from);
     if (f == OK) {
         call->flight->first_upstream_byte_out = world_now(w->world);
-        f = conn_send(t, c, buf_text(&head), buf_text(&body), deadline);
+        struct text all = buf_text(&bytes);
+        f = conn_send(t, c, (struct text){ all.at + head_from, all.len - head_from }, (struct text){ all.at, head_from }, deadline);
     }
-    buf_fini(&head);
-    buf_fini(&body);
+    conns_buf_give(call->conns, &bytes);
     a->sent = w->now;
     if (f == OK)
         f = conn_head(t, c, deadline, out_head);
@@ -85,7 +83,6 @@ static nanos first_token_deadline(const struct call *call, nanos now)
 static enum fail attempt_once(struct task *t, struct call *call, struct attempt_story *a, bool fresh, bool *out_stale)
 {
     const struct endpoint *e = call->slot.endpoint;
-    struct roster *roster = roster_ref(call->slot.roster); /* the slot may go back before the connection does */
     struct worker *w = t->worker;
     const struct http_head *head;
     struct conn *c = NULL;
@@ -95,7 +92,6 @@ static enum fail attempt_once(struct task *t, struct call *call, struct attempt_
     backend_mark(w, e->backend, f == OK || f == FAIL_CONNECT || f == FAIL_NAME ? f : FAIL_BUSY);
     if (f != OK) {
         explain(a, f, call, NULL, error);
-        roster_unref(roster);
         return f;
     }
     a->connected = w->now;
@@ -111,7 +107,6 @@ static enum fail attempt_once(struct task *t, struct call *call, struct attempt_
         conns_give(call->conns, e, c);
     else
         conn_free(c);
-    roster_unref(roster);
     return f;
 }
 
@@ -121,7 +116,9 @@ static enum fail attempt(struct task *t, struct call *call, struct attempt_story
     struct backend *b = call->slot.backend;
     bool stale = false;
     enum fail f = OK;
-    snprintf(a->backend, sizeof a->backend, "%s", b->name);
+    memset(a, 0, sizeof *a);
+    a->backend = b->name;
+    a->why = "";
     a->began = w->now;
     a->queued = call->slot.queued_ns;
     COUNT(w, attempts);
@@ -130,7 +127,7 @@ static enum fail attempt(struct task *t, struct call *call, struct attempt_story
         f = attempt_once(t, call, a, i > 0, &stale);
         if (!stale)
             break;
-        a->why[0] = 0;
+        a->why = "";
     }
     a->fail = f;
     a->ended = w->now;
@@ -157,11 +154,11 @@ static bool may_try_next(const struct flight *fl, enum fail f)
 /* "gpu1: connecting failed: Connection refused; gpu2: …" */
 static void tell_failures(struct flight *fl)
 {
-    size_t at = 0;
-    for (unsigned i = 0; i < fl->attempt_count && at < sizeof fl->fail_text; i++) {
+    for (unsigned i = 0; i < fl->attempt_count; i++) {
         const struct attempt_story *a = &fl->attempts[i];
-        int n = snprintf(fl->fail_text + at, sizeof fl->fail_text - at, "%s%s: %s", i > 0 ? "; " : "", a->backend, a->why);
-        at += n > 0 ? (size_t)n : 0;
+        const char *text = arena_printf(&fl->arena, "%s%s%s: %s", fl->fail_text, i > 0 ? "; " : "", a->backend, a->why);
+        if (text != NULL)
+            fl->fail_text = text;
     }
 }
 
@@ -197,8 +194,7 @@ static void produce(struct task *t, void *arg)
         struct attempt_story *a = &fl->attempts[fl->attempt_count++];
         tried |= backend_bit(call->slot.backend);
         f = attempt(t, call, a);
-        if (call->slot.roster != NULL)
-            slot_give(w, &call->slot);
+        slot_give(w, &call->slot);
         if (f == OK || !may_try_next(fl, f))
             break;
         forget_begun_answer(fl);

@@ -5,7 +5,6 @@
 #include "base/json.h"
 #include "net/sse.h"
 #include "stat/stat.h"
-#include <stdio.h>
 #include <string.h>
 
 #define DONE_GRACE_NS   (50 * NANOS_PER_MS)    /* the last chunk line often comes one packet behind [DONE] */
@@ -54,7 +53,7 @@ static void take_error(struct stream *s, yyjson_val *error)
     yyjson_val *message = yyjson_is_obj(error) ? yyjson_obj_get(error, "message") : error;
     const char *text = yyjson_is_str(message) ? yyjson_get_str(message) : "it did not say why";
     s->failed = true;
-    snprintf(s->attempt->why, sizeof s->attempt->why, "sent an error in its stream: %s", text);
+    attempt_because(s->flight, s->attempt, "sent an error in its stream: %s", text);
 }
 
 static enum event_kind look_into(struct stream *s, yyjson_val *root)
@@ -170,7 +169,7 @@ static enum fail stream_sink(void *arg, struct text bytes)
     return OK;
 }
 
-/* Reads on behind [DONE], so that the connection can be used again. Nobody waits for this: the flight has ended. */
+/* Reads on behind [DONE], so that the connection can be used again. No client waits for this: the flight has ended. */
 static void read_remains(struct task *t, struct stream *s, struct conn *c)
 {
     nanos until = t->worker->now + DONE_GRACE_NS;
@@ -181,7 +180,7 @@ static void read_remains(struct task *t, struct stream *s, struct conn *c)
 static enum fail finish(struct task *t, struct stream *s, struct conn *c)
 {
     if (!s->done && !s->finished) {
-        snprintf(s->attempt->why, sizeof s->attempt->why, "its stream ended without a finish_reason or [DONE]");
+        attempt_because(s->flight, s->attempt, "its stream ended without a finish_reason or [DONE]");
         return FAIL_RESET;
     }
     if (s->flight->state == FLIGHT_WAITING)
@@ -190,7 +189,6 @@ static enum fail finish(struct task *t, struct stream *s, struct conn *c)
     if (f != OK)
         return f;
     flight_end(s->flight, OK);
-    slot_give(t->worker, &s->call->slot);
     read_remains(t, s, c);
     return OK;
 }

@@ -18,6 +18,9 @@ MUSTUSE enum fail conns_take(struct task *t, struct conns *cs, const struct endp
 /* Keeps it for the next call if it may carry one, else closes it. */
 void conns_give(struct conns *cs, const struct endpoint *e, struct conn *c);
 unsigned conns_idle(const struct conns *cs);
+/* A buffer for one request's bytes, empty; its memory is used again. */
+struct buf conns_buf_take(struct conns *cs);
+void conns_buf_give(struct conns *cs, struct buf *b);
 /* Memory for the tree of one event, for whoever does not wait meanwhile. */
 char *conns_json_pool(struct conns *cs, size_t *out_room);
 
@@ -36,7 +39,8 @@ struct splice {
 struct call {
     struct flight *flight;
     struct conns *conns;
-    const struct conf *conf;      /* a reference */
+    struct view *view;            /* held */
+    const struct conf *conf;      /* the view's */
     struct pool *pool;
     struct slot slot;             /* of the attempt under way; the first one was taken by the caller */
     struct text path;             /* "/v1/chat/completions" */
@@ -64,6 +68,7 @@ MUSTUSE enum fail upstream_discover(struct worker *w, struct fleet *f, struct co
 
 /* upstream/ only */
 MUSTUSE enum fail models_request(const struct endpoint *e, struct buf *out); /* GET /v1/models, whole */
-MUSTUSE enum fail request_compose(const struct call *call, const struct slot *slot, struct buf *out_head, struct buf *out_body);
+/* Body first, head behind it (its length is known by then): bytes [0, *out_head_from) and the rest. */
+MUSTUSE enum fail request_compose(const struct call *call, const struct slot *slot, struct buf *out, size_t *out_head_from);
 
 #endif

@@ -4,18 +4,25 @@
 #include <stdio.h>
 #include <string.h>
 
+static bool load(const struct conf **out, struct complaint *why, void *arg)
+{
+    const struct house *h = arg;
+    struct conf_options co = { .path = "test.yaml", .yaml = text_of(h->yaml) };
+    return conf_load(&co, out, why);
+}
+
 void house_open(struct house *h, const struct sim_options *options, const char *yaml)
 {
-    struct conf_options co = { .path = "test.yaml", .yaml = text_of(yaml) };
     struct complaint why;
     const struct conf *conf;
     memset(h, 0, sizeof *h);
+    h->yaml = yaml;
     h->blocks_before = mem_alive();
     h->seed = options->seed;
     h->sim = sim_new(options);
     ASSERT(h->sim != NULL);
     h->world = sim_world(h->sim);
-    if (!conf_load(&co, &conf, &why)) {
+    if (!load(&conf, &why, h)) {
         fprintf(stderr, "house: %d:%d: %s\n", why.line, why.column, why.text);
         ASSERT(!"the test's configuration is refused");
     }
@@ -25,7 +32,7 @@ void house_open(struct house *h, const struct sim_options *options, const char *
     h->admin_listener = h->world->listen(h->world, &h->admin);
     ASSERT(h->listener >= 0 && h->admin_listener >= 0);
     struct gateway_options go = { .world = h->world, .conf = conf, .workers = HOUSE_WORKERS, .listeners = &h->listener, .listener_count = 1,
-                                  .admin_listeners = &h->admin_listener, .admin_listener_count = 1, .version = "test" };
+                                  .admin_listeners = &h->admin_listener, .admin_listener_count = 1, .version = "test", .load = load, .load_arg = h };
     enum fail f = gateway_new(&go, &h->gateway);
     ASSERT(f == OK);
     conf_unref(conf);

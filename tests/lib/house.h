@@ -14,6 +14,7 @@ struct house {
     struct worker outside;        /* where the test's own tasks run: actors, and mocks */
     struct addr address, admin;   /* of the gateway */
     int listener, admin_listener;
+    const char *yaml;             /* what a reload finds */
     int64_t blocks_before;        /* mem_alive at the start */
     uint64_t seed;
 };

@@ -1,0 +1,718 @@
+#!/usr/bin/env python3
+"""figures.py: measures what weir promises, beside peers in the same minute, and writes the pages that say so.
+
+  tools/figures.py [MEASURE...]     measures (all, or some of: calls streams memory ready local switch), prints the table,
+                                    keeps the raw samples in docs/figures/MEASURE.json
+  tools/figures.py --page           writes docs/performance.md and docs/promises.md from docs/figures/*.json, and measures nothing
+  tools/figures.py --quick          less than a minute, nothing kept; fails on errors and on ratios above a generous bound
+  tools/figures.py --chroot-log F   reads the seconds out of what ./run said: once on a bare machine, then once more (two logs, or one after the other)
+
+A figure is a row of FIGURES below. A row reads one raw file; whoever wrote that file (this script or another) does not matter, as long as it has
+machine, commit, date, command and results. Figures are never typed: the pages come from the raw files, and a miss is printed as a miss.
+Exit code: 0 all kept, 1 something was missed, failed or invalid.
+"""
+import argparse, contextlib, datetime, json, os, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, time
+from dataclasses import dataclass
+from typing import Callable
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SPEED = os.path.join(ROOT, 'tests', 'speed')
+RAW = os.path.join(ROOT, 'docs', 'figures')
+BUILT = os.path.join(ROOT, 'build', 'speed')
+KEY = 'figure-key-0123456789'
+BODY_BYTES, ANSWER_BYTES = 600, 1200
+STREAMS, CHUNKS, INTERVAL_MS, SPREAD_MS = 1000, 20, 100, 100
+NGINX_MOST_US = 12.0            # an nginx that costs more says that the machine was not ours
+
+
+# ---- the figures ----
+
+@dataclass
+class Figure:
+    name: str
+    raw: str                                # docs/figures/RAW.json
+    value: Callable                         # results -> number, or None when it was not measured
+    unit: str
+    most: float | None = None               # kept when value <= most
+    least: float | None = None              # kept when value >= least
+    invalid: Callable = lambda r: None      # results -> why the run does not count, or None
+    beside: Callable = lambda r: ''         # results -> what stands beside the figure
+    quick: float | None = None              # bound of --quick, where it is looser than most; counts use most
+    quick_skips: bool = False
+
+
+def nginx_too_dear(c):
+    def why(r):
+        us = r[c]['nginx_us']['median']
+        return f'nginx itself cost {us:.1f} µs, above {NGINX_MOST_US:.0f}' if us > NGINX_MOST_US else None
+    return why
+
+
+def calls_beside(c):
+    def text(r):
+        w, n = r[c]['weir_us'], r[c]['nginx_us']
+        return f"weir {w['median']:.1f} µs (least {w['least']:.1f}), nginx {n['median']:.1f} µs (least {n['least']:.1f})"
+    return text
+
+
+def streams_beside(r):
+    w, h = r['weir'], r['haproxy']
+    return f"weir {w['chunk_us']['median']:.1f} µs (least {w['chunk_us']['least']:.1f}), HAProxy {h['chunk_us']['median']:.1f} µs (least {h['chunk_us']['least']:.1f})"
+
+
+def of(*path):
+    def value(r):
+        for p in path:
+            r = r.get(p) if isinstance(r, dict) else None
+        return r
+    return value
+
+
+# Adding a figure is adding a row.
+FIGURES = [
+    Figure('From a bare Debian bookworm to the model\'s streamed answer, by ./run, no question asked', 'start', of('first_s'), 's', most=150, quick_skips=True),
+    Figure('The second ./run', 'start', of('second_s'), 's', most=5, quick_skips=True),
+    Figure('CPU of a proxied call (600 B, answer 1.2 KB), 16 connections, beside nginx', 'calls', of('16', 'ratio', 'median'), 'x', most=1.25, quick=2.0,
+           invalid=nginx_too_dear('16'), beside=calls_beside('16')),
+    Figure('CPU of a proxied call (600 B, answer 1.2 KB), 256 connections, beside nginx', 'calls', of('256', 'ratio', 'median'), 'x', most=1.25, quick=2.0,
+           invalid=nginx_too_dear('256'), beside=calls_beside('256')),
+    Figure('Failed calls in those runs', 'calls', of('weir_errors'), '', most=0),
+    Figure('Errors in 1,000 paced streams (20 chunks over 2 s), every byte checked', 'streams', of('weir', 'errors'), '', most=0,
+           beside=lambda r: f"{r['weir']['streams']} streams, {r['weir']['chunks']} chunks"),
+    Figure('CPU of a chunk in those streams, beside HAProxy with http-no-delay', 'streams', of('ratio', 'median'), 'x', most=1.25, quick=2.0, beside=streams_beside),
+    Figure('Memory, idle', 'memory', of('idle_pss_mb'), 'MB', most=12, beside=lambda r: f"PSS of all processes; RSS {r['idle_rss_mb']:.1f} MB"),
+    Figure('Memory, with 1,000 streams', 'memory', of('streams_pss_mb'), 'MB', most=48, beside=lambda r: f"the highest PSS; RSS {r['streams_rss_mb']:.1f} MB"),
+    Figure('Ready after start, local model aside', 'ready', of('ms', 'median'), 'ms', most=50, quick=1000, beside=lambda r: f"median of {r['count']}, most {r['ms']['most']:.1f} ms"),
+    Figure('Tokens a second of the local model through weir, against llama-server directly', 'local', of('ratio', 'median'), 'x', least=0.97, quick_skips=True,
+           beside=lambda r: f"median of {r['count']} pairs: {r['weir_tps']['median']:.1f} and {r['direct_tps']['median']:.1f} tokens/s"),
+    Figure('A task switch', 'switch', of('context switch'), 'ns'),
+    Figure('A request that never parks: what being a task adds', 'switch', of('task adds'), 'ns'),
+    Figure('A park and a wake', 'switch', of('park and wake'), 'ns'),
+]
+
+
+# ---- small things ----
+
+def say(*words):
+    print(*words, file=sys.stderr, flush=True)
+
+
+def spread(values):
+    v = sorted(values)
+    return {'median': round(statistics.median(v), 3), 'least': round(v[0], 3), 'most': round(v[-1], 3)} if v else None
+
+
+def git(*args):
+    done = subprocess.run(['git', '-C', ROOT, *args], capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else ''
+
+
+def machine():
+    cpu = next((line.split(':', 1)[1].strip() for line in open('/proc/cpuinfo') if line.startswith('model name')), os.uname().machine)
+    memory = next(int(line.split()[1]) for line in open('/proc/meminfo') if line.startswith('MemTotal'))
+    return {'cpu': cpu, 'cores': len(os.sched_getaffinity(0)), 'memory_gb': round(memory / 1e6, 1), 'kernel': os.uname().release}
+
+
+def version_of(command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    found = re.search(r'\d+\.\d+(\.\d+)?', done.stdout + done.stderr)
+    return found.group(0) if found else 'unknown'
+
+
+def record(measure, options, results, samples, **more):
+    """A raw file's content. No path and no name of this machine is in it."""
+    asked = ' '.join(a for a in sys.argv[1:] if '/' not in a)
+    return {'measure': measure, 'date': datetime.datetime.now(datetime.timezone.utc).strftime('%Y-%m-%d %H:%M UTC'), 'commit': git('rev-parse', '--short=12', 'HEAD') or 'none',
+            'changed': bool(git('status', '--porcelain', '--', 'src', 'Makefile')), 'command': f'tools/figures.py {measure}', 'arguments': asked, 'machine': machine(),
+            'load_before': options.load, **more, 'results': results, 'samples': samples}
+
+
+def free_port():
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+def fill(template, to, **words):
+    text = open(os.path.join(SPEED, template)).read()
+    for name, value in words.items():
+        text = text.replace(f'@{name}@', str(value))
+    if (left := re.search(r'@[A-Z]+@', text)):
+        raise SystemExit(f'figures: {template}: nothing for {left.group(0)}')
+    with open(to, 'w') as f:
+        f.write(text)
+    return to
+
+
+def build(name, command):
+    """Compiles a helper when its source is newer."""
+    source, made = os.path.join(SPEED, name + '.c'), os.path.join(BUILT, name)
+    os.makedirs(BUILT, exist_ok=True)
+    if not os.path.exists(made) or os.path.getmtime(made) < os.path.getmtime(source):
+        subprocess.run([*command, '-o', made, source], cwd=ROOT, check=True)
+    return made
+
+
+def helper(name):
+    return build(name, ['cc', '-O2', '-Wall', '-Wextra', '-D_GNU_SOURCE'])
+
+
+# ---- processes and what they cost ----
+
+def family(pid):
+    """pid and all its descendants."""
+    parents = {}
+    for name in os.listdir('/proc'):
+        if name.isdigit():
+            with contextlib.suppress(OSError):
+                parents[int(name)] = int(open(f'/proc/{name}/stat').read().rsplit(')', 1)[1].split()[1])
+    found, new = {pid}, {pid}
+    while new:
+        new = {p for p, parent in parents.items() if parent in new} - found
+        found |= new
+    return sorted(found)
+
+
+def cpu_ns(pids):
+    """Run time of every thread, from the scheduler, in nanoseconds: no 10 ms ticks."""
+    total = 0
+    for pid in pids:
+        for thread in os.listdir(f'/proc/{pid}/task'):
+            total += int(open(f'/proc/{pid}/task/{thread}/schedstat').read().split()[0])
+    return total
+
+
+def memory_mb(pids):
+    pss = rss = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for line in open(f'/proc/{pid}/smaps_rollup'):
+                if line.startswith('Pss:'):
+                    pss += int(line.split()[1])
+                elif line.startswith('Rss:'):
+                    rss += int(line.split()[1])
+    return pss * 1024 / 1e6, rss * 1024 / 1e6
+
+
+def get(port, path, key=None, timeout=5):
+    """Status and body of one GET, over a socket of its own."""
+    with socket.create_connection(('127.0.0.1', port), timeout) as s:
+        s.settimeout(timeout)
+        auth = f'Authorization: Bearer {key}\r\n' if key else ''
+        s.sendall(f'GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{auth}Connection: close\r\n\r\n'.encode())
+        data = b''
+        while (piece := s.recv(65536)):
+            data += piece
+    head, _, body = data.partition(b'\r\n\r\n')
+    return int(head.split()[1]) if head.startswith(b'HTTP/1.') else 0, body
+
+
+class Server:
+    """A process of ours, with its descendants, stopped by its id."""
+
+    def __init__(self, name, command, port, work, is_up):
+        self.name, self.port = name, port
+        log = open(os.path.join(work, name + '.out'), 'w')
+        self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=work, start_new_session=True)
+        until = time.monotonic() + 30
+        while True:
+            if self.process.poll() is not None or time.monotonic() > until:
+                log.flush()
+                words = open(log.name).read()[-1500:]
+                self.stop()
+                raise SystemExit(f'figures: {name} does not start:\n{words}')
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                if is_up(port):
+                    break
+            time.sleep(0.02)
+        self.pids = family(self.process.pid)
+
+    def cpu_ns(self):
+        return cpu_ns(self.pids)
+
+    def memory_mb(self):
+        return memory_mb(self.pids)
+
+    def stop(self):
+        for wait in (1, 1, 3):
+            if self.process.poll() is None:
+                self.process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(wait)
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *why):
+        self.stop()
+
+
+def listens(port):
+    with socket.create_connection(('127.0.0.1', port), 1):
+        return True
+
+
+def serves_model(port):
+    status, body = get(port, '/v1/models', KEY)
+    return status == 200 and b'"figure"' in body
+
+
+def answer_json():
+    answer = {'id': 'chatcmpl-figure', 'object': 'chat.completion', 'created': 1700000000, 'model': 'figure',
+              'choices': [{'index': 0, 'message': {'role': 'assistant', 'content': ''}, 'finish_reason': 'stop'}],
+              'usage': {'prompt_tokens': 128, 'completion_tokens': 220, 'total_tokens': 348}}
+    return padded(answer, answer['choices'][0]['message'], ANSWER_BYTES)
+
+
+def padded(document, member, size):
+    prose = 'A weir holds a river in flood and lets through what the mill can take. ' * 40
+    member['content'] = prose[:size - len(json.dumps(document, separators=(',', ':')))]
+    return json.dumps(document, separators=(',', ':'))
+
+
+def request_json():
+    body = {'model': 'figure', 'temperature': 0.2, 'max_tokens': 256, 'messages': [{'role': 'system', 'content': 'You answer briefly.'}, {'role': 'user', 'content': ''}]}
+    return padded(body, body['messages'][1], BODY_BYTES)
+
+
+def nginx_at(work, config):
+    return ['nginx', '-e', os.path.join(work, 'nginx.first.log'), '-p', work, '-c', config]
+
+
+def start_upstream(work):
+    port = free_port()
+    return Server('upstream', nginx_at(work, fill('upstream.conf', f'{work}/upstream.conf', WORK=work, LISTEN=port, ANSWER=answer_json())), port, work, listens)
+
+
+def start_nginx(work, upstream):
+    port = free_port()
+    return Server('nginx', nginx_at(work, fill('nginx.conf', f'{work}/nginx.conf', WORK=work, LISTEN=port, UPSTREAM=upstream)), port, work, serves_model)
+
+
+def start_haproxy(work, upstream):
+    port = free_port()
+    return Server('haproxy', ['haproxy', '-db', '-f', fill('haproxy.cfg', f'{work}/haproxy.cfg', LISTEN=port, UPSTREAM=upstream)], port, work, serves_model)
+
+
+def weir_command(options, work, port, upstream, slots):
+    config = fill('weir.yaml', f'{work}/weir.yaml', WORK=work, LISTEN=port, UPSTREAM=upstream, KEY=KEY, SLOTS=slots)
+    return [options.weir, 'serve', '-c', config]
+
+
+def start_weir(options, work, upstream, slots):
+    port = free_port()
+    return Server('weir', weir_command(options, work, port, upstream, slots), port, work, serves_model)
+
+
+def start_paced(work):
+    port = free_port()
+    return Server('paced', [helper('paced'), str(port), str(CHUNKS), str(INTERVAL_MS)], port, work, listens)
+
+
+def interleaved(names, rounds):
+    """A B, B A, A B …: neither always goes first."""
+    for i in range(rounds):
+        for name in names if i % 2 == 0 else names[::-1]:
+            yield i, name
+
+
+# ---- calls ----
+
+def wrk(proxy, connections, seconds, body):
+    environ = dict(os.environ, FIGURE_BODY=body, FIGURE_KEY=KEY)
+    before = proxy.cpu_ns()
+    done = subprocess.run(['wrk', '-t1', f'-c{connections}', f'-d{seconds}s', '--timeout', '10s', '-s', os.path.join(SPEED, 'post.lua'), f'http://127.0.0.1:{proxy.port}/v1/chat/completions'],
+                          env=environ, capture_output=True, text=True)
+    spent = proxy.cpu_ns() - before
+    lines = [line for line in done.stdout.splitlines() if line.startswith('{')]
+    if done.returncode != 0 or not lines:
+        raise SystemExit(f'figures: wrk failed:\n{done.stdout[-500:]}{done.stderr[-500:]}')
+    sample = json.loads(lines[-1])
+    sample['cpu_us'] = round(spent / 1e3 / max(sample['requests'], 1), 3)
+    sample['per_s'] = round(sample['requests'] * 1e6 / sample['duration_us'])
+    return sample
+
+
+def measure_calls(options, work):
+    rounds, seconds = (3, 1) if options.quick else (options.rounds, 3)
+    body = os.path.join(work, 'body.json')
+    with open(body, 'w') as f:
+        f.write(request_json())
+    samples, results = [], {}
+    with start_upstream(work) as upstream, start_nginx(work, upstream.port) as nginx, start_weir(options, work, upstream.port, 512) as weir:
+        proxies = {'weir': weir, 'nginx': nginx}
+        for connections in (16, 256):
+            for proxy in proxies.values():
+                wrk(proxy, connections, 1, body)            # warm
+            mine = []
+            for i, name in interleaved(['weir', 'nginx'], rounds):
+                sample = {'connections': connections, 'round': i, 'proxy': name, **wrk(proxies[name], connections, seconds, body)}
+                mine.append(sample)
+                say(f"  {connections:3} connections, round {i + 1}, {name:5}: {sample['cpu_us']:6.2f} µs a call, {sample['per_s']:6} calls/s, {sample['errors']} errors")
+            us = {name: [s['cpu_us'] for s in sorted(mine, key=lambda s: s['round']) if s['proxy'] == name] for name in proxies}
+            results[str(connections)] = {'weir_us': spread(us['weir']), 'nginx_us': spread(us['nginx']), 'ratio': spread([w / n for w, n in zip(us['weir'], us['nginx'])]),
+                                         'calls': sum(s['requests'] for s in mine if s['proxy'] == 'weir')}
+            samples += mine
+    for name in proxies:
+        results[name + '_errors'] = sum(s['errors'] for s in samples if s['proxy'] == name)
+    return record('calls', options, results, samples, rounds=rounds, seconds_a_round=seconds, peers={'nginx': version_of(['nginx', '-v'])},
+                  configuration=['tests/speed/weir.yaml', 'tests/speed/nginx.conf', 'tests/speed/upstream.conf', 'tests/speed/post.lua'],
+                  how='wrk with one thread; CPU is the run time of all of a proxy\'s threads from /proc/PID/task/*/schedstat over the calls that wrk completed; '
+                      'both have their access log on, both buffer it; weir checks a key, nginx passes it on; one ratio a round, the two runs next to each other')
+
+
+# ---- streams and memory ----
+
+def run_streams(proxy, count=STREAMS):
+    before = proxy.cpu_ns()
+    done = subprocess.run([helper('streams'), str(proxy.port), str(count), str(CHUNKS), str(SPREAD_MS), KEY], capture_output=True, text=True)
+    spent = proxy.cpu_ns() - before
+    if not done.stdout.startswith('{'):
+        raise SystemExit(f'figures: streams failed: {done.stderr[-500:]}')
+    sample = json.loads(done.stdout)
+    sample['chunk_us'] = round(spent / 1e3 / max(sample['chunks'], 1), 3)
+    return sample
+
+
+def measure_streams(options, work):
+    rounds = 2 if options.quick else options.rounds
+    samples = []
+    with start_paced(work) as upstream, start_haproxy(work, upstream.port) as haproxy, start_weir(options, work, upstream.port, STREAMS) as weir:
+        proxies = {'weir': weir, 'haproxy': haproxy}
+        for proxy in proxies.values():
+            run_streams(proxy, 100)                         # warm
+        for i, name in interleaved(['weir', 'haproxy'], rounds):
+            sample = {'round': i, 'proxy': name, **run_streams(proxies[name])}
+            samples.append(sample)
+            say(f"  round {i + 1}, {name:7}: {sample['chunk_us']:6.2f} µs a chunk, {sample['errors']} errors{' (' + sample['first_reason'] + ')' if sample['errors'] else ''}, "
+                f"{sample['chunks']} chunks, added delay p50 {sample['delay_p50_us']:.0f} µs p99 {sample['delay_p99_us']:.0f} µs")
+    results = {}
+    us = {name: [s['chunk_us'] for s in sorted(samples, key=lambda s: s['round']) if s['proxy'] == name] for name in proxies}
+    for name in proxies:
+        mine = [s for s in samples if s['proxy'] == name]
+        results[name] = {'chunk_us': spread(us[name]), 'errors': sum(s['errors'] for s in mine), 'streams': sum(s['streams'] for s in mine), 'chunks': sum(s['chunks'] for s in mine),
+                         'reads_a_chunk': round(sum(s['reads_with_chunk'] for s in mine) / max(sum(s['chunks'] for s in mine), 1), 3),
+                         'delay_p50_us': spread([s['delay_p50_us'] for s in mine]), 'delay_p99_us': spread([s['delay_p99_us'] for s in mine])}
+    results['ratio'] = spread([w / h for w, h in zip(us['weir'], us['haproxy'])])
+    return record('streams', options, results, samples, rounds=rounds, peers={'HAProxy': version_of(['haproxy', '-v'])},
+                  configuration=['tests/speed/weir.yaml', 'tests/speed/haproxy.cfg', 'tests/speed/paced.c', 'tests/speed/streams.c'],
+                  how=f'{STREAMS} connections opened over {SPREAD_MS} ms, one stream each of {CHUNKS} chunks {INTERVAL_MS} ms apart; connecting and closing are in the figure; the client checks '
+                      'that each stream has its own chunks, in order and all; CPU as for calls, over the chunks delivered')
+
+
+def measure_memory(options, work):
+    samples = []
+    with start_paced(work) as upstream, start_weir(options, work, upstream.port, STREAMS) as weir:
+        time.sleep(1)
+        idle = weir.memory_mb()
+        client = subprocess.Popen([helper('streams'), str(weir.port), str(STREAMS), str(CHUNKS), str(SPREAD_MS), KEY], stdout=subprocess.PIPE, text=True)
+        while client.poll() is None:
+            pss, rss = weir.memory_mb()
+            samples.append({'pss_mb': round(pss, 2), 'rss_mb': round(rss, 2)})
+            time.sleep(0.05)
+        outcome = json.loads(client.stdout.read())
+        time.sleep(0.5)
+        after = weir.memory_mb()
+    results = {'idle_pss_mb': round(idle[0], 2), 'idle_rss_mb': round(idle[1], 2), 'streams_pss_mb': max(s['pss_mb'] for s in samples), 'streams_rss_mb': max(s['rss_mb'] for s in samples),
+               'after_pss_mb': round(after[0], 2), 'errors': outcome['errors'], 'open_max': outcome['open_max'], 'processes': len(weir.pids)}
+    say(f"  idle {results['idle_pss_mb']:.1f} MB, with {outcome['open_max']} streams {results['streams_pss_mb']:.1f} MB, after {results['after_pss_mb']:.1f} MB (PSS); {outcome['errors']} errors")
+    return record('memory', options, results, samples, how='a fresh weir; PSS from /proc/PID/smaps_rollup, summed over the keeper and the server; idle one second after start; with streams the highest of a sample every 50 ms')
+
+
+# ---- ready ----
+
+def measure_ready(options, work):
+    count = 5 if options.quick else 10
+    samples = []
+    with start_upstream(work) as upstream:
+        for i in range(count):
+            port = free_port()
+            command = weir_command(options, work, port, upstream.port, 64)
+            out = open(os.path.join(work, 'weir.out'), 'w')
+            began = time.monotonic()
+            process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=work, start_new_session=True)
+            try:
+                while True:
+                    with contextlib.suppress(OSError, IndexError):
+                        if get(port, '/readyz')[0] == 200:
+                            break
+                    if process.poll() is not None or time.monotonic() - began > 20:
+                        raise SystemExit('figures: weir did not become ready: ' + open(out.name).read()[-500:])
+                    time.sleep(0.001)
+                samples.append(round((time.monotonic() - began) * 1e3, 2))
+            finally:
+                stop(process)
+    say(f'  ready after {min(samples):.1f} to {max(samples):.1f} ms')
+    return record('ready', options, {'ms': spread(samples), 'count': count}, samples, how='from before exec to the first 200 of /readyz, asked every millisecond over a new connection; one URL backend')
+
+
+def stop(process):
+    for wait in (1, 1, 3):
+        if process.poll() is None:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(wait)
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+
+
+# ---- the local model ----
+
+def tokens_a_second(port, model):
+    body = json.dumps({'model': model, 'stream': True, 'stream_options': {'include_usage': True}, 'temperature': 0, 'max_tokens': 128,
+                       'messages': [{'role': 'user', 'content': 'Count from one to two hundred in words, one number a line.'}]})
+    began, data = time.monotonic(), b''
+    with socket.create_connection(('127.0.0.1', port), 120) as s:
+        s.sendall(f'POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {KEY}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}'.encode())
+        while b'data: [DONE]' not in data[-4096:]:
+            piece = s.recv(65536)
+            if not piece:
+                raise SystemExit('figures: the local model\'s stream was cut: ' + data[-300:].decode(errors='replace'))
+            data += piece
+    seconds = time.monotonic() - began
+    tokens = int(re.findall(rb'"completion_tokens":\s*(\d+)', data)[-1])
+    return {'tokens': tokens, 'seconds': round(seconds, 4), 'tps': round(tokens / seconds, 3)}
+
+
+def measure_local(options, work):
+    home = os.path.join(ROOT, 'build', 'local')
+    if not os.path.exists(os.path.join(home, 'llama-server')):
+        say('  no build/local/llama-server: tools/local-model.sh makes it')
+        return None
+    port = free_port()
+    command = [os.path.join(home, 'llama-server'), '-m', os.path.join(home, 'smollm2.gguf'), '--alias', 'figure', '--host', '127.0.0.1', '--port', str(port), '-np', '1', '-c', '2048', '--no-webui']
+    samples = []
+    with Server('llama-server', command, port, work, lambda p: get(p, '/health')[0] == 200), start_weir(options, work, port, 1) as weir:
+        ports = {'direct': port, 'weir': weir.port}
+        for p in ports.values():
+            tokens_a_second(p, 'figure')                    # warm
+        for i, name in interleaved(['direct', 'weir'], 12):
+            sample = {'pair': i, 'way': name, **tokens_a_second(ports[name], 'figure')}
+            samples.append(sample)
+            say(f"  pair {i + 1:2}, {name:6}: {sample['tps']:6.1f} tokens/s ({sample['tokens']} tokens)")
+    tps = {name: [s['tps'] for s in sorted(samples, key=lambda s: s['pair']) if s['way'] == name] for name in ports}
+    results = {'ratio': spread([w / d for w, d in zip(tps['weir'], tps['direct'])]), 'weir_tps': spread(tps['weir']), 'direct_tps': spread(tps['direct']), 'count': 12}
+    return record('local', options, results, samples, how='one llama-server with smollm2, asked directly and through weir in turn; 128 tokens, temperature 0, streamed; tokens of its usage over the time from asking to [DONE]')
+
+
+# ---- a task switch ----
+
+def measure_switch(options, work):
+    library = os.path.join(ROOT, 'build', 'release', 'libweir.a')
+    if not os.path.exists(library):
+        say('  no build/release/libweir.a: make makes it')
+        return None
+    made = os.path.join(work, 'switch')
+    subprocess.run(['cc', '-std=gnu11', '-D_GNU_SOURCE', '-O2', '-g', '-fno-strict-aliasing', '-fno-omit-frame-pointer', '-Isrc', '-pthread', '-o', made, os.path.join(SPEED, 'switch.c'), library, '-lyaml', '-lcrypto', '-lm'],
+                   cwd=ROOT, check=True)
+    text = subprocess.run([made], capture_output=True, text=True, check=True).stdout
+    results = {name.strip(): float(ns) for name, ns in re.findall(r'^(.+?)\s+([0-9.]+) ns', text, re.M)}
+    if 'never parks, task' in results and 'never parks, plain' in results:
+        results['task adds'] = round(results['never parks, task'] - results['never parks, plain'], 1)
+    say('  ' + text.strip().replace('\n', '\n  '))
+    return record('switch', options, results, text.splitlines(), how='tests/speed/switch.c, the best of its rounds: what a task costs the processor, without cache misses')
+
+
+# ---- what ./run said ----
+
+def read_start(options):
+    """Seconds that ./run itself counted until `answered`: first run, then second."""
+    seconds = []
+    for path in options.chroot_log:
+        seconds += [int(s) for s in re.findall(r'^\[ *(\d+) s\] answered', open(path, errors='replace').read(), re.M)]
+    if not seconds:
+        raise SystemExit('figures: no "[N s] answered" in ' + ', '.join(os.path.basename(p) for p in options.chroot_log))
+    results = {'first_s': seconds[0]}
+    if len(seconds) > 1:
+        results['second_s'] = seconds[1]
+    raw = record('start', options, results, seconds, how='a bare Debian bookworm (debootstrap, minbase) with nothing but the checkout; the seconds are those that ./run counted until the answer was whole; packages from a mirror near by')
+    raw['command'] = './run --once'
+    return raw
+
+
+MEASURES = {'calls': measure_calls, 'streams': measure_streams, 'memory': measure_memory, 'ready': measure_ready, 'local': measure_local, 'switch': measure_switch}
+QUICK = ['calls', 'streams', 'memory', 'ready']
+
+
+# ---- verdicts and pages ----
+
+def number(value, unit):
+    digits = 0 if value == int(value) and unit != 'x' else 2 if unit == 'x' else 1
+    return f'{value:,.{digits}f}{" " + unit if unit else ""}'
+
+
+def asked(f):
+    return f'≤ {number(f.most, f.unit)}' if f.most is not None else f'≥ {number(f.least, f.unit)}' if f.least is not None else 'printed'
+
+
+def verdict(f, raw, quick=False):
+    """(word, what to print, whether it holds)."""
+    if raw is None:
+        return 'not measured', '', False
+    results = raw['results']
+    value = f.value(results)
+    if value is None:
+        return 'not measured', '', False
+    most = f.quick if quick and f.quick is not None else f.most
+    holds = (most is None or value <= most) and (f.least is None or value >= f.least)
+    why = f.invalid(results)
+    if why and not quick:
+        return f'INVALID: {why}', f'{number(value, f.unit)}{"" if holds else ", and a miss"}', False
+    return ('kept' if holds else 'MISSED') if most is not None or f.least is not None else '', number(value, f.unit), holds
+
+
+def load(name):
+    with contextlib.suppress(OSError):
+        return json.load(open(os.path.join(RAW, name + '.json')))
+    return None
+
+
+def table(raws, quick=False):
+    fine = True
+    for f in FIGURES:
+        if f.raw not in raws:
+            continue
+        word, value, holds = verdict(f, raws[f.raw], quick)
+        fine = fine and holds
+        beside = f.beside(raws[f.raw]['results']) if value else ''
+        print(f'{f.name}\n    {value or "-":>10}   asked {asked(f)}{f" (here {number(f.quick, f.unit)})" if quick and f.quick else ""}   {word}{"   " + beside if beside else ""}')
+    return fine
+
+
+def machine_words(raw):
+    m = raw['machine']
+    return f"{m['cpu']}, {m['cores']} cores, Linux {m['kernel']}"
+
+
+def commit_words(raw):
+    return raw['commit'] + ('+' if raw.get('changed') else '')
+
+
+GENERATED = '<!-- Made by tools/figures.py --page from docs/figures/*.json. Do not edit: change the row or measure again. -->\n'
+
+
+def promises_page(raws):
+    out = [GENERATED, '# Promises\n', 'Every figure that weir promises, what was asked of it, and what was measured. A miss is printed as a miss; an invalid run proves nothing either way.',
+           'The raw samples are in `docs/figures/`; how each is measured is in [performance.md](performance.md). `+` behind a commit: with changes not yet committed.\n',
+           '| figure | asked | measured | command | commit |', '|---|---|---|---|---|']
+    for f in FIGURES:
+        raw = raws.get(f.raw)
+        word, value, _ = verdict(f, raw)
+        loud = f'**{word}**' if word not in ('kept', '') else word
+        measured = ', '.join(w for w in (value, loud) if w)
+        out.append(f"| {f.name} | {asked(f)} | {measured} | {'`' + raw['command'] + '`' if raw else ''} | {commit_words(raw) if raw else ''} |")
+    return '\n'.join(out) + '\n'
+
+
+def sample_rows(raw):
+    s = raw['samples']
+    if raw['measure'] == 'calls':
+        yield '| connections | round | proxy | CPU µs a call | calls/s | p50 ms | p99 ms | errors |', '|--:|--:|---|--:|--:|--:|--:|--:|'
+        for x in s:
+            yield (f"| {x['connections']} | {x['round'] + 1} | {x['proxy']} | {x['cpu_us']:.2f} | {x['per_s']:,} | {x['p50_us'] / 1e3:.2f} | {x['p99_us'] / 1e3:.2f} | {x['errors']} |",)
+    elif raw['measure'] == 'streams':
+        yield '| round | proxy | CPU µs a chunk | chunks | errors | added delay p50 µs | p99 µs |', '|--:|---|--:|--:|--:|--:|--:|'
+        for x in s:
+            yield (f"| {x['round'] + 1} | {x['proxy']} | {x['chunk_us']:.2f} | {x['chunks']:,} | {x['errors']} | {x['delay_p50_us']:.0f} | {x['delay_p99_us']:.0f} |",)
+    elif raw['measure'] == 'local':
+        yield '| pair | way | tokens | tokens/s |', '|--:|---|--:|--:|'
+        for x in s:
+            yield (f"| {x['pair'] + 1} | {x['way']} | {x['tokens']} | {x['tps']:.1f} |",)
+
+
+def performance_page(raws):
+    out = [GENERATED, '# Performance\n', 'weir as shipped, its peers tuned (their configuration is in `tests/speed/`), interleaved in one run on one machine. Only ratios, counts, CPU and memory are promised: '
+           'wall time on a shared machine is weather. `make figures` measures all of it again.\n']
+    names = list(dict.fromkeys(f.raw for f in FIGURES))
+    for name in names:
+        raw = raws.get(name)
+        out.append(f'## {name.capitalize()}\n')
+        if raw is None:
+            out.append('Not measured yet.\n')
+            continue
+        peers = ''.join(f'; {peer} {version}' for peer, version in raw.get('peers', {}).items())
+        rounds = f"; {raw['rounds']} rounds" if 'rounds' in raw else ''
+        out.append(f"{raw['how'][0].upper() + raw['how'][1:]}.\n")
+        out.append(f"{machine_words(raw)}{peers}; commit {commit_words(raw)}; {raw['date']}{rounds}; load before {raw['load_before']}; `{raw['command']}`\n")
+        out += ['| figure | asked | measured | | |', '|---|---|--:|---|---|']
+        for f in FIGURES:
+            if f.raw == name:
+                word, value, _ = verdict(f, raw)
+                out.append(f"| {f.name} | {asked(f)} | {value} | {f'**{word}**' if word not in ('kept', '') else word} | {f.beside(raw['results']) if value else ''} |")
+        rows = [line for lines in sample_rows(raw) for line in lines]
+        if rows:
+            out += ['', '<details><summary>samples</summary>\n', *rows, '\n</details>']
+        out.append('')
+    return '\n'.join(out) + '\n'
+
+
+def write_pages():
+    raws = {f.raw: load(f.raw) for f in FIGURES}
+    for page, text in (('performance.md', performance_page(raws)), ('promises.md', promises_page(raws))):
+        with open(os.path.join(ROOT, 'docs', page), 'w') as f:
+            f.write(text)
+        say(f'docs/{page}')
+
+
+def keep(raw):
+    os.makedirs(RAW, exist_ok=True)
+    with open(os.path.join(RAW, raw['measure'] + '.json'), 'w') as f:
+        json.dump(raw, f, indent=1, ensure_ascii=False)
+        f.write('\n')
+
+
+def measure_all(options, names):
+    missing = [p for p in ('nginx', 'haproxy', 'wrk') if not shutil.which(p)]
+    if missing:
+        raise SystemExit('figures: not installed: ' + ', '.join(missing))
+    if not os.access(options.weir, os.X_OK):
+        raise SystemExit('figures: no weir to measure: run make')
+    raws = {}
+    for name in names:
+        say(name)
+        options.load = round(os.getloadavg()[0], 2)
+        with tempfile.TemporaryDirectory(prefix='weir-figures-') as work:
+            raws[name] = MEASURES[name](options, work)
+        if raws[name] is not None and not options.quick:
+            keep(raws[name])
+    return raws
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('measures', nargs='*', metavar='MEASURE', help=' '.join(MEASURES))
+    p.add_argument('--quick', action='store_true', help='under a minute, nothing kept, loose bounds')
+    p.add_argument('--page', action='store_true', help='write the pages from the raw files')
+    p.add_argument('--rounds', type=int, default=7, help='of calls and of streams (7; at least 5)')
+    p.add_argument('--weir', default=os.path.join(ROOT, 'build', 'weir'), help='the binary to measure')
+    p.add_argument('--chroot-log', nargs='+', default=[], metavar='FILE', help='what ./run said on a bare machine')
+    options = p.parse_args()
+    options.weir = os.path.abspath(options.weir)
+    options.load = round(os.getloadavg()[0], 2)
+    os.environ['PATH'] += ':/usr/sbin:/sbin'
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))     # so that what we started is stopped
+    if (wrong := [m for m in options.measures if m not in MEASURES]):
+        p.error(f"no measure is called {wrong[0]}; there are {' '.join(MEASURES)}")
+    if not options.quick and options.rounds < 5:
+        p.error('at least 5 rounds')
+    raws = {}
+    if options.chroot_log:
+        raws['start'] = read_start(options)
+        keep(raws['start'])
+    if options.measures or options.quick or not (options.page or options.chroot_log):
+        raws |= measure_all(options, options.measures or (QUICK if options.quick else list(MEASURES)))
+        if not options.measures and not options.quick and 'start' not in raws and (raw := load('start')):
+            raws['start'] = raw
+    fine = table(raws, options.quick) if raws else True
+    if options.page or not options.quick:
+        write_pages()
+    return 0 if fine else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
