@@ -51,13 +51,30 @@ void down_feed_body(struct downstream *d, struct text bytes)
     }
 }
 
+/* The usual case: all of the body, and nothing else, came with the head: its buffer becomes the body without a copy. */
+static bool take_whole(struct downstream *d, struct buf *kept)
+{
+    struct http_request *rq = d->request;
+    struct http_event event;
+    size_t eaten;
+    if (rq->head->content_length != (int64_t)buf_len(kept) || buf_len(kept) > rq->body.max)
+        return false;
+    enum fail f = http_parse(&d->parser, buf_text(kept), &eaten, &event);
+    ASSERT(f == OK && event.kind == HTTP_GOT_BODY && eaten == buf_len(kept)); /* counted bytes are not looked into */
+    buf_fini(&rq->body);
+    rq->body = *kept;
+    buf_init(kept, kept->max);
+    down_feed_body(d, TEXT_NONE); /* the end */
+    return true;
+}
+
 static enum fail body_begin(struct downstream *d)
 {
     struct http_request *rq = d->request;
     int64_t length = rq->head->content_length;
     if (length > 0 && (uint64_t)length > rq->body.max)
         return FAIL_TOO_LARGE;
-    if (length > 0) {
+    if (length > (int64_t)buf_len(&d->in)) {
         enum fail f = buf_reserve(&rq->body, (size_t)MIN(length, BODY_FIRST_BYTES));
         if (f != OK)
             return f;
@@ -73,7 +90,7 @@ static enum fail body_begin(struct downstream *d)
     d->body_wanted = true;
     struct buf kept = d->in;
     buf_init(&d->in, kept.max);
-    if (buf_len(&kept) > 0)
+    if (buf_len(&kept) > 0 && !take_whole(d, &kept))
         down_feed_body(d, buf_text(&kept));
     buf_fini(&kept);
     if (d->body_wanted)

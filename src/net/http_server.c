@@ -391,8 +391,11 @@ static void request_over(struct worker *w, struct turn_end *self)
             down_free(d);
             return;
         }
-        if (down_push(d))
-            down_linger(d);
+        if (!down_push(d))
+            return;
+        down_linger(d);
+        if (d->readable)
+            read_away(d); /* what the look-ahead left: closing over unread bytes would be a RST */
         return;
     }
     give_request(d);

@@ -1,5 +1,9 @@
 /* 07_admit.c: a slot of the pool, or a wait for one, or a refusal with when to come back. */
 #include "path/path.h"
+#include "upstream/local.h"
+
+#define LOCAL_START_NS (10 * NANOS_PER_S)      /* the local model loads in 0.4 s on an idle machine, in seconds on a busy one */
+#define LOCAL_LOOK_NS  (50 * NANOS_PER_MS)     /* so the wait below has 200 rounds at most */
 
 static void refused(struct task *t, struct request *rq, enum fail f)
 {
@@ -17,11 +21,41 @@ static void refused(struct task *t, struct request *rq, enum fail f)
     }
 }
 
+/* A slot of a backend that can be asked. A local model without an address cannot: the others come first, then a short wait if it is starting, then a
+   refusal that says how to mend it. */
+static enum fail take_slot(struct task *t, struct request *rq)
+{
+    nanos give_up = t->worker->now + LOCAL_START_NS;
+    const char *why = NULL;
+    uint64_t exclude = 0;
+    bool any_starting = false;
+    for (;;) {
+        enum fail f = slot_take(t, rq->pool, exclude, NEVER, &rq->slot); /* the request's own deadline caps it */
+        if (f == FAIL_NO_BACKEND && any_starting && t->worker->now < give_up) {
+            f = task_sleep(t, t->worker->now + LOCAL_LOOK_NS);
+            exclude = 0;
+            any_starting = false;
+            if (f == OK)
+                continue;
+        }
+        if (f != OK)
+            return f == FAIL_NO_BACKEND && why != NULL ? because(rq, f, "The local model \"%s\" %s.", pool_name(rq->pool), why) : f;
+        bool is_starting;
+        const char *not_now = local_why(rq->slot.endpoint, &is_starting);
+        if (not_now == NULL)
+            return OK;
+        why = not_now;
+        any_starting |= is_starting;
+        exclude |= backend_bit(rq->slot.backend);
+        slot_give(t->worker, &rq->slot);
+    }
+}
+
 enum fail path_admit(struct task *t, struct request *rq)
 {
     nanos asked = t->worker->now;
     rq->body_exact = world_now(t->worker->world);
-    enum fail f = slot_take(t, rq->pool, 0, NEVER, &rq->slot); /* the request's own deadline caps it */
+    enum fail f = take_slot(t, rq);
     rq->queue_ns = t->worker->now - asked;
     if (f != OK)
         refused(t, rq, f);

@@ -41,7 +41,7 @@ static struct call *make_call(struct request *rq)
 
 static enum fail start(struct task *t, struct request *rq)
 {
-    rq->flight = flight_new(rq->conf->stream.buffer);
+    rq->flight = flight_new(&rq->desk->hangar, rq->conf->stream.buffer);
     if (rq->flight == NULL)
         return FAIL_NO_MEMORY;
     struct call *call = make_call(rq);
@@ -101,8 +101,6 @@ enum fail path_upstream(struct task *t, struct request *rq)
         rq->retry_after = fl->retry_after;
         if (fl->fail == FAIL_TIMEOUT || fl->fail == FAIL_UPSTREAM)
             return because(rq, fl->fail, "%s", fl->fail_text);
-        if (fl->fail == FAIL_DEADLINE)
-            COUNT(t->worker, timeout_total);
         return fl->fail;
     }
     return OK;

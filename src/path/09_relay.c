@@ -62,21 +62,19 @@ static enum fail write_all(struct task *t, struct request *rq)
     }
 }
 
-/* The backend died in the middle. An event says so, and the connection ends without its regular end: nobody can take this for a whole answer. */
-static enum fail cut(struct task *t, struct request *rq)
+void path_cut(struct task *t, struct request *rq, enum fail why)
 {
-    struct flight *fl = rq->flight;
+    const struct flight *fl = rq->flight;
     struct buf event;
-    COUNT(t->worker, streams_cut);
-    (void)because(rq, fl->fail, "%s", fl->fail_text);
     buf_init(&event, 8192);
-    enum fail f = fl->is_stream || fl->status == 0 ? rq->api->stream_error(&event, rq, fl->fail) : OK;
+    enum fail f = fl != NULL && (fl->is_stream || fl->status == 0) ? rq->api->stream_error(&event, rq, why) : OK; /* status 0: only heartbeats were sent */
+    COUNT(t->worker, streams_cut);
     if (f == OK)
         f = http_answer_write(t, rq->http, buf_text(&event));
     buf_fini(&event);
+    (void)f; /* who does not get the event sees the cut */
     rq->handled = true;
     http_answer_abort(rq->http); /* pushes what is queued first */
-    return f == FAIL_CLIENT_GONE ? f : fl->fail;
 }
 
 static enum fail relay_pieces(struct task *t, struct request *rq)
@@ -93,7 +91,7 @@ static enum fail relay_pieces(struct task *t, struct request *rq)
     if (f == OK)
         f = write_all(t, rq);
     if (f == OK && fl->fail != OK)
-        f = cut(t, rq);
+        f = because(rq, fl->fail, "%s", fl->fail_text); /* the backend died in the middle */
     else if (f == OK)
         f = http_answer_end(t, rq->http);
     COUNT_DOWN(t->worker, streams_open);

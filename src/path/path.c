@@ -68,8 +68,12 @@ void path_refuse(struct task *t, struct request *rq, enum fail f)
     const struct fail_row *row = fail_row(f);
     struct buf body;
     rq->handled = true;
-    if (f == FAIL_CLIENT_GONE || rq->http->answer_begun)
+    if (f == FAIL_CLIENT_GONE || rq->http->answer_ended)
         return;
+    if (rq->http->answer_begun) { /* a heartbeat, or the answer's first part, is out: the deadline passed, or we end */
+        path_cut(t, rq, f);
+        return;
+    }
     buf_init(&body, 16384);
     enum fail e = rq->api->error(&body, rq, f);
     if (e == OK)
@@ -118,6 +122,8 @@ void path_run(struct task *t, struct desk *desk, struct http_request *http, cons
         rq->fail = run_step(t, rq, step);
     if (t->cancel != OK && rq->fail != OK)
         rq->fail = t->cancel;
+    if (rq->fail == FAIL_DEADLINE && rq->flight != NULL)
+        COUNT(t->worker, timeout_total);
     if (rq->fail != OK && !rq->handled)
         path_refuse(t, rq, rq->fail);
     enum fail recorded = run_step(t, rq, STEP_record);

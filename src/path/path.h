@@ -31,6 +31,7 @@ struct desk {
     struct conns *conns;
     struct view *view;       /* swapped by mail when the fleet or the configuration changes */
     struct auth *auth;       /* over the view's configuration */
+    struct hangar hangar;
     struct stories *stories;
     struct timer drain;      /* while draining: looks whether the last request has ended */
     nanos drain_until;
@@ -94,8 +95,10 @@ struct request {
 
 /* Runs the steps for a request that came by this surface. In the request's task. */
 void path_run(struct task *t, struct desk *desk, struct http_request *http, const struct api *api);
-/* Says no in the surface's shape; for serve's own pages too . */
+/* Says no in the surface's shape; an answer that has begun it cuts. For serve's own pages too. */
 void path_refuse(struct task *t, struct request *rq, enum fail f);
+/* Ends an answer that has begun and cannot be completed: an event says why, and the connection ends without its regular end, so that nobody takes it for whole. */
+void path_cut(struct task *t, struct request *rq, enum fail why);
 /* For handlers outside the steps: a request that only ever is refused or answered whole. */
 void request_begin(struct request *rq, struct task *t, struct desk *desk, struct http_request *http, const struct api *api);
 

@@ -4,16 +4,32 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CHUNK_BYTES 4096 /* small events share one; a longer piece gets its own */
+#define CHUNK_BYTES 4096 /* small events share one; a longer piece gets memory of its own */
+#define CHUNK_ROOM  (CHUNK_BYTES - sizeof(struct flight_chunk))
+#define PER_SLAB    8
 #define FLIGHT_ARENA_MAX (64u << 20)
 
-struct flight *flight_new(size_t buffer_max)
+void hangar_init(struct hangar *h)
 {
-    struct flight *f = mem_alloc(sizeof *f);
+    slab_init(&h->flights, sizeof(struct flight), PER_SLAB);
+    slab_init(&h->chunks, CHUNK_BYTES, PER_SLAB);
+}
+
+void hangar_fini(struct hangar *h)
+{
+    ASSERT(h->flights.used == 0 && h->chunks.used == 0);
+    slab_fini(&h->flights);
+    slab_fini(&h->chunks);
+}
+
+struct flight *flight_new(struct hangar *h, size_t buffer_max)
+{
+    struct flight *f = slab_take(&h->flights);
     if (f == NULL)
         return NULL;
     memset(f, 0, offsetof(struct flight, attempts));
     f->magic = FLIGHT_MAGIC;
+    f->hangar = h;
     f->holders = f->readers = 1;
     f->buffer_max = buffer_max;
     f->prompt_tokens = f->completion_tokens = -1;
@@ -43,7 +59,10 @@ static void drop_first(struct flight *f)
     f->first = c->next;
     if (f->first == NULL)
         f->last = NULL;
-    mem_free(c);
+    if (c->room == CHUNK_ROOM)
+        slab_give(&f->hangar->chunks, c);
+    else
+        mem_free(c);
 }
 
 static void let_go(struct flight *f)
@@ -54,7 +73,7 @@ static void let_go(struct flight *f)
         drop_first(f);
     arena_fini(&f->arena);
     f->magic = 0;
-    mem_free(f);
+    slab_give(&f->hangar->flights, f);
 }
 
 /* ---- the producer ---- */
@@ -77,8 +96,10 @@ static struct flight_chunk *chunk_with_room(struct flight *f, size_t bytes)
 {
     if (f->last != NULL && f->last->room - f->last->len >= bytes)
         return f->last;
-    size_t room = MAX(bytes, CHUNK_BYTES - sizeof(struct flight_chunk));
-    struct flight_chunk *c = mem_alloc(sizeof *c + room);
+    if (f->last != NULL && f->last->len == 0)
+        drop_first(f); /* read empty, and too small: in front of the next one it would look as if nothing were there */
+    size_t room = MAX(bytes, CHUNK_ROOM);
+    struct flight_chunk *c = room == CHUNK_ROOM ? slab_take(&f->hangar->chunks) : mem_alloc(sizeof *c + room);
     if (c == NULL)
         return NULL;
     c->next = NULL;

@@ -37,6 +37,7 @@ struct flight_chunk {
 
 struct flight {
     uint32_t magic;
+    struct hangar *hangar;
     unsigned holders;             /* producer and readers; the last one out frees */
     unsigned readers;
     struct task *producer;        /* NULL once it has ended */
@@ -68,8 +69,15 @@ struct flight {
 /* Says why an attempt failed; the first to know is believed. */
 void attempt_because(struct flight *f, struct attempt_story *a, const char *format, ...) PRINTF(3, 4);
 
+/* Where a worker's flights and their usual chunks come from: what was used last is still in the processor's cache. */
+struct hangar {
+    struct slab flights, chunks;
+};
+void hangar_init(struct hangar *h);
+void hangar_fini(struct hangar *h); /* every flight must have ended */
+
 /* With one reader, the caller. NULL when out of memory. */
-struct flight *flight_new(size_t buffer_max) MUSTUSE;
+struct flight *flight_new(struct hangar *h, size_t buffer_max) MUSTUSE;
 
 /* ---- the producer ---- */
 void flight_producer_begins(struct flight *f, struct task *producer);

@@ -47,6 +47,7 @@ static enum fail desk_open(struct gateway *g, unsigned i)
     if (d->view == NULL)
         return FAIL_NO_MEMORY;
     w->owner = d;
+    hangar_init(&d->hangar);
     d->conns = conns_new(w);
     d->auth = auth_new(d->view->conf);
     d->stories = stories_new();
@@ -72,6 +73,8 @@ static void desk_close(struct desk *d)
     conns_free(d->conns);
     auth_free(d->auth);
     stories_free(d->stories);
+    if (d->worker != NULL && d->worker->owner == d)
+        hangar_fini(&d->hangar);
     view_give(d->view);
 }
 

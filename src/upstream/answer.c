@@ -51,14 +51,17 @@ static struct text error_message(yyjson_val *root)
 }
 
 /* A whole 2xx body must be a JSON object, and no error in disguise. */
-static enum fail check_plain(struct flight *fl, struct attempt_story *a)
+static enum fail check_plain(struct call *call, struct attempt_story *a)
 {
+    struct flight *fl = call->flight;
+    size_t room;
+    char *pool = conns_json_pool(call->conns, &room);
     struct text body = flight_peek(fl);
     struct arena arena;
     yyjson_doc *doc;
     if (body.len != fl->unread || body.len > USAGE_PARSE_BYTES_MAX)
         return OK; /* in pieces or large: passed on as it is */
-    arena_init(&arena, NULL, 0, 16u << 20);
+    arena_init(&arena, pool, room, 16u << 20);
     enum fail f = json_parse(&arena, body, &doc, NULL);
     if (f != OK || !yyjson_is_obj(yyjson_doc_get_root(doc))) {
         attempt_because(fl, a, "answered %d with a body that is no JSON object", a->status);
@@ -66,7 +69,7 @@ static enum fail check_plain(struct flight *fl, struct attempt_story *a)
     } else {
         yyjson_val *root = yyjson_doc_get_root(doc), *error = yyjson_obj_get(root, "error");
         read_usage(root, fl);
-        if (error != NULL && !yyjson_is_null(error) && fl->status < 400) {
+        if (error != NULL && !yyjson_is_null(error) && a->status < 400) {
             attempt_because(fl, a, "answered %d with an error: %.*s", a->status, TEXT_ARG(error_message(root)));
             f = FAIL_UPSTREAM;
         }
@@ -75,12 +78,19 @@ static enum fail check_plain(struct flight *fl, struct attempt_story *a)
     return f;
 }
 
+/* Only now is the status the client's: an attempt that breaks before has not begun an answer. */
+static void commit_plain(struct flight *fl, struct attempt_story *a, nanos now)
+{
+    fl->status = a->status;
+    fl->content_type = "application/json";
+    a->first_token = now;
+    flight_commit(fl);
+}
+
 static enum fail read_plain(struct task *t, struct call *call, struct attempt_story *a, struct conn *c, const struct http_head *head, nanos deadline)
 {
     struct flight *fl = call->flight;
     struct plain p = { fl, call, fl->buffer_max };
-    fl->status = head->status;
-    fl->content_type = "application/json";
     if (head->content_length > 0 && (uint64_t)head->content_length <= p.hold_max) {
         enum fail f = flight_reserve(fl, (size_t)head->content_length);
         if (f != OK)
@@ -90,24 +100,21 @@ static enum fail read_plain(struct task *t, struct call *call, struct attempt_st
         enum fail f = conn_body(t, c, deadline, plain_sink, &p);
         if (f != OK)
             return f;
-        deadline = t->worker->now + call->conf->timeouts.between_tokens;
         if (!c->ended && fl->unread >= p.hold_max && fl->state == FLIGHT_WAITING) {
             fl->is_long = true;
             fl->length = head->content_length;
-            a->first_token = t->worker->now;
-            flight_commit(fl);
+            commit_plain(fl, a, t->worker->now);
         }
-        f = flight_wait_room(t, fl);
-        if (f != OK && !c->ended)
+        if (!c->ended && (f = flight_wait_room(t, fl)) != OK) /* nobody reads what is whole and not yet committed */
             return f;
+        deadline = t->worker->now + call->conf->timeouts.between_tokens; /* a slow reader is not the backend's silence */
     }
     if (fl->state == FLIGHT_WAITING) {
-        enum fail f = check_plain(fl, a);
+        enum fail f = check_plain(call, a);
         if (f != OK)
             return f;
         fl->length = (int64_t)fl->unread;
-        a->first_token = t->worker->now;
-        flight_commit(fl);
+        commit_plain(fl, a, t->worker->now);
     }
     flight_end(fl, OK);
     return OK;

@@ -1,6 +1,7 @@
 /* produce.c: a call's producer: one attempt after another until an answer has begun, then that answer into the flight. A root task of its worker. */
 #include "upstream/upstream.h"
 #include "upstream/answer.h"
+#include "upstream/local.h"
 #include "stat/stat.h"
 #include <stdio.h>
 #include <string.h>
@@ -21,13 +22,15 @@ static void explain(struct attempt_story *a, enum fail f, const struct call *cal
 {
     struct flight *fl = call->flight;
     char span[24];
-    const char *what = c != NULL && c->error != 0 ? strerror(c->error) : "it closed the connection";
+    const char *why, *what = c != NULL && c->error != 0 ? strerror(c->error) : "it closed the connection";
+    bool is_starting;
     switch (f) {
     case FAIL_CONNECT:
         attempt_because(fl, a, "connecting failed: %s", error != 0 ? strerror(error) : "no answer");
         break;
     case FAIL_NAME:
-        attempt_because(fl, a, "its address is not known yet");
+        why = local_why(call->slot.endpoint, &is_starting);
+        attempt_because(fl, a, "%s", why != NULL ? why : "its address is not known yet");
         break;
     case FAIL_RESET:
         attempt_because(fl, a, "%s: %s", a->first_token != 0 ? "the answer was cut" : "no answer", what);

@@ -97,7 +97,9 @@ static enum fail pass_on(struct stream *s, const struct sse_event *e)
 {
     bool is_simple = e->name.len == 0 && memchr(e->data.at, '\n', e->data.len) == NULL;
     if (is_simple) {
-        enum fail f = flight_append(s->flight, TEXT("data: "));
+        enum fail f = flight_reserve(s->flight, e->data.len + 8); /* in one chunk: a cut falls between two events */
+        if (f == OK)
+            f = flight_append(s->flight, TEXT("data: "));
         if (f == OK)
             f = flight_append(s->flight, e->data);
         return f == OK ? flight_append(s->flight, TEXT("\n\n")) : f;

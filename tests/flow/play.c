@@ -206,6 +206,18 @@ static void put(struct player *p, struct text bytes)
         (void)went_well(p, actor_write_all(p->task, &p->peer.sock, bytes.at, bytes.len, patience(p)), "sending");
 }
 
+/* Until the body has ended, the connection has, or enough(body). */
+static void read_body(struct player *p, bool (*enough)(struct text body))
+{
+    nanos until = patience(p);
+    for (;;) {
+        if (!went_well(p, peer_decode(&p->peer), "the body") || p->peer.whole || (enough != NULL && enough(buf_text(&p->peer.body))))
+            return;
+        if (p->peer.finished || !went_well(p, peer_fill(p->task, &p->peer, until), "the body"))
+            return;
+    }
+}
+
 static void do_send(struct player *p, const struct act *s)
 {
     put(p, s->body);
@@ -220,6 +232,8 @@ static void do_finish(struct player *p, const struct act *s)
 static void do_close(struct player *p, const struct act *s)
 {
     (void)s;
+    if (p->script->side == BACKEND && p->peer.has_head)
+        read_body(p, NULL); /* or the close would be a RST: that is what reset is for */
     peer_close(&p->peer, false);
 }
 
@@ -227,18 +241,6 @@ static void do_reset(struct player *p, const struct act *s)
 {
     (void)s;
     peer_close(&p->peer, true);
-}
-
-/* Until the body has ended, the connection has, or enough(body). */
-static void read_body(struct player *p, bool (*enough)(struct text body))
-{
-    nanos until = patience(p);
-    for (;;) {
-        if (!went_well(p, peer_decode(&p->peer), "the body") || p->peer.whole || (enough != NULL && enough(buf_text(&p->peer.body))))
-            return;
-        if (p->peer.finished || !went_well(p, peer_fill(p->task, &p->peer, until), "the body"))
-            return;
-    }
 }
 
 static void do_expect_closed(struct player *p, const struct act *s)

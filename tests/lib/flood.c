@@ -226,7 +226,8 @@ static bool quiet(void *arg)
     unsigned stories = 0;
     for (unsigned i = 0; i < HOUSE_WORKERS; i++)
         task_each(gateway_worker(h->gateway, i), count_producer, &stories);
-    return stories == 0 && slots_in_use(fl) == 0 && house_count(h, COUNTER_requests_open) == 0 && house_count(h, COUNTER_connections_open) == 0;
+    return stories == 0 && slots_in_use(fl) == 0 && house_count(h, COUNTER_requests_open) == 0 &&
+           (fl->drained || house_count(h, COUNTER_connections_open) == 0); /* a worker that has stopped leaves lingering ones to gateway_free */
 }
 
 static void check_quiet(struct flood *fl)

@@ -423,7 +423,7 @@ static void pipeline(struct task *t, struct client_player *c)
     buf_init(&all, BODY_MOST);
     for (unsigned i = 0; i < c->asks_count; i++) {
         compose(c, &c->asks[i], &all, &head_bytes);
-        flood_say(c->flood, "%s asks in a row: %s m%u%s", c->asks[i].tag, kinds[c->asks[i].kind].name, c->asks[i].model, c->asks[i].stream ? " stream" : "");
+        flood_say(c->flood, "%s asks in a row: %s m%u%s%s", c->asks[i].tag, kinds[c->asks[i].kind].name, c->asks[i].model, c->asks[i].stream ? " stream" : "", c->asks[i].old_http ? " 1.0" : "");
     }
     enum got g = write_text(t, c, buf_text(&all));
     buf_fini(&all);

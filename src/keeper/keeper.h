@@ -1,0 +1,92 @@
+/* keeper.h: the small parent process of `weir serve`: one thread that reads no network byte. It owns the listening sockets, the signals, the server process
+   and the processes of local models, so that none of these is lost with a server. cli/serve.c runs it; cli/ also asks it about the machine.
+
+     signal to the keeper   what it does
+     TERM, INT              tells the server to drain; the second one ends it at once
+     HUP                    the server reads its configuration again
+     USR1                   both open their log again
+     USR2                   refused with a log line: upgrade in place is not served yet
+     CHLD                   a server that ended by itself ends the keeper; one that died is started again; so are models
+
+   A server that died is started again after 50 ms, 100 ms, 200 ms …; the fifth death within a minute ends the keeper with exit code 1. */
+#ifndef WEIR_KEEPER_H
+#define WEIR_KEEPER_H
+
+#include "stat/stat.h"
+#include "upstream/local.h"
+#include <signal.h>
+
+/* ---- keeper and server ---- */
+
+#define SERVER_END_NOW       (SIGRTMIN)     /* keeper to server, after a second TERM. Not TERM again: systemd and `timeout` send that to every process */
+#define SERVER_WORKERS_ENDED (SIGRTMIN + 1) /* the server to itself */
+
+/* What a server may tell its keeper: one byte each. */
+enum keeper_word { KEEPER_READY = 'r', KEEPER_RELOADED = 'l', KEEPER_DRAINING = 'd', KEEPER_MODELS = 'm' };
+
+/* What the keeper gives each server. */
+struct server_start {
+    unsigned number;             /* 1 for the first; more after a death */
+    struct local_state *models;  /* LOCAL_COUNT rows */
+    int line;                    /* for keeper_tell */
+};
+/* Any thread of the server. */
+void keeper_tell(int line, enum keeper_word word);
+
+struct keeper_options {
+    struct world *world;         /* for its clock; without job threads, since the server is forked from this process */
+    struct log *log;
+    const struct conf *conf;
+    int (*serve)(const struct server_start *start, void *arg); /* the server's whole life, in the child; returns its exit code */
+    void *arg;
+    const char *models_dir;      /* where the local models are; NULL: nowhere */
+    const char *models_looked;   /* where they were looked for, for messages */
+    const char *runtime_dir;     /* for the models' logs; NULL: they are discarded */
+    unsigned cpus;
+};
+/* Returns the exit code of `weir serve`. */
+int keeper_run(const struct keeper_options *options);
+
+/* ---- sockets (listen.c) ---- */
+
+#define LISTENERS_MAX 8
+
+/* Listens where the configuration says, or takes the sockets that systemd passes (LISTEN_FDS). False with a sentence that names who has the port.
+   *out_port: of the first one. */
+bool keeper_listen(struct world *world, const struct conf *conf, int fds[LISTENERS_MAX], unsigned *out_count, uint16_t *out_port, struct complaint *why);
+/* The admin socket, mode 0600. A dead one of that name is replaced; a live one is a complaint. */
+bool keeper_listen_admin(struct world *world, const char *path, int *out_fd, struct complaint *why);
+
+/* ---- the machine (system.c) ---- */
+
+/* Threads worth having: CPU affinity and the cgroup's quota (v2 cpu.max, v1 cfs_quota_us), rounded up, at least 1. */
+unsigned system_cpus(void);
+/* Raises the soft limit on open files to the hard one; returns what it is then. */
+uint64_t system_raise_files(void);
+/* "nginx (pid 42)" for who listens on this TCP port, as far as /proc shows it; false if nobody can be named. */
+bool system_port_holder(uint16_t port, char *out, size_t room);
+/* The folder of the running program, without a trailing slash; false if it cannot be told. */
+bool system_program_dir(char *out, size_t room);
+/* Writes a new file. False with errno's sentence; an existing one is only replaced if `replace`. */
+bool system_write_file(const char *path, struct text content, bool replace, struct complaint *why);
+
+/* ---- runtime folders (runtime.c) ---- */
+
+#define SOCKET_PATH_MAX   108 /* sun_path */
+#define RUNTIME_SOCKETS_MAX 32
+
+/* The folder for sockets and logs: $XDG_RUNTIME_DIR/weir, /run/weir for root, /tmp/weir-UID otherwise; made with mode 0700 and only taken if it is ours. */
+bool runtime_dir(char *out, size_t room, struct complaint *why);
+/* The admin sockets in all of these folders that somebody listens on. Returns how many. */
+unsigned runtime_sockets(char out[RUNTIME_SOCKETS_MAX][SOCKET_PATH_MAX]);
+/* The default folder's socket for this port. */
+bool runtime_socket_path(uint16_t port, char out[SOCKET_PATH_MAX], struct complaint *why);
+/* Where the local models are: $WEIR_LOCAL, local beside the program, /usr/lib/weir/local: the first that has llama-server. False: *looked tells where not. */
+bool runtime_models_dir(char *out, size_t room, char *looked, size_t looked_room);
+
+/* ---- systemd (notify.c) ---- */
+
+/* "READY=1", … to $NOTIFY_SOCKET; nothing if there is none. */
+void notify_systemd(const char *state);
+
+#endif
