@@ -76,7 +76,8 @@ static enum fail answer_nothing(struct answer *a, const struct path_row *other)
 {
     if (other == NULL)
         return mock_send_error(a, 404, "there is nothing at this URL in this dialect", -1);
-    return mock_send_error(a, 405, other->method == METHOD_POST ? "this URL takes POST" : "this URL takes GET", -1);
+    a->allow = other->method == METHOD_POST ? TEXT("POST") : TEXT("GET");
+    return mock_send_error(a, 405, "this URL takes another method", -1);
 }
 
 /* ---- a request's way ---- */

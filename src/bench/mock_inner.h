@@ -157,6 +157,7 @@ struct answer {
     struct ask ask;
     struct content *contents;         /* of ask.choices */
     uint64_t completion_tokens;
+    struct text allow;                /* the method to tell with a 405; at == NULL: none */
     struct text head;                 /* the dialect's: the part that every event of a stream begins with */
 };
 

@@ -363,6 +363,8 @@ enum fail mock_send_error(struct answer *a, int status, const char *message, int
         f = http_write_header(http_answer_head(a->rq), TEXT("content-type"), json_type);
     if (f == OK && retry_after >= 0)
         f = http_write_header_number(http_answer_head(a->rq), TEXT("retry-after"), retry_after);
+    if (f == OK && a->allow.at != NULL)
+        f = http_write_header(http_answer_head(a->rq), TEXT("allow"), a->allow);
     return f == OK ? http_answer_whole(a->t, a->rq, buf_text(&p->buf)) : f;
 }
 

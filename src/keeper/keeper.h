@@ -72,6 +72,7 @@ bool system_write_file(const char *path, struct text content, bool replace, stru
 
 /* ---- runtime folders (runtime.c) ---- */
 
+#define PATH_MOST         512 /* bytes of a path here; a longer one is not used */
 #define SOCKET_PATH_MAX   108 /* sun_path */
 #define RUNTIME_SOCKETS_MAX 32
 

@@ -11,7 +11,6 @@
 #define LOOK_AGAIN_NS    (2 * NANOS_PER_S)  /* for files that were missing */
 #define CONTEXT_TOKENS   2048               /* a slot's: enough for a demonstration, 47 MB of memory each */
 #define EMBEDDING_TOKENS 512                /* what MiniLM can read */
-#define PATH_BYTES       4096
 
 void models_init(struct models *m, const struct keeper_options *options, struct local_state *rows)
 {
@@ -46,18 +45,18 @@ static uint16_t free_port(void)
 }
 
 /* $DIR/FILE can be read. */
-static bool file_path(const struct models *m, const char *file, char out[PATH_BYTES])
+static bool file_path(const struct models *m, const char *file, char out[PATH_MOST])
 {
     if (m->options->models_dir == NULL)
         return false;
-    int n = snprintf(out, PATH_BYTES, "%s/%s", m->options->models_dir, file);
-    return n < PATH_BYTES && access(out, R_OK) == 0;
+    int n = snprintf(out, PATH_MOST, "%s/%s", m->options->models_dir, file);
+    return n < PATH_MOST && access(out, R_OK) == 0;
 }
 
 /* What the program printed, beside the sockets; begun anew with each start, so it cannot grow for ever. */
 static int open_log(const struct models *m, const char *name)
 {
-    char path[PATH_BYTES];
+    char path[PATH_MOST];
     int fd = -1;
     if (m->options->runtime_dir != NULL && snprintf(path, sizeof path, "%s/%s.log", m->options->runtime_dir, name) < (int)sizeof path)
         fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -140,7 +139,7 @@ static void start_failed(struct models *m, struct model *mo, nanos now, const ch
 
 static void start(struct models *m, struct model *mo, nanos now)
 {
-    char program[PATH_BYTES], weights[PATH_BYTES];
+    char program[PATH_MOST], weights[PATH_MOST];
     const struct local_row *row = local_row(mo->which);
     struct arguments a;
     if (!file_path(m, "llama-server", program) || !file_path(m, row->file, weights)) {

@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PATH_BYTES 4096
 #define FOLDERS    3
 
 /* Where sockets may be, in the order in which a server chooses. False: there is no such folder for this user. */
@@ -46,7 +45,7 @@ bool runtime_dir(char *out, size_t room, struct complaint *why)
 
 bool runtime_socket_path(uint16_t port, char out[SOCKET_PATH_MAX], struct complaint *why)
 {
-    char dir[PATH_BYTES];
+    char dir[PATH_MOST];
     if (!runtime_dir(dir, sizeof dir, why))
         return false;
     if (snprintf(out, SOCKET_PATH_MAX, "%s/%u.sock", dir, (unsigned)port) < SOCKET_PATH_MAX)
@@ -67,7 +66,7 @@ static bool answers(const char *path)
 
 unsigned runtime_sockets(char out[RUNTIME_SOCKETS_MAX][SOCKET_PATH_MAX])
 {
-    char dir[PATH_BYTES];
+    char dir[PATH_MOST];
     unsigned count = 0;
     for (unsigned i = 0; i < FOLDERS; i++) {
         DIR *d = folder(i, dir, sizeof dir) && is_ours(dir) ? opendir(dir) : NULL;
@@ -82,7 +81,7 @@ unsigned runtime_sockets(char out[RUNTIME_SOCKETS_MAX][SOCKET_PATH_MAX])
 
 bool runtime_models_dir(char *out, size_t room, char *looked, size_t looked_room)
 {
-    char program[PATH_BYTES], beside[PATH_BYTES + 8] = "", server[PATH_BYTES + 32];
+    char program[PATH_MOST], beside[PATH_MOST + 8] = "", server[PATH_MOST + 32];
     const char *named = getenv("WEIR_LOCAL");
     if (system_program_dir(program, sizeof program))
         snprintf(beside, sizeof beside, "%s/local", program);

@@ -11,7 +11,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define PATH_BYTES 4096
 
 /* ---- processors ---- */
 
@@ -43,7 +42,7 @@ static unsigned share(long long quota, long long period)
 /* One folder of a cgroup: v2's "cpu.max" is "max 100000" or "150000 100000". */
 static unsigned quota_of(const char *dir)
 {
-    char path[PATH_BYTES + 64], text[64], period[64];
+    char path[PATH_MOST + 64], text[64], period[64];
     long long quota, length;
     snprintf(path, sizeof path, "%s/cpu.max", dir);
     if (read_small(path, text, sizeof text))
@@ -58,7 +57,7 @@ static unsigned quota_of(const char *dir)
 /* The tightest quota from our group up to the root: any of them binds. */
 static unsigned quota_up(const char *root, const char *group)
 {
-    char dir[PATH_BYTES];
+    char dir[PATH_MOST];
     unsigned least = 0;
     if (snprintf(dir, sizeof dir, "%s%s", root, group) >= (int)sizeof dir)
         return 0;
@@ -92,13 +91,16 @@ static unsigned quota_of_line(char *line)
 
 unsigned system_cpus(void)
 {
-    char text[PATH_BYTES], *rest = NULL;
+    char line[PATH_MOST];
     unsigned cpus = cpus_by_affinity();
-    if (read_small("/proc/self/cgroup", text, sizeof text))
-        for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
-            unsigned quota = quota_of_line(line);
-            cpus = quota != 0 ? MIN(cpus, quota) : cpus;
-        }
+    FILE *f = fopen("/proc/self/cgroup", "re");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) { /* a line a hierarchy: 14 at most */
+        line[strcspn(line, "\n")] = '\0';
+        unsigned quota = quota_of_line(line);
+        cpus = quota != 0 ? MIN(cpus, quota) : cpus;
+    }
+    if (f != NULL)
+        fclose(f);
     return MAX(cpus, 1u);
 }
 

@@ -60,6 +60,7 @@ extern const struct api api_chat, api_completions, api_embeddings, api_pages;
 /* A handler of routes.def that is not a surface: answers by itself. `rest`: what stood in place of the route's trailing *. */
 typedef enum fail page_fn(struct task *t, struct request *rq, struct text rest);
 page_fn page_models, page_model, page_health, page_healthz, page_readyz, page_metrics, page_numbers, page_status, page_requests, page_explain, page_reload, page_drain;
+struct stat_source backend_numbers(struct fleet *f);
 MUSTUSE enum fail page_json(struct task *t, struct request *rq, int status, struct text body);
 
 #endif

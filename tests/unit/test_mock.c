@@ -406,6 +406,7 @@ TEST(wrong_requests_are_told)
     HAS("you must provide a model parameter");
     ask("GET", CHAT, "");
     HAS("HTTP/1.1 405");
+    HAS("allow: POST\r\n");
     ask("GET", "/nowhere", "");
     HAS("HTTP/1.1 404");
     int fd = dial();
