@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """figures.py: measures what weir promises, beside peers in the same minute, and writes the pages that say so.
 
-  tools/figures.py [MEASURE...]     measures (all, or some of: calls streams memory ready local switch), prints the table,
+  tools/figures.py [MEASURE...]     measures (all, or some of: calls streams memory ready local switch instructions), prints the table,
                                     keeps the raw samples in docs/figures/MEASURE.json
   tools/figures.py --page           writes docs/performance.md and docs/promises.md from docs/figures/*.json, and measures nothing
   tools/figures.py --quick          less than a minute, nothing kept; fails on errors and on ratios above a generous bound
@@ -22,6 +22,7 @@ BUILT = os.path.join(ROOT, 'build', 'speed')
 KEY = 'figure-key-0123456789'
 BODY_BYTES, ANSWER_BYTES = 600, 1200
 STREAMS, CHUNKS, INTERVAL_MS, SPREAD_MS = 1000, 20, 100, 100
+LONG_QUESTION, LONG_TOKENS = 'Write a long story about a river, a mill and the miller\'s three daughters. Describe every day of their year.', 128
 NGINX_MOST_US = 12.0            # an nginx that costs more says that the machine was not ours
 
 
@@ -85,6 +86,7 @@ FIGURES = [
     Figure('Ready after start, local model aside', 'ready', of('ms', 'median'), 'ms', most=50, quick=1000, beside=lambda r: f"median of {r['count']}, most {r['ms']['most']:.1f} ms"),
     Figure('Tokens a second of the local model through weir, against llama-server directly', 'local', of('ratio', 'median'), 'x', least=0.97, quick_skips=True,
            beside=lambda r: f"median of {r['count']} pairs: {r['weir_tps']['median']:.1f} and {r['direct_tps']['median']:.1f} tokens/s"),
+    Figure('Instructions of a proxied call, outside the kernel', 'instructions', of('weir'), '', beside=lambda r: f"nginx {r['nginx']:,}: {r['ratio']:.2f} x; weir reads both bodies, nginx neither"),
     Figure('A task switch', 'switch', of('context switch'), 'ns'),
     Figure('A request that never parks: what being a task adds', 'switch', of('task adds'), 'ns'),
     Figure('A park and a wake', 'switch', of('park and wake'), 'ns'),
@@ -464,8 +466,8 @@ def stop(process):
 # ---- the local model ----
 
 def tokens_a_second(port, model):
-    body = json.dumps({'model': model, 'stream': True, 'stream_options': {'include_usage': True}, 'temperature': 0, 'max_tokens': 128,
-                       'messages': [{'role': 'user', 'content': 'Count from one to two hundred in words, one number a line.'}]})
+    body = json.dumps({'model': model, 'stream': True, 'stream_options': {'include_usage': True}, 'temperature': 0, 'max_tokens': LONG_TOKENS,
+                       'messages': [{'role': 'user', 'content': LONG_QUESTION}]})
     began, data = time.monotonic(), b''
     with socket.create_connection(('127.0.0.1', port), 120) as s:
         s.sendall(f'POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {KEY}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}'.encode())
@@ -476,6 +478,8 @@ def tokens_a_second(port, model):
             data += piece
     seconds = time.monotonic() - began
     tokens = int(re.findall(rb'"completion_tokens":\s*(\d+)', data)[-1])
+    if tokens != LONG_TOKENS:
+        raise SystemExit(f'figures: the local model answered {tokens} tokens, not {LONG_TOKENS}: that measures its prompt, not its tokens')
     return {'tokens': tokens, 'seconds': round(seconds, 4), 'tps': round(tokens / seconds, 3)}
 
 
@@ -497,7 +501,7 @@ def measure_local(options, work):
             say(f"  pair {i + 1:2}, {name:6}: {sample['tps']:6.1f} tokens/s ({sample['tokens']} tokens)")
     tps = {name: [s['tps'] for s in sorted(samples, key=lambda s: s['pair']) if s['way'] == name] for name in ports}
     results = {'ratio': spread([w / d for w, d in zip(tps['weir'], tps['direct'])]), 'weir_tps': spread(tps['weir']), 'direct_tps': spread(tps['direct']), 'count': 12}
-    return record('local', options, results, samples, how='one llama-server with smollm2, asked directly and through weir in turn; 128 tokens, temperature 0, streamed; tokens of its usage over the time from asking to [DONE]')
+    return record('local', options, results, samples, how=f'one llama-server with smollm2, asked directly and through weir in turn; {LONG_TOKENS} tokens, temperature 0, streamed; tokens of its usage over the time from asking to [DONE]')
 
 
 # ---- a task switch ----
@@ -518,6 +522,70 @@ def measure_switch(options, work):
     return record('switch', options, results, text.splitlines(), how='tests/speed/switch.c, the best of its rounds: what a task costs the processor, without cache misses')
 
 
+# ---- instructions: the stopwatch that noise cannot reach ----
+
+def ask(s, request):
+    s.sendall(request)
+    data = b''
+    while not data.endswith(b'"total_tokens":348}}'):
+        piece = s.recv(65536)
+        if not piece:
+            raise SystemExit('figures: a counted call was cut')
+        data += piece
+    if not data.startswith(b'HTTP/1.1 200'):
+        raise SystemExit('figures: a counted call failed: ' + data[:200].decode(errors='replace'))
+
+
+def counted(name, command, port, work, calls):
+    """Instructions of a call outside the kernel: one connection, one worker, warm."""
+    tool = ['valgrind', '--tool=callgrind', '--trace-children=yes', '--instr-atstart=no', f'--callgrind-out-file={work}/{name}.%p']
+    body = request_json().encode()
+    request = f'POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {KEY}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n'.encode() + body
+    with Server(name, [*tool, *command], port, work, serves_model) as proxy:
+        def control(*words):
+            for pid in proxy.pids:
+                subprocess.run(['callgrind_control', *words, str(pid)], capture_output=True)
+        with socket.create_connection(('127.0.0.1', port), 30) as s:
+            for _ in range(50):
+                ask(s, request)
+            control('-i', 'on')
+            for _ in range(calls):
+                ask(s, request)
+            control('-d')
+            control('-i', 'off')
+    total = 0
+    for file in os.listdir(work):
+        if re.fullmatch(name + r'\.\d+\.\d+', file) and (found := re.search(r'^totals: (\d+)', open(os.path.join(work, file), errors='replace').read(), re.M)):
+            total += int(found.group(1))
+    return round(total / calls)
+
+
+def measure_instructions(options, work):
+    if not shutil.which('valgrind'):
+        say('  no valgrind')
+        return None
+    calls = 400
+    with start_upstream(work) as upstream:
+        port = free_port()
+        command = weir_command(options, work, port, upstream.port, 512)
+        with open(f'{work}/weir.yaml', 'a') as f:
+            f.write('workers: 1\n')
+        weir = counted('weir', command, port, work, calls)
+        port = free_port()
+        config = fill('nginx.conf', f'{work}/nginx.conf', WORK=work, LISTEN=port, UPSTREAM=upstream.port)
+        with open(config) as f:
+            text = f.read().replace('master_process on', 'master_process off')
+        with open(config, 'w') as f:
+            f.write(text)
+        nginx = counted('nginx', nginx_at(work, config), port, work, calls)
+    say(f'  weir {weir:,} instructions a call, nginx {nginx:,}')
+    if weir == 0 or nginx == 0:
+        raise SystemExit('figures: callgrind counted nothing')
+    return record('instructions', options, {'weir': weir, 'nginx': nginx, 'ratio': round(weir / nginx, 3), 'calls': calls}, [], peers={'nginx': version_of(['nginx', '-v'])},
+                  configuration=['tests/speed/weir.yaml', 'tests/speed/nginx.conf'], how='callgrind; instructions outside the kernel of the same proxied call (600 B, answer 1.2 KB), one connection, one worker, warm; '
+                  'weir reads the question and the answer, nginx passes them on')
+
+
 # ---- what ./run said ----
 
 def read_start(options):
@@ -535,7 +603,7 @@ def read_start(options):
     return raw
 
 
-MEASURES = {'calls': measure_calls, 'streams': measure_streams, 'memory': measure_memory, 'ready': measure_ready, 'local': measure_local, 'switch': measure_switch}
+MEASURES = {'calls': measure_calls, 'streams': measure_streams, 'memory': measure_memory, 'ready': measure_ready, 'local': measure_local, 'switch': measure_switch, 'instructions': measure_instructions}
 QUICK = ['calls', 'streams', 'memory', 'ready']
 
 

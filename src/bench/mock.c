@@ -104,6 +104,7 @@ static void answer_model(struct answer *a, const struct path_row *row)
     struct place place;
     bool is_handled = false;
     enum fail f = board_enter(a->t, b, (enum mock_path)(row - paths), &place);
+    a->started = a->t->worker->now; /* waiting for a slot is not the model's time */
     a->script = &place.script->script;
     a->number = place.number;
     a->random = a->script->seed ^ place.number * 0x9e3779b97f4a7c15ULL; /* spans differ from request to request */

@@ -151,7 +151,8 @@ struct answer {
     uint64_t random;                  /* of its spans: not of its words */
     uint64_t draws;
     int64_t created;                  /* unix seconds */
-    nanos started, first_token;
+    nanos started;                    /* when it had its slot */
+    nanos first_token;
     nanos due;                        /* of the next token */
     bool is_raw;                      /* its bytes are sent as if no head had said how long they are */
     struct ask ask;

@@ -135,9 +135,8 @@ static bool open_workers(struct mock_command *m)
 
 static void tell_address(struct mock_command *m)
 {
-    struct addr at = { .len = sizeof at.any + sizeof at.in6 };
+    struct addr at = { .len = sizeof at - offsetof(struct addr, any) };
     char text[64];
-    at.len = sizeof(at) - offsetof(struct addr, any);
     if (getsockname(m->listener, &at.any, &at.len) != 0) /* a descriptor of the real world; only this command asks which port it got */
         return;
     printf("weir mock: http://%s\n", addr_print(&at, text));

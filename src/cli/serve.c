@@ -1,79 +1,157 @@
-/* serve.c: `weir serve`. */
+/* serve.c: `weir serve`: reads the command line, opens the sockets, and becomes the keeper of a server. */
+#include "cli/serve.h"
 #include "cli/cli.h"
-#include "serve/serve.h"
+#include "cli/options.h"
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+#define FILES_SPARE 256 /* descriptors that are no client's: listeners, logs, polls, idle connections */
 
 extern char **environ;
 
-static void *worker_thread(void *arg)
+bool serving_load(const struct conf **out, struct complaint *why, void *arg)
 {
-    struct worker *w = arg;
-    struct desk *d = w->owner;
-    task_thread_begin();
-    gateway_run_worker(d->gateway, w->index);
-    task_thread_end();
-    return NULL;
+    struct serving *s = arg;
+    const struct conf *conf;
+    if (!conf_load(&s->options, &conf, why))
+        return false;
+    if (conf->limits.connections == 0) { /* nobody else has seen it yet, so it may still change. A client's connection may need one to a backend */
+        uint64_t most = s->files > FILES_SPARE + 2 ? (s->files - FILES_SPARE) / 2 : 1;
+        ((struct conf *)(uintptr_t)conf)->limits.connections = (uint32_t)MIN(most, 1000000u);
+    }
+    *out = conf;
+    if (s->line >= 0)
+        keeper_tell(s->line, KEEPER_RELOADED);
+    return true;
+}
+
+static int refuse(const struct complaint *why)
+{
+    char text[700];
+    complaint_print(why, text, sizeof text);
+    fprintf(stderr, "weir: %s\n", text);
+    return why->file != NULL ? EXIT_FAILED : EXIT_USAGE;
+}
+
+/* ---- the command line ---- */
+
+static bool read_command_line(struct serving *s, int argc, char **argv, int *out_exit)
+{
+    static char listen_set[256], socket_set[256];
+    const char *listen = NULL, *socket = NULL;
+    struct words urls = { s->urls, 0, ARRAY_LEN(s->urls) }, sets = { s->sets, 0, SETS_MAX };
+    const struct option options[] = {
+        { "config", 'c', OPTION_TEXT, "FILE", "The configuration. Without one the URLs say all.", &s->options.path },
+        { "listen", 'l', OPTION_TEXT, "ADDRESS:PORT", "Where clients ask; 127.0.0.1:4040 unless the file says otherwise.", &listen },
+        { "set", 's', OPTION_LIST, "KEY=VALUE", "Any key of the file, such as limits.queue=100. May be repeated.", &sets },
+        { "socket", 0, OPTION_TEXT, "PATH", "The admin socket, for weir status and its like; off: none.", &socket },
+    };
+    const struct usage usage = {
+        .command = "serve",
+        .what = "Serves the models of these backends, or the local one, at one address.",
+        .examples = "  weir serve http://localhost:11434 http://gpu:8000   any URL is a backend; its models are discovered\n"
+                    "  weir serve                                          the local model\n"
+                    "  weir serve -c weir.yaml                             everything configured; weir init writes one\n"
+                    "  weir serve --listen 127.0.0.1:8080 --set limits.queue=100 http://gpu:8000\n"
+                    "  kill -HUP PID                                       read the file again (or weir reload); TERM: finish and end\n",
+        .arguments = "[URL ...]",
+        .options = options, .count = ARRAY_LEN(options), .words = &urls,
+    };
+    if (!options_read(&usage, argc, argv, out_exit))
+        return false;
+    if (listen != NULL) {
+        if (snprintf(listen_set, sizeof listen_set, "listen=%s", listen) >= (int)sizeof listen_set)
+            return *out_exit = usage_refuse(&usage, "--listen is too long"), false;
+        s->sets[sets.count++] = listen_set;
+    }
+    if (socket != NULL) {
+        if (snprintf(socket_set, sizeof socket_set, "admin.socket=%s", socket) >= (int)sizeof socket_set)
+            return *out_exit = usage_refuse(&usage, "--socket is too long"), false;
+        s->sets[sets.count++] = socket_set;
+    }
+    s->options.urls = s->urls;
+    s->options.urls_count = urls.count;
+    s->options.sets = s->sets;
+    s->options.sets_count = sets.count;
+    s->options.environ = environ;
+    s->options.local_fallback = true;
+    return true;
+}
+
+/* ---- sockets and log ---- */
+
+static bool open_log(struct serving *s, struct complaint *why)
+{
+    const struct conf *c = s->conf;
+    log_init(&s->log, s->world);
+    log_set(&s->log, (enum log_level)c->log.level, (enum log_format)c->log.format, c->log.access == CONF_ON);
+    if (c->log.file != NULL && log_open(&s->log, c->log.file) != OK)
+        return complain(why, c->path, 0, 0, "log.file: cannot open %s: %s", c->log.file, strerror(errno));
+    return true;
+}
+
+/* A socket that was asked for must work; the default one is a convenience that a read-only container may lack. */
+static bool open_admin(struct serving *s, struct complaint *why)
+{
+    struct complaint soft;
+    s->admin = -1;
+    if (s->conf->admin.socket.mode == CONF_SOCKET_OFF)
+        return true;
+    if (s->conf->admin.socket.mode == CONF_SOCKET_PATH) {
+        snprintf(s->socket, sizeof s->socket, "%s", s->conf->admin.socket.path);
+        return keeper_listen_admin(s->world, s->socket, &s->admin, why);
+    }
+    if (runtime_socket_path(s->port, s->socket, &soft) && keeper_listen_admin(s->world, s->socket, &s->admin, &soft))
+        return true;
+    log_line(NULL, LOG_LEVEL_WARN, "admin", "no admin socket: %s", soft.text);
+    s->socket[0] = '\0';
+    return true;
+}
+
+static int keep(struct serving *s)
+{
+    static char logs[PATH_MOST], models[PATH_MOST], looked[3 * PATH_MOST];
+    struct complaint why;
+    bool has_logs = runtime_dir(logs, sizeof logs, &why), has_models = runtime_models_dir(models, sizeof models, looked, sizeof looked);
+    size_t used = has_logs ? strlen(logs) : 0;
+    has_logs = has_logs && snprintf(logs + used, sizeof logs - used, "/%u", (unsigned)s->port) < (int)(sizeof logs - used);
+    struct keeper_options options = {
+        .world = s->world, .log = &s->log, .conf = s->conf, .serve = server_run, .arg = s, .cpus = s->cpus,
+        .models_dir = has_models ? models : NULL, .models_looked = looked, .logs = has_logs ? logs : NULL,
+    };
+    int code = keeper_run(&options);
+    if (s->admin >= 0)
+        unlink(s->socket);
+    return code;
 }
 
 int command_serve(int argc, char **argv)
 {
-    const char *urls[64];
-    struct conf_options options = { .urls = urls, .environ = environ, .local_fallback = true };
     struct complaint why;
-    const struct conf *conf;
-    const char *sets[64];
-    options.sets = sets;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "-c") == 0 && i + 1 < argc)
-            options.path = argv[++i];
-        else if (strcmp(argv[i], "--set") == 0 && i + 1 < argc)
-            sets[options.sets_count++] = argv[++i];
-        else
-            urls[options.urls_count++] = argv[i];
-    }
-    if (!conf_load(&options, &conf, &why)) {
-        char text[700];
-        complaint_print(&why, text, sizeof text);
-        fprintf(stderr, "weir: %s\n", text);
+    int code;
+    struct serving *s = mem_zero(sizeof *s);
+    if (s == NULL)
+        return EXIT_FAILED;
+    s->line = -1;
+    if (!read_command_line(s, argc, argv, &code))
+        return code;
+    s->files = system_raise_files();
+    s->cpus = system_cpus();
+    s->world = world_real_new(0);
+    if (s->world == NULL)
+        return EXIT_FAILED;
+    if (!serving_load(&s->conf, &why, s))
+        return refuse(&why);
+    if (!open_log(s, &why) || !keeper_listen(s->world, s->conf, s->listeners, &s->listener_count, &s->port, &why) || !open_admin(s, &why)) {
+        (void)refuse(&why);
         return EXIT_FAILED;
     }
-    struct world *world = world_real_new(2);
-    struct log log;
-    log_init(&log, world);
-    struct addr a;
-    if (!addr_from_text(&a, text_of(conf->listen.host), conf->listen.port))
-        return EXIT_FAILED;
-    int fd = world->listen(world, &a);
-    if (fd < 0) {
-        fprintf(stderr, "weir: cannot listen on %s: %s\n", conf->listen.text, strerror(-fd));
-        return EXIT_FAILED;
-    }
-    struct gateway *g;
-    struct gateway_options go = { .world = world, .log = &log, .conf = conf, .workers = conf->workers ? conf->workers : 2, .listeners = &fd, .listener_count = 1, .version = weir_version };
-    if (gateway_new(&go, &g) != OK)
-        return EXIT_FAILED;
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
-    task_catch_overflow();
-    pthread_t threads[WORKERS_MAX];
-    for (unsigned i = 0; i < gateway_workers(g); i++)
-        pthread_create(&threads[i], NULL, worker_thread, gateway_worker(g, i));
-    printf("weir: http://%s\n", conf->listen.text);
-    fflush(stdout);
-    int sig;
-    sigwait(&set, &sig);
-    gateway_drain(g);
-    sigwait(&set, &sig);
-    gateway_stop(g);
-    for (unsigned i = 0; i < gateway_workers(g); i++)
-        pthread_join(threads[i], NULL);
-    gateway_free(g);
-    conf_unref(conf);
-    return EXIT_OK;
+    code = keep(s);
+    conf_unref(s->conf);
+    log_fini(&s->log);
+    world_real_free(s->world);
+    mem_free(s);
+    return code;
 }

@@ -41,7 +41,7 @@ struct keeper_options {
     void *arg;
     const char *models_dir;      /* where the local models are; NULL: nowhere */
     const char *models_looked;   /* where they were looked for, for messages */
-    const char *runtime_dir;     /* for the models' logs; NULL: they are discarded */
+    const char *logs;            /* "/run/weir/4040": what models print goes to this and ".NAME.log"; NULL: it is discarded */
     unsigned cpus;
 };
 /* Returns the exit code of `weir serve`. */

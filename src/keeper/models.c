@@ -9,6 +9,7 @@
 
 #define STOP_NS          (3 * NANOS_PER_S)  /* llama-server ends in 50 ms unless it hangs */
 #define LOOK_AGAIN_NS    (2 * NANOS_PER_S)  /* for files that were missing */
+#define LOG_BYTES_MAX    (1 << 20)          /* at each start; at its verbosity llama-server prints a line a start and its errors */
 #define CONTEXT_TOKENS   2048               /* a slot's: enough for a demonstration, 47 MB of memory each */
 #define EMBEDDING_TOKENS 512                /* what MiniLM can read */
 
@@ -53,13 +54,16 @@ static bool file_path(const struct models *m, const char *file, char out[PATH_MO
     return n < PATH_MOST && access(out, R_OK) == 0;
 }
 
-/* What the program printed, beside the sockets; begun anew with each start, so it cannot grow for ever. */
-static int open_log(const struct models *m, const char *name)
+/* What the program printed, beside the sockets. Starts after the first add to it, or the reason of a death would be gone with the next start. */
+static int open_log(const struct models *m, const struct model *mo)
 {
+    const char *name = local_row(mo->which)->name;
     char path[PATH_MOST];
     int fd = -1;
-    if (m->options->runtime_dir != NULL && snprintf(path, sizeof path, "%s/%s.log", m->options->runtime_dir, name) < (int)sizeof path)
-        fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (m->options->logs != NULL && snprintf(path, sizeof path, "%s.%s.log", m->options->logs, name) < (int)sizeof path)
+        fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd >= 0 && (mo->generation == 0 || lseek(fd, 0, SEEK_END) > LOG_BYTES_MAX) && ftruncate(fd, 0) != 0)
+        log_line(NULL, LOG_LEVEL_WARN, "local", "%s: %s", path, strerror(errno));
     return fd >= 0 ? fd : open("/dev/null", O_WRONLY | O_CLOEXEC);
 }
 
@@ -95,6 +99,8 @@ static void compose(struct arguments *a, const struct model *mo, const char *pro
     add(a, program);
     add(a, "-m");
     add(a, weights);
+    add(a, "--alias"); /* else answers name the file, folder and all */
+    add(a, local_row(mo->which)->name);
     for (size_t i = 0; i < ARRAY_LEN(common); i++)
         add(a, common[i]);
     add_number(a, "--port", port);
@@ -152,7 +158,7 @@ static void start(struct models *m, struct model *mo, nanos now)
         return;
     }
     uint16_t port = free_port();
-    int log_fd = open_log(m, row->name);
+    int log_fd = open_log(m, mo);
     if (port == 0 || log_fd < 0) {
         start_failed(m, mo, now, strerror(errno));
         if (log_fd >= 0)
@@ -201,10 +207,10 @@ bool models_ended(struct models *m, pid_t pid, int status, nanos now)
         set_phase(m, mo, was_asked ? LOCAL_OFF : LOCAL_DOWN);
         mo->due = was_asked ? now : now + backoff_take(&mo->backoff, now - mo->started);
         if (!was_asked)
-            log_line(NULL, LOG_LEVEL_ERROR, "local", "%s %s; the next one starts in %lld ms%s%s%s%s%s", local_row(i)->name, status_print(status, text),
-                     (long long)((mo->due - now) / NANOS_PER_MS), m->options->runtime_dir != NULL ? "; it may have said why in " : "",
-                     m->options->runtime_dir != NULL ? m->options->runtime_dir : "", m->options->runtime_dir != NULL ? "/" : "",
-                     m->options->runtime_dir != NULL ? local_row(i)->name : "", m->options->runtime_dir != NULL ? ".log" : "");
+            log_line(NULL, LOG_LEVEL_ERROR, "local", "%s %s; the next one starts in %lld ms", local_row(i)->name, status_print(status, text),
+                     (long long)((mo->due - now) / NANOS_PER_MS));
+        if (!was_asked && m->options->logs != NULL)
+            log_line(NULL, LOG_LEVEL_INFO, "local", "what it said is in %s.%s.log", m->options->logs, local_row(i)->name);
         return true;
     }
     return false;

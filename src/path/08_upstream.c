@@ -58,6 +58,7 @@ static enum fail heartbeat(struct task *t, struct request *rq)
 {
     struct http_request *http = rq->http;
     enum fail f = OK;
+    rq->beats = true;
     if (!http->answer_begun) {
         f = http_answer_begin(http, 200);
         if (f == OK)

@@ -67,13 +67,17 @@ void path_cut(struct task *t, struct request *rq, enum fail why)
     const struct flight *fl = rq->flight;
     struct buf event;
     buf_init(&event, 8192);
-    enum fail f = fl != NULL && (fl->is_stream || fl->status == 0) ? rq->api->stream_error(&event, rq, why) : OK; /* status 0: only heartbeats were sent */
+    enum fail f = rq->beats || (fl != NULL && fl->is_stream) ? rq->api->stream_error(&event, rq, why) : OK;
     COUNT(t->worker, streams_cut);
     if (f == OK)
         f = http_answer_write(t, rq->http, buf_text(&event));
     buf_fini(&event);
     (void)f; /* who does not get the event sees the cut */
     rq->handled = true;
+#ifdef PLANT_cut_ends_clean
+    if (http_answer_end(t, rq->http) == OK)
+        return;
+#endif
     http_answer_abort(rq->http); /* pushes what is queued first */
 }
 
@@ -98,6 +102,13 @@ static enum fail relay_pieces(struct task *t, struct request *rq)
     return f;
 }
 
+/* Events were promised by a heartbeat, and then the backend answered in one piece: most likely that something is wrong with the request. */
+static enum fail no_events(struct request *rq)
+{
+    struct text body = flight_peek(rq->flight);
+    return because(rq, FAIL_UPSTREAM, "The backend answered %d where a stream was due: %.*s", rq->flight->status, (int)MIN(body.len, 400u), body.len > 0 ? body.at : "");
+}
+
 enum fail path_relay(struct task *t, struct request *rq)
 {
     struct flight *fl = rq->flight;
@@ -109,6 +120,10 @@ enum fail path_relay(struct task *t, struct request *rq)
     }
     rq->first_token_ns = t->worker->now - rq->http->body_done;
     RECORD(t->worker, first_token, rq->first_token_ns);
+#ifndef PLANT_body_among_events
+    if (rq->beats && !fl->is_stream)
+        return no_events(rq);
+#endif
     bool whole = !fl->is_stream && !fl->is_long && fl->state == FLIGHT_ENDED && flight_peek(fl).len == fl->unread && !rq->http->answer_begun;
     enum fail f = whole ? relay_whole(t, rq) : relay_pieces(t, rq);
     if (f == FAIL_CLIENT_GONE)

@@ -35,6 +35,7 @@ struct desk {
     struct stories *stories;
     struct timer drain;      /* while draining: looks whether the last request has ended */
     nanos drain_until;
+    _Atomic bool settled;    /* while stopping: no task and no job is left here */
 };
 
 /* An API that clients speak. */
@@ -84,6 +85,7 @@ struct request {
 
     enum fail fail;             /* how it ended */
     bool handled;               /* the refusal has been written */
+    bool beats;                 /* heartbeats began the answer: it is 200, and events */
     char why[700];              /* a sentence for the client, if the row's own is not enough */
     const char *param;          /* the field that was wrong */
     nanos retry_after;          /* -1 = none */

@@ -96,8 +96,10 @@ static struct flight_chunk *chunk_with_room(struct flight *f, size_t bytes)
 {
     if (f->last != NULL && f->last->room - f->last->len >= bytes)
         return f->last;
+#ifndef PLANT_empty_chunk_hides
     if (f->last != NULL && f->last->len == 0)
         drop_first(f); /* read empty, and too small: in front of the next one it would look as if nothing were there */
+#endif
     size_t room = MAX(bytes, CHUNK_ROOM);
     struct flight_chunk *c = room == CHUNK_ROOM ? slab_take(&f->hangar->chunks) : mem_alloc(sizeof *c + room);
     if (c == NULL)
@@ -204,6 +206,10 @@ void flight_reader_leaves(struct flight *f)
 {
     CHECK(f, FLIGHT);
     if (--f->readers == 0 && f->producer != NULL)
+#ifdef PLANT_work_goes_on_for_nobody
+        (void)0;
+#else
         task_cancel(f->producer, FAIL_CLIENT_GONE);
+#endif
     let_go(f);
 }

@@ -128,6 +128,9 @@ static enum fail attempt(struct task *t, struct call *call, struct attempt_story
     backend_count(&b->attempts, 1);
     for (int i = 0; i <= STALE_RETRIES; i++) {
         f = attempt_once(t, call, a, i > 0, &stale);
+#ifdef PLANT_stale_connection_counts
+        stale = false;
+#endif
         if (!stale)
             break;
         a->why = "";
@@ -135,6 +138,8 @@ static enum fail attempt(struct task *t, struct call *call, struct attempt_story
     a->fail = f;
     a->ended = w->now;
     RECORD(w, attempt, a->ended - a->began);
+    backend_count(&b->tokens_in, (uint64_t)MAX(call->flight->prompt_tokens, 0));
+    backend_count(&b->tokens_out, (uint64_t)MAX(call->flight->completion_tokens, 0));
     if (f != OK && f != FAIL_CLIENT_GONE && f != FAIL_CANCELLED) {
         COUNT(w, attempts_failed);
         backend_count(&b->failures, 1);
@@ -149,6 +154,10 @@ static enum fail attempt(struct task *t, struct call *call, struct attempt_story
 /* May another backend do better, and may it still? Once content was committed the client has it. */
 static bool may_try_next(const struct flight *fl, enum fail f)
 {
+#ifdef PLANT_failover_after_commit
+    if (fl->state == FLIGHT_OPEN && fl->attempt_count < FLIGHT_ATTEMPTS_MAX)
+        return f == FAIL_RESET || f == FAIL_TIMEOUT;
+#endif
     if (fl->state != FLIGHT_WAITING || fl->attempt_count == FLIGHT_ATTEMPTS_MAX)
         return false;
     return f == FAIL_CONNECT || f == FAIL_NAME || f == FAIL_RESET || f == FAIL_PROTOCOL || f == FAIL_TIMEOUT || f == FAIL_UPSTREAM;
@@ -203,6 +212,9 @@ static void produce(struct task *t, void *arg)
         forget_begun_answer(fl);
         if (slot_take(t, call->pool, tried, NEVER, &call->slot) != OK)
             break;
+#ifdef PLANT_slot_lost_on_failover
+        call->slot.roster = fl->attempt_count > 1 ? NULL : call->slot.roster;
+#endif
         COUNT(w, failovers);
     }
     if (t->cancel != OK)

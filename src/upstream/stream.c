@@ -15,6 +15,7 @@ struct stream {
     struct attempt_story *attempt;
     struct worker *worker;
     struct sse_reader reader;
+    uint64_t events;   /* of any kind */
     bool done;         /* [DONE] came */
     bool finished;     /* a finish_reason came */
     bool failed;       /* an error event came: attempt->why tells */
@@ -130,6 +131,7 @@ static void content_came(struct stream *s)
 
 static enum fail stream_event(struct stream *s, const struct sse_event *e)
 {
+    s->events++;
     if (text_eq(text_trim(e->data), TEXT("[DONE]"))) {
         s->done = true;
         return OK;
@@ -141,6 +143,9 @@ static enum fail stream_event(struct stream *s, const struct sse_event *e)
     case EVENT_ERROR:
         return FAIL_UPSTREAM;
     case EVENT_USAGE_ONLY:
+#ifdef PLANT_usage_leaks
+        return pass_on(s, e);
+#endif
         return s->call->usage_wanted ? pass_on(s, e) : OK;
     case EVENT_CONTENT:
         content_came(s);
@@ -181,6 +186,9 @@ static void read_remains(struct task *t, struct stream *s, struct conn *c)
 
 static enum fail finish(struct task *t, struct stream *s, struct conn *c)
 {
+#ifdef PLANT_cut_is_whole
+    s->done = true;
+#endif
     if (!s->done && !s->finished) {
         attempt_because(s->flight, s->attempt, "its stream ended without a finish_reason or [DONE]");
         return FAIL_RESET;
@@ -197,14 +205,22 @@ static enum fail finish(struct task *t, struct stream *s, struct conn *c)
 
 enum fail stream_read(struct task *t, struct call *call, struct attempt_story *a, struct conn *c, nanos deadline)
 {
-    struct stream s = { .call = call, .flight = call->flight, .attempt = a, .worker = t->worker };
+#ifdef PLANT_another_streams_body
+    static
+#endif
+    struct stream s;
+    s = (struct stream){ .call = call, .flight = call->flight, .attempt = a, .worker = t->worker };
     enum fail f = OK;
+    uint64_t seen = 0;
     sse_reader_init(&s.reader, SSE_LINE_BYTES_MAX);
     while (f == OK && !c->ended && !s.done) {
         f = conn_body(t, c, deadline, stream_sink, &s);
         if (f == OK && s.flight->state == FLIGHT_OPEN) {
+            nanos came = t->worker->now;
             f = flight_wait_room(t, s.flight);
-            deadline = t->worker->now + call->conf->timeouts.between_tokens;
+            if (s.events != seen || t->worker->now != came) /* comments are no tokens; what our reader took is not the backend's time */
+                deadline = t->worker->now + call->conf->timeouts.between_tokens;
+            seen = s.events;
         }
     }
     if (f == OK)

@@ -398,12 +398,14 @@ static void do_expect_comment(struct player *p, const struct act *s) { expect_pa
 static void do_expect_end(struct player *p, const struct act *s)
 {
     char shown[700];
-    bool clean = text_eq(s->words[0], TEXT("clean"));
+    bool clean = text_eq(s->words[0], TEXT("clean")), broken = text_eq(s->words[0], TEXT("broken"));
     if (!need_head(p))
         return;
     read_body(p, NULL);
     if (p->stop)
         return;
+    if (broken)
+        buf_clear(&p->peer.body);
     if (buf_len(&p->peer.body) > 0)
         fails(p, "this came before the end: %s", show(buf_text(&p->peer.body), shown));
     else if (p->peer.whole != clean)

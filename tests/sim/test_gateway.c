@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #define SEEDS         1000
-#define FAILURES_MOST 10 /* then it is one bug, or all of them */
+#define FAILURES      10 /* then it is one bug, or all of them; SIM_FAILURES in the environment says otherwise */
 #define SEEDS_FILE    "tests/sim/seeds.txt"
 
 /* Shared with the child that runs seeds: a seed that ends its process is told apart from the others, and the rest still run. */
@@ -75,7 +75,7 @@ static unsigned run_span(uint64_t first, uint64_t count)
 {
     struct span span = { first, first + count };
     unsigned failures = 0;
-    while (span.next < span.end && failures < FAILURES_MOST && !run_in_child(next_of_span, &span)) {
+    while (span.next < span.end && failures < number_of("SIM_FAILURES", FAILURES) && !run_in_child(next_of_span, &span)) {
         printf("seed %llu failed; replay: test_gateway %llu\n", (unsigned long long)progress->at, (unsigned long long)progress->at);
         failures++;
         span.next = progress->at + 1;
