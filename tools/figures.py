@@ -11,7 +11,7 @@ A figure is a row of FIGURES below. A row reads one raw file; whoever wrote that
 machine, commit, date, command and results. Figures are never typed: the pages come from the raw files, and a miss is printed as a miss.
 Exit code: 0 all kept, 1 something was missed, failed or invalid.
 """
-import argparse, contextlib, datetime, json, os, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, time
+import argparse, contextlib, datetime, hashlib, json, os, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, time
 from dataclasses import dataclass
 from typing import Callable
 
@@ -121,10 +121,16 @@ def version_of(command):
     return found.group(0) if found else 'unknown'
 
 
+def commit_of(options):
+    """The checkout's commit says nothing about a binary that was built elsewhere."""
+    return (git('rev-parse', '--short=12', 'HEAD') or 'none') if options.weir == os.path.join(ROOT, 'build', 'weir') else 'another build'
+
+
 def record(measure, options, results, samples, **more):
     """A raw file's content. No path and no name of this machine is in it."""
     asked = ' '.join(a for a in sys.argv[1:] if '/' not in a)
-    return {'measure': measure, 'date': datetime.datetime.now(datetime.timezone.utc).strftime('%Y-%m-%d %H:%M UTC'), 'commit': git('rev-parse', '--short=12', 'HEAD') or 'none',
+    return {'measure': measure, 'date': datetime.datetime.now(datetime.timezone.utc).strftime('%Y-%m-%d %H:%M UTC'), 'commit': commit_of(options),
+            'binary': hashlib.sha256(open(options.weir, 'rb').read()).hexdigest()[:16] if os.path.exists(options.weir) else None,
             'changed': bool(git('status', '--porcelain', '--', 'src', 'Makefile')), 'command': f'tools/figures.py {measure}', 'arguments': asked, 'machine': machine(),
             'load_before': options.load, **more, 'results': results, 'samples': samples}
 

@@ -1,5 +1,6 @@
 /* hist.h: a fixed-size log-linear histogram of spans (HDR-like: 64 linear parts per power of two, error <= 1/64 of the value, < 0.8 % at the middle).
-   Values in nanoseconds from 1 us (smaller count as 1 us) to 2^42 ns (73 min; larger count as that). Merge is addition. One writer; readers on other threads see relaxed values. */
+   Values in nanoseconds from 1 us (smaller count as 1 us) to 2^42 ns (73 min; larger count as that). Merge is addition.
+   One writer; readers on other threads see relaxed values. */
 #ifndef WEIR_HIST_H
 #define WEIR_HIST_H
 

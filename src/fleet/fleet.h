@@ -93,7 +93,8 @@ void fleet_on_change(struct fleet *f, void (*fn)(struct fleet *f, void *arg), vo
 struct roster *fleet_roster(struct fleet *f);
 struct roster *roster_ref(struct roster *r);
 void roster_unref(struct roster *r); /* takes NULL; not inside a gate: the last one frees */
-/* The pool of a model as a client names it, or NULL. A configured name wins; else a model that exactly one backend has, or, where no model is configured, that any has. */
+/* The pool of a model as a client names it, or NULL. A configured name wins; else a model that exactly one backend has, or,
+   where no model is configured, that any has. */
 struct pool *roster_find(const struct roster *r, struct text model);
 /* Every name roster_find knows, configured ones first, each list in order; fit for text_nearest. */
 const char *const *roster_models(const struct roster *r, uint32_t *out_count);

@@ -75,7 +75,7 @@ void path_cut(struct task *t, struct request *rq, enum fail why)
     (void)f; /* who does not get the event sees the cut */
     rq->handled = true;
 #ifdef PLANT_cut_ends_clean
-    if (http_answer_end(t, rq->http) == OK)
+    if (rq->http->answer_chunked && http_answer_end(t, rq->http) == OK)
         return;
 #endif
     http_answer_abort(rq->http); /* pushes what is queued first */

@@ -15,7 +15,8 @@ struct job {
     struct node node; /* in the queue of the real world's threads */
 };
 
-/* Runs work(arg) on another thread and waits for it. OK: done, arg is the caller's again. Any failure after it was queued: arg now belongs to the job, which calls drop(arg) when it has ended.
+/* Runs work(arg) on another thread and waits for it. OK: done, arg is the caller's again.
+   Any failure after it was queued: arg now belongs to the job, which calls drop(arg) when it has ended.
    FAIL_BUSY: never queued, arg is still the caller's, as is *out_abandoned == false. */
 MUSTUSE enum fail job_run(struct task *t, const char *what, void (*work)(void *), void (*drop)(void *), void *arg, nanos deadline, bool *out_abandoned);
 /* The world calls this on any thread when work has returned. */

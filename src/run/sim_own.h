@@ -52,7 +52,8 @@ struct sim {
     uint32_t magic;
     struct world world;
     struct sim_options options;
-    struct sim_random choice, chance, handed; /* whose turn; the net's delays and faults; what world.random gives. Apart, so that one more draw here leaves the others alone */
+    /* Whose turn; the net's delays and faults; what world.random gives. Apart, so that one more draw here leaves the others alone. */
+    struct sim_random choice, chance, handed;
     nanos now, began;
     struct heap events;
     uint32_t events_owned; /* the heap has room for all of them */

@@ -155,7 +155,7 @@ static enum fail attempt(struct task *t, struct call *call, struct attempt_story
 static bool may_try_next(const struct flight *fl, enum fail f)
 {
 #ifdef PLANT_failover_after_commit
-    if (fl->state == FLIGHT_OPEN && fl->attempt_count < FLIGHT_ATTEMPTS_MAX)
+    if (fl->state == FLIGHT_OPEN && fl->is_stream && fl->attempt_count < FLIGHT_ATTEMPTS_MAX)
         return f == FAIL_RESET || f == FAIL_TIMEOUT;
 #endif
     if (fl->state != FLIGHT_WAITING || fl->attempt_count == FLIGHT_ATTEMPTS_MAX)
@@ -206,15 +206,15 @@ static void produce(struct task *t, void *arg)
         struct attempt_story *a = &fl->attempts[fl->attempt_count++];
         tried |= backend_bit(call->slot.backend);
         f = attempt(t, call, a);
+#ifdef PLANT_slot_lost_on_failover
+        if (fl->attempt_count < 2)
+#endif
         slot_give(w, &call->slot);
         if (f == OK || !may_try_next(fl, f))
             break;
         forget_begun_answer(fl);
         if (slot_take(t, call->pool, tried, NEVER, &call->slot) != OK)
             break;
-#ifdef PLANT_slot_lost_on_failover
-        call->slot.roster = fl->attempt_count > 1 ? NULL : call->slot.roster;
-#endif
         COUNT(w, failovers);
     }
     if (t->cancel != OK)

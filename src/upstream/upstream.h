@@ -62,7 +62,8 @@ void call_fini(struct worker *w, struct call *call);
 
 /* ---- discovery ---- */
 
-/* Asks every configured backend for its models and resolves names, now and every DISCOVER_NS; in a root task of this worker that ends when the worker stops. Of one worker only. */
+/* Asks every configured backend for its models and resolves names, now and every DISCOVER_NS; in a root task of this worker that ends when the worker
+   stops. Of one worker only. */
 #define DISCOVER_NS (30 * NANOS_PER_S)
 MUSTUSE enum fail upstream_discover(struct worker *w, struct fleet *f, struct conns *cs);
 

@@ -172,7 +172,7 @@ static void draw(struct flood *fl)
     if (once_in(d, 6) && !fl->calm) { /* somebody drains the gateway in the middle of it */
         struct client_player *c = &fl->clients[below(d, fl->clients_count)];
         c->admin = true;
-        c->pipelines = c->leaves = c->slow_reader = c->slow_sender = false;
+        c->pipelines = c->leaves = c->deaf = c->slow_reader = c->slow_sender = false;
         c->asks_count = 1;
         c->asks[0] = (struct ask){ .kind = KIND_drain, .said_attempts = -1 };
         memcpy(c->asks[0].tag, "drain0", 7);

@@ -103,7 +103,7 @@ static void put_stray(struct visit *v)
 static void put_token(struct visit *v, const struct question *q, unsigned i)
 {
     char event[4096];
-    size_t n = (size_t)snprintf(event, sizeof event, q->completion ? "data: {\"id\":\"%s\",\"choices\":[{\"index\":0,\"text\":\"%u/%u " : "data: {\"id\":\"%s\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%u/%u ",
+    size_t n = (size_t)snprintf(event, sizeof event, q->completion ? "data: {\"id\":\"%s\",\"choices\":[{\"index\":0,\"text\":\"%u/%u é " : "data: {\"id\":\"%s\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%u/%u é ",
                                 q->name, i, q->count);
     for (unsigned k = 0; k < q->pad; k++)
         event[n++] = prompt_byte(q->ask, i + k);
@@ -362,6 +362,8 @@ static enum fail answer(struct task *t, struct visit *v, const char *head, struc
     enum fail f = rest(t, v, v->backend->pace_us * 4);
     if (f != OK)
         return f;
+    if (q.mood == MOOD_interim)
+        put(v, "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n");
     if (!breaks(q.mood) && !moods[q.mood].honest)
         f = say_no(t, v, &q);
     else

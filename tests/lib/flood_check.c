@@ -130,7 +130,7 @@ static void check_event(struct client_player *c, const struct ask *a, struct tol
     if (yyjson_get_len(text) > 0) {
         unsigned number, count;
         int n = 0;
-        MUST(fl, sscanf(yyjson_get_str(text), "%u/%u %n", &number, &count, &n) == 2, "%s: token %s", a->tag, yyjson_get_str(text));
+        MUST(fl, sscanf(yyjson_get_str(text), "%u/%u é %n", &number, &count, &n) == 2, "%s: token %s", a->tag, yyjson_get_str(text));
         MUST(fl, number == s->tokens, "%s: token %u where %u is due", a->tag, number, s->tokens);
         check_padding(c, a, yyjson_get_str(text) + n, yyjson_get_len(text) - (size_t)n, number);
         s->tokens++;

@@ -215,6 +215,8 @@ static enum got more(struct task *t, struct client_player *c, nanos give_up)
     size_t n = 0, room = c->slow_reader ? 1u + below(&c->dice, 2000) : 16384;
     if (c->ended_in || c->broken)
         return c->ended_in ? GOT_END : GOT_BROKEN;
+    if (c->deaf)
+        return task_sleep(t, MIN(c->leave_at, give_up)) == OK ? GOT_LEAVE : GOT_BROKEN;
     if (c->slow_reader && task_sleep(t, t->worker->now + (nanos)below(&c->dice, 10) * NANOS_PER_MS) != OK)
         return GOT_BROKEN;
     ASSERT(buf_reserve(&c->in, room) == OK);
@@ -521,6 +523,11 @@ void client_draw(struct flood *fl, struct client_player *c, unsigned number)
     c->leaves = once_in(d, 5);
     c->leaves_by_reset = c->leaves && once_in(d, 2);
     c->leave_at = below(d, 1000 * spans_ms[below(d, ARRAY_LEN(spans_ms))]) * NANOS_PER_US;
+    c->deaf = !fl->calm && once_in(d, 25);
+    if (c->deaf) {
+        c->leaves = true;
+        c->leave_at = between(d, 100, 6000) * NANOS_PER_MS;
+    }
     c->start_at = below(d, 1000 * spans_ms[below(d, ARRAY_LEN(spans_ms))]) * NANOS_PER_US;
     c->asks_count = between(d, 1, ASKS_MOST);
     buf_init(&c->in, BODY_MOST);

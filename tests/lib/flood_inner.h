@@ -42,6 +42,7 @@ static inline size_t some_of(struct dice *d, size_t left, unsigned most)
 #define MOODS(MOOD) \
     MOOD(honest,      true,  "answers, at its own pace") \
     MOOD(split,       true,  "the same in pieces that end anywhere") \
+    MOOD(interim,     true,  "says 103 before its answer") \
     MOOD(closes,      true,  "says Connection: close and does") \
     MOOD(leaves,      true,  "closes soon after its answer without a word, when we may be using the connection again") \
     MOOD(late_end,    true,  "ends its chunks long after [DONE]") \
@@ -152,7 +153,7 @@ struct client_player {
     struct dice dice;
     bool admin;
     bool pipelines;
-    bool slow_reader, slow_sender;
+    bool slow_reader, slow_sender, deaf; /* deaf: reads nothing and stays */
     bool leaves, leaves_by_reset; /* at leave_at */
     nanos leave_at, start_at;
     unsigned asks_count;
