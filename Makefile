@@ -85,6 +85,10 @@ $(B)/tests/storm/%: $(B)/tests/storm/%.o $(TESTLIB) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(LIB)
 	$(CC) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$(B)/tests/flow/flow: $(patsubst tests/flow/%.c,$(B)/tests/flow/%.o,$(wildcard tests/flow/*.c)) $(TESTLIB) $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$(B)/tests/speed/%: $(B)/tests/speed/%.o $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 .SECONDARY:
 
 clean: ## remove what was built (dependencies and the local model stay)
@@ -92,7 +96,7 @@ clean: ## remove what was built (dependencies and the local model stay)
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-.PHONY: units units-ucontext sims storms fuzzers test tidy asan storm prove
+.PHONY: flows figures units units-ucontext sims storms fuzzers test tidy asan storm prove
 units: $(UNITS)
 units-ucontext:
 	@$(MAKE) -s V=ucontext build/ucontext/tests/unit/test_run_task && build/ucontext/tests/unit/test_run_task
@@ -103,5 +107,17 @@ test: build/weir ## every test (tools/test.sh [STAGE...] runs some)
 	tools/test.sh
 asan: ## units and simulations under ASan and UBSan
 	tools/test.sh units sims-asan
+tidy: ## layers, names, lengths, bans, generated pages that are fresh
+	tools/tidy.py
+.PHONY: docs
+docs: build/weir ## write the pages of docs/ that come from tables
+	tools/docs.py
+flows: $(B)/tests/flow/flow ## the flow files, each three times
+	$< tests/flow
+figures: build/weir ## measure every figure again, and write docs/performance.md and docs/promises.md
+	tools/figures.py
+	tools/figures.py --page
+prove: ## planted bugs: each must turn the suite red
+	tools/prove.sh
 storm: ## real threads under clang's TSan
 	tools/test.sh storm

@@ -9,11 +9,14 @@ passed=0 failed=0 times=""
 
 units()   { make -s -j"$jobs" V="$1" units && for t in build/"$1"/tests/unit/test_*; do [ -x "$t" ] && [[ $t != *.* ]] && { echo "# $t"; "$t" 2>&1 || echo "1 failed: $t"; }; done; true; }
 sims()    { make -s -j"$jobs" V="$1" sims && for t in build/"$1"/tests/sim/test_*; do [ -x "$t" ] && [[ $t != *.* ]] && { echo "# $t"; "$t" 2>&1 || echo "1 failed: $t"; }; done; true; }
+sims_asan() { SIM_SEEDS=${SIM_SEEDS_ASAN:-200} WEIR_SEEDS=50 sims asan; }
 storms()  { make -s -j"$jobs" V=tsan CC=clang-19 storms && for t in build/tsan/tests/storm/test_*; do [ -x "$t" ] && [[ $t != *.* ]] && { echo "# $t"; "$t" 2>&1 || echo "1 failed: $t"; }; done; true; }
 fuzz()    { make -s -j"$jobs" V=fuzz CC=clang-19 fuzzers && for t in build/fuzz/tests/fuzz/fuzz_*; do [ -x "$t" ] && [[ $t != *.* ]] || continue
               n=$(basename "$t"); mkdir -p build/corpus/"$n" tests/fuzz/corpus/"${n#fuzz_}"
               if "$t" -max_total_time="${FUZZ_SECONDS:-15}" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 build/corpus/"$n" tests/fuzz/corpus/"${n#fuzz_}" > build/log/"$n" 2>&1; then echo "$n: 1 passed, 0 failed"; else tail -40 build/log/"$n"; echo "$n: 0 passed, 1 failed"; fi; done; }
 compiles(){ make -s -j"$jobs" V=clang CC=clang-19 build/clang/weir && make -s -j"$jobs" V=ucontext build/ucontext/weir units-ucontext && echo "2 passed, 0 failed"; }
+flows()   { make -s -j"$jobs" V=asan build/asan/tests/flow/flow && build/asan/tests/flow/flow tests/flow; }
+gdb()     { make -s -j"$jobs" V=release build/release/tests/unit/gdb_parked && tests/unit/test_gdb.sh build/release/tests/unit/gdb_parked && echo "1 passed, 0 failed"; }
 clients() { tools/clients.sh; }
 
 # Adds up what cmocka, our python clients and our own programs print.
@@ -43,7 +46,9 @@ stage tidy      make -s tidy
 stage compiles  compiles
 stage units     units asan
 stage sims      sims release
-stage sims-asan env SIM_SEEDS="${SIM_SEEDS_ASAN:-200}" bash -c "$(declare -f sims); jobs=$jobs; sims asan"
+stage sims-asan sims_asan
+stage flows     flows
+stage gdb       gdb
 stage storm     storms
 stage fuzz      fuzz
 stage clients   clients

@@ -35,6 +35,7 @@ struct desk {
     struct stories *stories;
     struct timer drain;      /* while draining: looks whether the last request has ended */
     nanos drain_until;
+    _Atomic bool quiet;      /* while draining: it has no request */
     _Atomic bool settled;    /* while stopping: no task and no job is left here */
 };
 

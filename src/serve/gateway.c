@@ -300,11 +300,16 @@ void gateway_stop(struct gateway *g)
         mail_send(&g->worker[i], stop_letter, NULL, 0);
 }
 
-/* A worker stops as soon as its last request has ended, or when timeouts.drain is over. */
+/* The workers stop as soon as the last request of all has ended, or when timeouts.drain is over: the operator, whom worker 0 serves, may look on until then. */
 static void drain_timer(struct worker *w, struct timer *self)
 {
     struct desk *d = w->owner;
-    if (w->now >= d->drain_until || (http_server_requests(d->server) == 0 && http_server_requests(d->admin_server) == 0))
+    struct gateway *g = d->gateway;
+    bool all = true;
+    atomic_store(&d->quiet, http_server_requests(d->server) == 0 && http_server_requests(d->admin_server) == 0);
+    for (unsigned i = 0; i < g->workers; i++)
+        all = all && atomic_load(&g->desk[i].quiet);
+    if (w->now >= d->drain_until || all)
         stop_letter(w, NULL, 0);
     else
         timer_set(w, self, w->now + 20 * NANOS_PER_MS);

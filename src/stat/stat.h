@@ -106,7 +106,8 @@ struct log_writer {
     struct log *log;
     struct buf pending;         /* whole lines */
     struct turn_end flush;
-    struct timer retry;         /* while lines are left that could not be written */
+    struct timer retry;         /* writes what waits: access lines for company, all while they could not be written */
+    bool blocked;               /* the last write left something */
     int64_t second;             /* the one `stamp` shows */
     char stamp[24];             /* 2026-01-31T23:59:59. */
 };

@@ -1,11 +1,13 @@
 /* fields.c: checking and filtering bodies by the rows of fields.def. */
 #include "upstream/fields.h"
 #include <stdio.h>
+#include <string.h>
 
 enum field_type { TYPE_STRING, TYPE_ARRAY, TYPE_OBJECT, TYPE_BOOLEAN, TYPE_INTEGER, TYPE_NUMBER, TYPE_ANY };
 
 static const struct field {
     const char *name;
+    size_t name_len;
     unsigned surfaces;
     enum field_type type;
     double min, max;
@@ -13,7 +15,7 @@ static const struct field {
 #define C FIELD_CHAT
 #define T FIELD_COMPLETION
 #define E FIELD_EMBEDDING
-#define FIELD(name, surfaces, type, min, max) { #name, surfaces, TYPE_##type, min, max },
+#define FIELD(name, surfaces, type, min, max) { #name, sizeof(#name) - 1, surfaces, TYPE_##type, min, max },
 #include "upstream/fields.def"
 #undef FIELD
 #undef C
@@ -44,32 +46,40 @@ static bool has_type(yyjson_val *v, enum field_type type)
 
 static const char *const type_words[] = { "a string", "an array", "an object", "true or false", "a whole number", "a number", "anything" };
 
-const char *fields_check(yyjson_val *object, enum field_surface surface, char *must, size_t room)
+static const struct field *field_find(struct text name, enum field_surface surface)
 {
-    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
-        const struct field *f = &fields[i];
-        yyjson_val *v = (f->surfaces & (unsigned)surface) ? yyjson_obj_get(object, f->name) : NULL;
-        if (v == NULL || yyjson_is_null(v))
-            continue;
-        if (!has_type(v, f->type)) {
-            snprintf(must, room, "%s", type_words[f->type]);
-            return f->name;
-        }
-        double value = yyjson_is_num(v) ? yyjson_get_num(v) : f->min;
-        if ((f->type == TYPE_INTEGER || f->type == TYPE_NUMBER) && !(value >= f->min && value <= f->max)) {
-            snprintf(must, room, "%s from %g to %g", type_words[f->type], f->min, f->max);
-            return f->name;
-        }
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
+        if (fields[i].name_len == name.len && memcmp(fields[i].name, name.at, name.len) == 0)
+            return (fields[i].surfaces & (unsigned)surface) ? &fields[i] : NULL;
+    return NULL;
+}
+
+/* NULL if v is what the field must be. */
+static const char *field_check(const struct field *f, yyjson_val *v, char *must, size_t room)
+{
+    if (!has_type(v, f->type)) {
+        snprintf(must, room, "%s", type_words[f->type]);
+        return f->name;
+    }
+    double value = yyjson_is_num(v) ? yyjson_get_num(v) : f->min;
+    if ((f->type == TYPE_INTEGER || f->type == TYPE_NUMBER) && !(value >= f->min && value <= f->max)) {
+        snprintf(must, room, "%s from %g to %g", type_words[f->type], f->min, f->max);
+        return f->name;
     }
     return NULL;
 }
 
-static bool is_known(struct text name, enum field_surface surface)
+const char *fields_check(yyjson_val *object, enum field_surface surface, char *must, size_t room)
 {
-    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
-        if ((fields[i].surfaces & (unsigned)surface) && text_eq(text_of(fields[i].name), name))
-            return true;
-    return false;
+    yyjson_obj_iter it = yyjson_obj_iter_with(object);
+    for (yyjson_val *key; (key = yyjson_obj_iter_next(&it)) != NULL;) {
+        yyjson_val *v = yyjson_obj_iter_get_val(key);
+        const struct field *f = yyjson_is_null(v) ? NULL : field_find((struct text){ yyjson_get_str(key), yyjson_get_len(key) }, surface);
+        const char *bad = f != NULL ? field_check(f, v, must, room) : NULL;
+        if (bad != NULL)
+            return bad;
+    }
+    return NULL;
 }
 
 enum fail fields_filter(struct text body, enum field_surface surface, struct buf *out)
@@ -79,7 +89,7 @@ enum fail fields_filter(struct text body, enum field_surface surface, struct buf
     const char *comma = "";
     enum fail f = buf_add_text(out, TEXT("{"));
     while (f == OK && json_span_next(body, &cursor, &span)) {
-        if (!is_known(span.key, surface))
+        if (field_find(span.key, surface) == NULL)
             continue; /* also a known name written with escapes: nobody honest does that */
         f = buf_printf(out, "%s\"%.*s\":", comma, TEXT_ARG(span.key));
         if (f == OK)

@@ -355,7 +355,7 @@ static enum fail answer(struct task *t, struct visit *v, const char *head, struc
     snprintf(name, sizeof name, "%s.%s.%u", a->tag, id, ++fl->serial);
     struct question q = { .ask = a, .name = name, .mood = draw_mood(v), .stream = a->stream, .completion = a->kind == KIND_text };
     bool is_long = below(&v->dice, 16) < v->backend->long_of_16 && q.mood != MOOD_tail;
-    q.count = a->stream ? below(&v->dice, is_long ? 80 : 10) : below(&v->dice, is_long ? 120000 : 300);
+    q.count = a->stream ? (is_long ? between(&v->dice, 20, 160) : below(&v->dice, 10)) : below(&v->dice, is_long ? 120000 : 300);
     q.pad = below(&v->dice, is_long ? 2000 : 30);
     flood_say(fl, "b%u answers %s: %s, %u", v->backend->number, name, moods[q.mood].name, q.count);
     v->split = q.mood == MOOD_split;

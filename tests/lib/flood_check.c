@@ -238,7 +238,7 @@ void check_answer(struct client_player *c, struct ask *a)
     fl->sum.requests++;
     check_time(c, a);
     if (a->status == 0) {
-        MUST(fl, a->ending == END_LEFT || may_break(c) || (a->old_http && a->attempts > 0), "%s: the connection ended without an answer", a->tag);
+        MUST(fl, a->ending == END_LEFT || may_break(c) || (a->old_http && a->stream), "%s: the connection ended without an answer", a->tag);
         fl->sum.left++;
         return;
     }

@@ -302,10 +302,10 @@ static void take_head(struct client_player *c, struct ask *a, const char *head)
     struct flood *fl = c->flood;
     char value[64];
     MUST(fl, strncmp(head, "HTTP/1.1 ", 9) == 0, "%s: an answer begins with %.40s", a->tag, head);
-    a->status = atoi(head + 9);
-    a->said_attempts = head_has(head, "\r\nx-weir-attempts: ", value, sizeof value) ? atoi(value) : -1;
+    a->status = (int)strtol(head + 9, NULL, 10);
+    a->said_attempts = head_has(head, "\r\nx-weir-attempts: ", value, sizeof value) ? (int)strtol(value, NULL, 10) : -1;
     a->has_length = head_has(head, "\r\ncontent-length: ", value, sizeof value);
-    a->length = a->has_length ? atoll(value) : -1;
+    a->length = a->has_length ? strtoll(value, NULL, 10) : -1;
     a->answer_chunked = head_has(head, "\r\ntransfer-encoding: ", value, sizeof value);
     a->answer_closes = head_has(head, "\r\nconnection: ", value, sizeof value) ? strcmp(value, "close") == 0 : a->old_http;
     a->retry_said = head_has(head, "\r\nretry-after: ", value, sizeof value);

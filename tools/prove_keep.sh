@@ -1,0 +1,45 @@
+#!/bin/bash
+# prove.sh [NAME...]: plants each bug of tests/bugs.def (or those named), and wants its test to fail. `make prove` calls it.
+# Only the file with the bug is compiled anew: its object stands before the library, so the linker takes it instead of the healthy one.
+set -u
+cd "$(dirname "$0")/.."
+export SIM_SEEDS="${SIM_SEEDS:-200}" SIM_FAILURES=1
+limit=30 # seconds a test may take; one that hangs has noticed too
+mkdir -p build/prove
+
+rows() { sed -nE 's/^BUG\( *([a-z_0-9]+), *([^ ,]+), *".*", *([^ )]+)\).*/\1 \2 \3/p' tests/bugs.def; }
+
+prove_one() {
+    local name=$1 file=$2 test=$3 dir=build/prove/$1 compile link
+    mkdir -p "$dir"
+    grep -q "PLANT_$name\b" "$file" || { echo "$name: NOT PLANTED in $file"; return; }
+    # make's own command for the object and for the test, with another output
+    compile=$(make -n -W "$file" V=release "build/release/${file%.c}.o" | grep -- " -c -o ")
+    compile=${compile/-c -o */-DPLANT_$name -w -c -o $dir/planted.o $file}
+    link=$(make -n -W "tests/$test.c" V=release "build/release/tests/$test" | grep -- " -o build/release/tests/$test ")
+    link=${link/-o build\/release\/tests\/$test /-o $dir/test $dir/planted.o }
+    if ! eval "$compile" > "$dir/log" 2>&1 || ! eval "$link" >> "$dir/log" 2>&1; then
+        echo "$name: NOT BUILT, see $dir/log"
+    elif { timeout "$limit" "$dir/test"; } > "$dir/log" 2>&1; then
+        echo "$name: NOT CAUGHT by $test"
+    else
+        echo "$name: caught by $test"
+    fi
+    true
+}
+export -f prove_one
+export limit
+
+mapfile -t tests < <(rows | awk '{ print "build/release/tests/" $3 }' | sort -u)
+make -s -j"$(nproc)" V=release "${tests[@]}" || exit 1
+for t in "${tests[@]}"; do # what is red without a bug proves nothing
+    timeout "$limit" "$t" > build/prove/healthy 2>&1 || { echo "${t#build/release/tests/} fails without any bug"; tail -5 build/prove/healthy; exit 1; }
+done
+if [ $# -gt 0 ]; then rows | grep -wE "^($(IFS='|'; echo "$*"))"; else rows; fi |
+    xargs -P "$(nproc)" -L 1 bash -c 'prove_one "$@"' _ | tee build/prove/result
+planted=$(grep -rhoE '#ifn?def PLANT_[a-z_0-9]+' src | sed 's/.*PLANT_//' | sort -u)
+for p in $planted; do rows | grep -q "^$p " || { echo "$p: planted, but no row in tests/bugs.def: NOT CAUGHT"; }; done | tee -a build/prove/result
+passed=$(grep -c ': caught by ' build/prove/result)
+failed=$(grep -c ': NOT ' build/prove/result)
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
