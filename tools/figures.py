@@ -582,7 +582,7 @@ def measure_instructions(options, work):
         with open(config) as f:
             text = f.read().replace('master_process on', 'master_process off')
         with open(config, 'w') as f:
-            f.write(text)
+            f.write(text.rstrip('\n') + '\n')
         nginx = counted('nginx', nginx_at(work, config), port, work, calls)
     say(f'  weir {weir:,} instructions a call, nginx {nginx:,}')
     if weir == 0 or nginx == 0:
@@ -729,7 +729,7 @@ def write_pages():
     raws = {f.raw: load(f.raw) for f in FIGURES}
     for page, text in (('performance.md', performance_page(raws)), ('promises.md', promises_page(raws))):
         with open(os.path.join(ROOT, 'docs', page), 'w') as f:
-            f.write(text)
+            f.write(text.rstrip('\n') + '\n')
         say(f'docs/{page}')
 
 

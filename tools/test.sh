@@ -7,17 +7,42 @@ mkdir -p build/log
 jobs=$(nproc)
 passed=0 failed=0 times=""
 
-units()   { make -s -j"$jobs" V="$1" units && for t in build/"$1"/tests/unit/test_*; do [ -x "$t" ] && [[ $t != *.* ]] && { echo "# $t"; "$t" 2>&1 || echo "1 failed: $t"; }; done; true; }
-sims()    { make -s -j"$jobs" V="$1" sims && for t in build/"$1"/tests/sim/test_*; do [ -x "$t" ] && [[ $t != *.* ]] && { echo "# $t"; "$t" 2>&1 || echo "1 failed: $t"; }; done; true; }
-sims_asan() { SIM_SEEDS=${SIM_SEEDS_ASAN:-200} WEIR_SEEDS=50 sims asan; }
-storms()  { make -s -j"$jobs" V=tsan CC=clang-19 storms && for t in build/tsan/tests/storm/test_*; do [ -x "$t" ] && [[ $t != *.* ]] && { echo "# $t"; "$t" 2>&1 || echo "1 failed: $t"; }; done; true; }
-fuzz()    { make -s -j"$jobs" V=fuzz CC=clang-19 fuzzers && for t in build/fuzz/tests/fuzz/fuzz_*; do [ -x "$t" ] && [[ $t != *.* ]] || continue
-              n=$(basename "$t"); mkdir -p build/corpus/"$n" tests/fuzz/corpus/"${n#fuzz_}"
-              if "$t" -max_total_time="${FUZZ_SECONDS:-15}" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 build/corpus/"$n" tests/fuzz/corpus/"${n#fuzz_}" > build/log/"$n" 2>&1; then echo "$n: 1 passed, 0 failed"; else tail -40 build/log/"$n"; echo "$n: 0 passed, 1 failed"; fi; done; }
-compiles(){ make -s -j"$jobs" V=clang CC=clang-19 build/clang/weir && make -s -j"$jobs" V=ucontext build/ucontext/weir units-ucontext && echo "2 passed, 0 failed"; }
-flows()   { make -s -j"$jobs" V=asan build/asan/tests/flow/flow && build/asan/tests/flow/flow tests/flow; }
-gdb()     { make -s -j"$jobs" V=release build/release/tests/unit/gdb_parked && tests/unit/test_gdb.sh build/release/tests/unit/gdb_parked && echo "1 passed, 0 failed"; }
-clients() { tools/clients.sh; }
+# Every program of a folder, one after another.
+run_all() {
+    local t
+    for t in "$1"/"$2"*; do
+        [ -x "$t" ] && [[ $t != *.* ]] || continue
+        echo "# $t"
+        "$t" 2>&1 || echo "1 failed: $t"
+    done
+}
+units()     { make -s -j"$jobs" V=asan units && run_all build/asan/tests/unit test_; }
+sims()      { make -s -j"$jobs" V=release sims && run_all build/release/tests/sim test_; }
+sims_asan() { make -s -j"$jobs" V=asan sims && SIM_SEEDS=${SIM_SEEDS_ASAN:-200} WEIR_SEEDS=50 run_all build/asan/tests/sim test_; }
+storms()    { make -s -j"$jobs" V=tsan CC=clang-19 storms && run_all build/tsan/tests/storm test_; }
+compiles()  { make -s -j"$jobs" V=clang CC=clang-19 build/clang/weir && make -s -j"$jobs" V=ucontext build/ucontext/weir units-ucontext && echo "2 passed, 0 failed"; }
+flows()     { make -s -j"$jobs" V=asan build/asan/tests/flow/flow && build/asan/tests/flow/flow tests/flow; }
+gdb()       { make -s -j"$jobs" V=release build/release/tests/unit/gdb_parked && tests/unit/test_gdb.sh build/release/tests/unit/gdb_parked && echo "1 passed, 0 failed"; }
+commands()  { /usr/bin/python3 tests/clients/test_commands.py build/weir; }
+clients()   { tools/clients.sh; }
+quick()     { tools/figures.py --quick && echo "1 passed, 0 failed"; }
+
+# Each target for FUZZ_SECONDS on its corpus in the tree, and what it found before on this machine.
+fuzz() {
+    local t n
+    make -s -j"$jobs" V=fuzz CC=clang-19 fuzzers || return 1
+    for t in build/fuzz/tests/fuzz/fuzz_*; do
+        [ -x "$t" ] && [[ $t != *.* ]] || continue
+        n=$(basename "$t")
+        mkdir -p "build/corpus/$n"
+        if "$t" -max_total_time="${FUZZ_SECONDS:-15}" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 "build/corpus/$n" "tests/fuzz/corpus/${n#fuzz_}" > "build/log/$n" 2>&1; then
+            echo "$n: 1 passed, 0 failed"
+        else
+            tail -40 "build/log/$n"
+            echo "$n: 0 passed, 1 failed"
+        fi
+    done
+}
 
 # Adds up what cmocka, our python clients and our own programs print.
 count() {
@@ -44,14 +69,16 @@ stage() {
 only=("$@")
 stage tidy      make -s tidy
 stage compiles  compiles
-stage units     units asan
-stage sims      sims release
+stage units     units
+stage sims      sims
 stage sims-asan sims_asan
 stage flows     flows
 stage gdb       gdb
 stage storm     storms
 stage fuzz      fuzz
+stage commands  commands
 stage clients   clients
+stage figures   quick
 stage prove     make -s prove
 
 echo

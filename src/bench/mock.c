@@ -149,10 +149,10 @@ static void handle(struct task *t, struct http_request *rq, void *user)
     board_release(m->board, h);
 }
 
-static enum fail refusal(struct buf *out, struct text path, enum fail why, const char *sentence, struct text request_id, void *user)
+static enum fail refusal(struct buf *out, const struct http_request *rq, enum fail why, const char *sentence, void *user)
 {
     struct pen p = { .buf = *out, .fail = OK };
-    (void)path, (void)request_id, (void)user;
+    (void)rq, (void)user;
     mock_put_error(&p, MOCK_OPENAI, fail_row(why)->http, sentence);
     *out = p.buf;
     return p.fail;

@@ -192,7 +192,8 @@ enum fail mock_list_ollama(struct answer *a)
         put_string(p, mock_model_name(a, i));
         PUT(p, ",\"model\":");
         put_string(p, mock_model_name(a, i));
-        PUTF(p, ",\"modified_at\":\"2026-01-01T00:00:00Z\",\"size\":1000000,\"digest\":\"%064u\",\"details\":{\"parent_model\":\"\",\"format\":\"gguf\",\"family\":\"mock\","
+        PUTF(p, ",\"modified_at\":\"2026-01-01T00:00:00Z\",\"size\":1000000,\"digest\":\"%064u\","
+                "\"details\":{\"parent_model\":\"\",\"format\":\"gguf\",\"family\":\"mock\","
                 "\"families\":[\"mock\"],\"parameter_size\":\"1B\",\"quantization_level\":\"Q4_0\"}}", i);
     }
     PUT(p, "]}");

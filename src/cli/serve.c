@@ -37,6 +37,12 @@ static int refuse(const struct complaint *why)
 
 /* ---- the command line ---- */
 
+static bool refuse_long(const struct usage *u, const char *name, int *out_exit)
+{
+    *out_exit = usage_refuse(u, "--%s is too long", name);
+    return false;
+}
+
 static bool read_command_line(struct serving *s, int argc, char **argv, int *out_exit)
 {
     static char listen_set[256], socket_set[256];
@@ -63,12 +69,12 @@ static bool read_command_line(struct serving *s, int argc, char **argv, int *out
         return false;
     if (listen != NULL) {
         if (snprintf(listen_set, sizeof listen_set, "listen=%s", listen) >= (int)sizeof listen_set)
-            return *out_exit = usage_refuse(&usage, "--listen is too long"), false;
+            return refuse_long(&usage, "listen", out_exit);
         s->sets[sets.count++] = listen_set;
     }
     if (socket != NULL) {
         if (snprintf(socket_set, sizeof socket_set, "admin.socket=%s", socket) >= (int)sizeof socket_set)
-            return *out_exit = usage_refuse(&usage, "--socket is too long"), false;
+            return refuse_long(&usage, "socket", out_exit);
         s->sets[sets.count++] = socket_set;
     }
     s->options.urls = s->urls;
@@ -85,7 +91,6 @@ static bool read_command_line(struct serving *s, int argc, char **argv, int *out
 static bool open_log(struct serving *s, struct complaint *why)
 {
     const struct conf *c = s->conf;
-    log_init(&s->log, s->world);
     log_set(&s->log, (enum log_level)c->log.level, (enum log_format)c->log.format, c->log.access == CONF_ON);
     if (c->log.file != NULL && log_open(&s->log, c->log.file) != OK)
         return complain(why, c->path, 0, 0, "log.file: cannot open %s: %s", c->log.file, strerror(errno));
@@ -96,7 +101,6 @@ static bool open_log(struct serving *s, struct complaint *why)
 static bool open_admin(struct serving *s, struct complaint *why)
 {
     struct complaint soft;
-    s->admin = -1;
     if (s->conf->admin.socket.mode == CONF_SOCKET_OFF)
         return true;
     if (s->conf->admin.socket.mode == CONF_SOCKET_PATH) {
@@ -123,35 +127,50 @@ static int keep(struct serving *s)
     };
     int code = keeper_run(&options);
     if (s->admin >= 0)
-        unlink(s->socket);
+        keeper_unlisten_admin(s->socket);
     return code;
+}
+
+/* Everything before the keeper takes over. */
+static int open_all(struct serving *s)
+{
+    struct complaint why;
+    s->world = world_real_new(0);
+    if (s->world == NULL) {
+        fprintf(stderr, "weir: no memory left\n");
+        return EXIT_FAILED;
+    }
+    log_init(&s->log, s->world);
+    if (!serving_load(&s->conf, &why, s))
+        return refuse(&why);
+    if (open_log(s, &why) && keeper_listen(s->world, s->conf, s->listeners, &s->listener_count, &s->port, &why) && open_admin(s, &why))
+        return EXIT_OK;
+    (void)refuse(&why); /* the world's, not the command line's */
+    return EXIT_FAILED;
+}
+
+static void close_all(struct serving *s)
+{
+    conf_unref(s->conf);
+    if (s->world == NULL)
+        return;
+    log_fini(&s->log);
+    world_real_free(s->world);
 }
 
 int command_serve(int argc, char **argv)
 {
-    struct complaint why;
+    static struct serving serving; /* one a process, and larger than a frame should be */
+    struct serving *s = &serving;
     int code;
-    struct serving *s = mem_zero(sizeof *s);
-    if (s == NULL)
-        return EXIT_FAILED;
-    s->line = -1;
+    s->line = s->admin = -1;
     if (!read_command_line(s, argc, argv, &code))
         return code;
     s->files = system_raise_files();
     s->cpus = system_cpus();
-    s->world = world_real_new(0);
-    if (s->world == NULL)
-        return EXIT_FAILED;
-    if (!serving_load(&s->conf, &why, s))
-        return refuse(&why);
-    if (!open_log(s, &why) || !keeper_listen(s->world, s->conf, s->listeners, &s->listener_count, &s->port, &why) || !open_admin(s, &why)) {
-        (void)refuse(&why);
-        return EXIT_FAILED;
-    }
-    code = keep(s);
-    conf_unref(s->conf);
-    log_fini(&s->log);
-    world_real_free(s->world);
-    mem_free(s);
+    code = open_all(s);
+    if (code == EXIT_OK)
+        code = keep(s);
+    close_all(s);
     return code;
 }

@@ -80,10 +80,13 @@ static void tell_pools(yyjson_val *fleet, struct arena *arena)
 
 void tell_status(yyjson_val *root, struct arena *arena)
 {
-    char span[24];
+    char span[24] = "under 1s";
+    if (number_at(root, "uptime_seconds") > 0)
+        nanos_print((nanos)number_at(root, "uptime_seconds") * NANOS_PER_S, span);
     printf("weir %s, %s for %s: %llu requests in flight, %llu connections, %llu workers\n\n", text_at(root, "version"),
-           is_true_at(root, "draining") ? "DRAINING, up" : "up", nanos_print((nanos)number_at(root, "uptime_seconds") * NANOS_PER_S, span),
-           (unsigned long long)number_at(root, "requests"), (unsigned long long)number_at(root, "connections"), (unsigned long long)number_at(root, "workers"));
+           is_true_at(root, "draining") ? "DRAINING, up" : "up", span,
+           (unsigned long long)number_at(root, "requests"), (unsigned long long)number_at(root, "connections"),
+           (unsigned long long)number_at(root, "workers"));
     yyjson_val *fleet = yyjson_obj_get(root, "fleet");
     tell_backends(fleet, arena);
     putchar('\n');
@@ -186,7 +189,8 @@ static void tell_answer(yyjson_val *s)
     printf("  answer     %s%s", is_true_at(s, "stream") ? "streamed, " : "", bytes_print(number_at(s, "bytes"), bytes));
     tell_span(s, "first_token_ms", ", first token ", " after the question's last byte");
     if (has(s, "prompt_tokens"))
-        printf(", %lld tokens in and %lld out", (long long)yyjson_get_sint(yyjson_obj_get(s, "prompt_tokens")), (long long)yyjson_get_sint(yyjson_obj_get(s, "completion_tokens")));
+        printf(", %lld tokens in and %lld out", (long long)yyjson_get_sint(yyjson_obj_get(s, "prompt_tokens")),
+               (long long)yyjson_get_sint(yyjson_obj_get(s, "completion_tokens")));
     tell_span(s, "overhead_ms", "; weir itself took ", "");
     putchar('\n');
 }

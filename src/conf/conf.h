@@ -162,7 +162,6 @@ const char *conf_needs_restart(const struct conf *now, const struct conf *next);
 /* The word the file uses for a value ("openai", "least_loaded"). */
 const char *conf_kind_name(enum conf_kind kind);
 const char *conf_balance_name(enum conf_balance balance);
-const char *conf_role_name(enum conf_role role);
 
 /* Generated from keys.def. FAIL_TOO_LARGE or FAIL_NO_MEMORY of the buffer. */
 MUSTUSE enum fail conf_docs_markdown(struct buf *out); /* docs/configuration.md */

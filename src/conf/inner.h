@@ -49,7 +49,6 @@ bool row_is_served(const struct row *row);
 bool row_child_next(const char *path, size_t *i, struct text *out_child);
 /* Steps through the words of a type. */
 const struct word *word_next(enum type type, size_t *i);
-const char *type_name(enum type type);
 const char *type_json(enum type type);
 const char *type_what(enum type type); /* "" = its words */
 /* True for an environment variable that starts with WEIR_ and is not ours. */

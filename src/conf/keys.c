@@ -96,7 +96,6 @@ const struct word *word_next(enum type type, size_t *i)
     return NULL;
 }
 
-const char *type_name(enum type type) { return types[type].name; }
 const char *type_json(enum type type) { return types[type].json; }
 const char *type_what(enum type type) { return types[type].what; }
 
@@ -127,4 +126,3 @@ static const char *word_of(enum type type, unsigned value)
 
 const char *conf_kind_name(enum conf_kind kind) { return word_of(TYPE_kind, kind); }
 const char *conf_balance_name(enum conf_balance balance) { return word_of(TYPE_balance, balance); }
-const char *conf_role_name(enum conf_role role) { return word_of(TYPE_role, role); }

@@ -56,6 +56,7 @@ int keeper_run(const struct keeper_options *options);
 bool keeper_listen(struct world *world, const struct conf *conf, int fds[LISTENERS_MAX], unsigned *out_count, uint16_t *out_port, struct complaint *why);
 /* The admin socket, mode 0600. A dead one of that name is replaced; a live one is a complaint. */
 bool keeper_listen_admin(struct world *world, const char *path, int *out_fd, struct complaint *why);
+void keeper_unlisten_admin(const char *path); /* at the very end: the name goes too */
 
 /* ---- the machine (system.c) ---- */
 

@@ -103,3 +103,8 @@ bool keeper_listen_admin(struct world *world, const char *path, int *out_fd, str
     *out_fd = fd;
     return true;
 }
+
+void keeper_unlisten_admin(const char *path)
+{
+    unlink(path);
+}

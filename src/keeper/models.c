@@ -182,7 +182,8 @@ static void start(struct models *m, struct model *mo, nanos now)
     atomic_store(&m->rows[mo->which].port, port);
     atomic_store(&m->rows[mo->which].generation, ++mo->generation);
     set_phase(m, mo, LOCAL_RUNNING);
-    log_line(NULL, LOG_LEVEL_INFO, "local", "%s started on port %u (pid %d, %u slots, %u threads)", row->name, (unsigned)port, (int)pid, (unsigned)mo->slots, m->options->cpus);
+    log_line(NULL, LOG_LEVEL_INFO, "local", "%s started on port %u (pid %d, %u slots, %u threads)", row->name, (unsigned)port, (int)pid,
+             (unsigned)mo->slots, m->options->cpus);
 }
 
 /* ---- stopping ---- */

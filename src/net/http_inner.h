@@ -1,4 +1,5 @@
-/* http_inner.h: what http_server.c (connections) and http_request.c (one request on a connection) share. Nobody else includes it. */
+/* http_inner.h: what http_server.c (listeners), http_down.c (connections), http_begin.c (from a head to a task) and http_request.c (one request) share.
+   Nobody else includes it. */
 #ifndef WEIR_HTTP_INNER_H
 #define WEIR_HTTP_INNER_H
 
@@ -8,6 +9,28 @@
 
 #define DOWNSTREAM_MAGIC   0x0d057e4au
 #define HTTP_REQUEST_MAGIC 0x7e905e57u
+
+#define LISTENERS_MAX 8
+
+/* One of the sockets a server accepts from. */
+struct listener {
+    struct watch watch; /* first: a watch is its listener */
+    struct http_server *server;
+};
+
+struct http_server {
+    struct worker *worker;
+    struct http_server_options options;
+    struct slab requests, connections;
+    struct list open;    /* struct downstream */
+    struct list running; /* struct http_request with a task */
+    struct listener listeners[LISTENERS_MAX];
+    unsigned listener_count;
+    struct timer accept_again; /* descriptors ran out: the listener's edge is spent, so we come back by the clock */
+    struct http_date date;
+    uint64_t ids;
+    bool draining;
+};
 
 enum down_state { DOWN_IDLE, DOWN_HEAD, DOWN_TASK, DOWN_LINGER };
 
@@ -40,6 +63,15 @@ struct downstream {
     char peer_text[64];
 };
 
+void down_open(struct http_server *s, int fd, const struct addr *peer);
+void down_free(struct downstream *d);
+void down_give_request(struct downstream *d);
+/* Says FIN, then reads away what still comes. */
+void down_linger(struct downstream *d);
+/* One whole answer to a request that gets no task, then the connection ends. False if it is gone already. */
+bool down_refuse(struct downstream *d, enum fail why, const char *sentence);
+/* Takes bytes of a head; starts the task when it is whole. False if the connection is gone. */
+bool down_feed_head(struct downstream *d, struct text bytes);
 struct worker *down_worker(const struct downstream *d);
 const struct http_server_options *down_options(const struct downstream *d);
 bool down_is_draining(const struct downstream *d);

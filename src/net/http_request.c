@@ -139,11 +139,6 @@ struct buf *http_answer_head(struct http_request *rq)
     return &rq->from->out;
 }
 
-size_t http_answer_unsent(const struct http_request *rq)
-{
-    return buf_len(&rq->from->out);
-}
-
 enum fail http_answer_begin(struct http_request *rq, int status)
 {
     struct buf *out = &rq->from->out;

@@ -23,8 +23,8 @@ struct downstream;
 
 /* Runs in the request's own task. Must answer (http_answer, or begin … end/abort) unless it was cancelled. */
 typedef void http_handler(struct task *t, struct http_request *rq, void *user);
-/* A request that never became one (bad framing, slow head): writes the error body in the surface's shape for `path` (may be empty) into out. */
-typedef enum fail http_refusal(struct buf *out, struct text path, enum fail why, const char *sentence, struct text request_id, void *user);
+/* A request that never became one (bad framing, slow head): writes the error body into out, and counts and logs it. rq->head may be NULL. */
+typedef enum fail http_refusal(struct buf *out, const struct http_request *rq, enum fail why, const char *sentence, void *user);
 
 struct http_server_options {
     http_handler *handle;
@@ -65,8 +65,8 @@ struct http_request {
     int answer_status;
     uint64_t answer_bytes;          /* body bytes queued */
     nanos began;                    /* first byte of the head */
-    nanos head_done, body_done, first_out;
-    char id[28];                    /* x-request-id: ours, 26 characters */
+    nanos body_done, first_out;
+    char id[28];                    /* x-request-id: ours, 24 characters */
     const char *peer_text;          /* the client's address, for logs */
     void *story;                    /* the owner's, for lists of requests */
     struct node node;               /* among the server's requests */
@@ -98,8 +98,6 @@ void http_answer_abort(struct http_request *rq);
 MUSTUSE enum fail http_answer_raw(struct task *t, struct http_request *rq, struct text bytes);
 /* For the mock too: ends the answer, whatever stage it is in, with a RST. Bytes not yet flushed are dropped. */
 void http_answer_reset(struct http_request *rq);
-/* Bytes of the answer that the kernel has not taken. */
-size_t http_answer_unsent(const struct http_request *rq);
 /* Calls fn for each request of this worker. */
 void http_server_each(struct http_server *s, void (*fn)(struct http_request *rq, void *arg), void *arg);
 

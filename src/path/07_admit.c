@@ -30,8 +30,7 @@ static enum fail take_slot(struct task *t, struct request *rq)
     uint64_t exclude = 0;
     bool any_starting = false;
     for (;;) {
-        COUNT(t->worker, queue_waiting);
-    enum fail f = slot_take(t, rq->pool, exclude, NEVER, &rq->slot); /* the request's own deadline caps it */
+        enum fail f = slot_take(t, rq->pool, exclude, NEVER, &rq->slot); /* the request's own deadline caps it */
         if (f == FAIL_NO_BACKEND && any_starting && t->worker->now < give_up) {
             f = task_sleep(t, t->worker->now + LOCAL_LOOK_NS);
             exclude = 0;
@@ -56,6 +55,7 @@ enum fail path_admit(struct task *t, struct request *rq)
 {
     nanos asked = t->worker->now;
     rq->body_exact = world_now(t->worker->world);
+    COUNT(t->worker, queue_waiting);
     enum fail f = take_slot(t, rq);
     COUNT_DOWN(t->worker, queue_waiting);
     rq->queue_ns = t->worker->now - asked;

@@ -158,7 +158,8 @@ static enum fail put_story(struct buf *out, const struct story *st)
     for (unsigned i = 0; i < ARRAY_LEN(texts) && f == OK; i++)
         f = put_text(out, texts[i].name, texts[i].value);
     if (f == OK)
-        f = buf_printf(out, "\"at\":%.3f,\"status\":%d,\"stream\":%s,\"bytes\":%llu,", (double)st->wall / NANOS_PER_S, st->status, st->stream ? "true" : "false", (unsigned long long)st->bytes);
+        f = buf_printf(out, "\"at\":%.3f,\"status\":%d,\"stream\":%s,\"bytes\":%llu,", (double)st->wall / NANOS_PER_S, st->status,
+                       st->stream ? "true" : "false", (unsigned long long)st->bytes);
     if (f == OK)
         f = put_text(out, "result", st->fail == OK ? "answered" : fail_name(st->fail));
     if (f == OK && st->why[0] != 0)

@@ -24,7 +24,7 @@ struct attempt_story {
     enum fail fail;    /* OK: its answer was used */
     int status;        /* 0: no answer */
     const char *why;   /* a sentence when it failed, in the flight's arena; "" = none yet */
-    nanos began, connected, sent, first_byte, first_token, ended; /* worker's clock; 0 = not reached */
+    nanos began, connected, first_byte, first_token, ended; /* worker's clock; 0 = not reached */
     nanos queued;
     bool reused;       /* an idle connection was used */
 };

@@ -257,7 +257,8 @@ static void task_retire(struct worker *w, struct task *t)
 static void tell_overflow(const struct task *t)
 {
     char line[160];
-    int n = snprintf(line, sizeof line, "weir: stack overflow in task \"%s\" (%d KiB): a frame is too large or a recursion has no bound\n", t->name, TASK_STACK_BYTES / 1024);
+    int n = snprintf(line, sizeof line, "weir: stack overflow in task \"%s\" (%d KiB): a frame is too large or a recursion has no bound\n", t->name,
+                     TASK_STACK_BYTES / 1024);
     ssize_t written = write(STDERR_FILENO, line, MIN((size_t)n, sizeof line - 1));
     (void)written; /* nobody is left to tell */
 }
@@ -392,6 +393,8 @@ static void on_fault(int signal, siginfo_t *info, void *context)
         tell_overflow(t);
     struct sigaction plain = { .sa_handler = SIG_DFL };
     sigaction(signal, &plain, NULL); /* returning runs the faulting instruction again, and the core is of that place */
+    if (info->si_code <= 0)
+        raise(signal); /* somebody sent it: there is no such instruction */
 }
 
 void task_catch_overflow(void)

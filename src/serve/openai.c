@@ -188,6 +188,7 @@ static enum fail read_nothing(struct request *rq)
 const struct api api_chat = { "chat", SURFACE_openai, read_chat, put_error, put_stream_error, "/v1/chat/completions", FIELD_CHAT };
 const struct api api_completions = { "completions", SURFACE_openai, read_completion, put_error, put_stream_error, "/v1/completions", FIELD_COMPLETION };
 const struct api api_embeddings = { "embeddings", SURFACE_openai, read_embedding, put_error, put_stream_error, "/v1/embeddings", FIELD_EMBEDDING };
+const struct api api_nothing = { "none", SURFACE_none, read_nothing, put_error, put_stream_error, "", FIELD_CHAT };
 const struct api api_pages = { "page", SURFACE_admin, read_nothing, put_error, put_stream_error, "", FIELD_CHAT };
 
 /* ---- models ---- */
@@ -239,7 +240,7 @@ static struct text percent_decoded(struct arena *a, struct text t)
     if (out == NULL)
         return TEXT_NONE;
     for (size_t i = 0; i < t.len; i++) {
-        bool coded = t.at[i] == '%' && i + 2 < t.len + 0 && hex(t.at[i + 1]) >= 0 && hex(t.at[i + 2]) >= 0;
+        bool coded = t.at[i] == '%' && i + 2 < t.len && hex(t.at[i + 1]) >= 0 && hex(t.at[i + 2]) >= 0;
         out[n++] = coded ? (char)(hex(t.at[i + 1]) * 16 + hex(t.at[i + 2])) : t.at[i];
         i += coded ? 2 : 0;
     }

@@ -90,7 +90,8 @@ static const char *waits_for(const struct request *rq)
 static enum fail put_request(struct buf *out, const struct http_request *http, const struct request *rq, nanos now)
 {
     const struct flight *fl = rq->flight;
-    enum fail f = buf_printf(out, "{\"id\":\"%s\",\"step\":\"%s\",\"waits_for\":\"%s\",\"age_ms\":%lld,\"step_ms\":%lld,\"stream\":%s,\"sent_bytes\":%llu,\"path\":", http->id,
+    enum fail f = buf_printf(out, "{\"id\":\"%s\",\"step\":\"%s\",\"waits_for\":\"%s\",\"age_ms\":%lld,\"step_ms\":%lld,\"stream\":%s,"
+                             "\"sent_bytes\":%llu,\"path\":", http->id,
                              step_names[rq->step], waits_for(rq), (long long)((now - http->began) / NANOS_PER_MS), (long long)((now - rq->step_began) / NANOS_PER_MS),
                              rq->stream ? "true" : "false", (unsigned long long)http->answer_bytes);
     if (f == OK)
@@ -200,8 +201,10 @@ enum fail page_status(struct task *t, struct request *rq, struct text rest)
     (void)rest;
     gateway_each_desk(t, g, count_desk, &c);
     buf_init(&out, PAGE_BYTES_MAX);
-    enum fail f = buf_printf(&out, "{\"version\":\"%s\",\"uptime_seconds\":%lld,\"draining\":%s,\"workers\":%u,\"connections\":%llu,\"requests\":%llu,\"tasks\":%llu,\"idle_upstream_connections\":%llu,\"fleet\":",
-                             s->version, (long long)((rq->desk->worker->now - s->started_at) / NANOS_PER_S), gateway_is_draining(g) ? "true" : "false", gateway_workers(g),
+    enum fail f = buf_printf(&out, "{\"version\":\"%s\",\"uptime_seconds\":%lld,\"draining\":%s,\"workers\":%u,\"connections\":%llu,"
+                             "\"requests\":%llu,\"tasks\":%llu,\"idle_upstream_connections\":%llu,\"fleet\":",
+                             s->version, (long long)((rq->desk->worker->now - s->started_at) / NANOS_PER_S),
+                             gateway_is_draining(g) ? "true" : "false", gateway_workers(g),
                              (unsigned long long)c.connections, (unsigned long long)c.requests, (unsigned long long)c.tasks, (unsigned long long)c.idle_conns);
     if (f == OK)
         f = fleet_print_json(gateway_fleet(g), &out);

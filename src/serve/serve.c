@@ -112,7 +112,7 @@ static void run_page(struct task *t, struct desk *desk, struct http_request *htt
         http_answer_abort(http);
         return;
     }
-    request_begin(rq, t, desk, http, &api_pages);
+    request_begin(rq, t, desk, http, route != NULL ? &api_pages : &api_nothing);
     t->deadline = http->began + rq->conf->timeouts.total;
     if (route == NULL && path_known) {
         refuse_method(t, rq, http->head->path);
@@ -154,11 +154,21 @@ void serve_admin(struct task *t, struct http_request *http, void *desk)
     serve(t, http, desk, true);
 }
 
-enum fail serve_refusal(struct buf *out, struct text path, enum fail why, const char *sentence, struct text request_id, void *desk)
+/* What never became a request still has an id, an outcome and an access line. */
+enum fail serve_refusal(struct buf *out, const struct http_request *http, enum fail why, const char *sentence, void *user)
 {
-    (void)path, (void)desk; /* every surface of this version is OpenAI's */
+    struct desk *desk = user;
+    const struct fail_row *row = fail_row(why);
+    nanos total = desk->worker->now - http->began;
+    struct access_line line = {
+        .request_id = text_of(http->id), .client = text_of(http->peer_text), .outcome = OUTCOME_refused, .reason = row->name, .status = row->http,
+        .queue = -1, .first_token = -1, .total = total, .overhead = -1, .prompt_tokens = -1, .completion_tokens = -1,
+    };
+    stat_request_started(desk->worker);
+    stat_request_ended(desk->worker, SURFACE_none, OUTCOME_refused, row->http, total);
+    log_access(desk->worker, &line);
     enum fail f = buf_add_text(out, TEXT("{\"error\":{\"message\":"));
     if (f == OK)
-        f = json_add_string(out, text_of(sentence != NULL ? sentence : fail_row(why)->text));
-    return f == OK ? buf_printf(out, ",\"type\":\"%s\",\"param\":null,\"code\":\"%s\",\"request_id\":\"%.*s\"}}", fail_row(why)->type, fail_row(why)->code, TEXT_ARG(request_id)) : f;
+        f = json_add_string(out, text_of(sentence != NULL ? sentence : row->text));
+    return f == OK ? buf_printf(out, ",\"type\":\"%s\",\"param\":null,\"code\":\"%s\",\"request_id\":\"%s\"}}", row->type, row->code, http->id) : f;
 }

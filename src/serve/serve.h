@@ -21,9 +21,6 @@ struct gateway_options {
     /* Loads the configuration anew for `reload`; on a job thread. NULL: reload is refused. */
     bool (*load)(const struct conf **out, struct complaint *why, void *arg);
     void *load_arg;
-    /* Called once, on a worker's thread, when the first discovery has been tried. May be NULL. */
-    void (*discovered)(struct gateway *g, void *arg);
-    void *discovered_arg;
 };
 
 /* Makes the workers and all they share; nothing runs yet. FAIL_NO_MEMORY, FAIL_NO_DESCRIPTORS, FAIL_SYSTEM. */
@@ -53,9 +50,9 @@ void gateway_each_desk(struct task *t, struct gateway *g, void (*fn)(struct desk
 /* serve/ only: the handlers of http_server. */
 void serve_request(struct task *t, struct http_request *http, void *desk);
 void serve_admin(struct task *t, struct http_request *http, void *desk);
-MUSTUSE enum fail serve_refusal(struct buf *out, struct text path, enum fail why, const char *sentence, struct text request_id, void *desk);
+MUSTUSE enum fail serve_refusal(struct buf *out, const struct http_request *http, enum fail why, const char *sentence, void *desk);
 
-extern const struct api api_chat, api_completions, api_embeddings, api_pages;
+extern const struct api api_chat, api_completions, api_embeddings, api_pages, api_nothing;
 
 /* A handler of routes.def that is not a surface: answers by itself. `rest`: what stood in place of the route's trailing *. */
 typedef enum fail page_fn(struct task *t, struct request *rq, struct text rest);

@@ -117,13 +117,6 @@ void log_writer_fini(struct worker *w, struct log_writer *lw)
     buf_fini(&lw->pending);
 }
 
-void log_flush(struct worker *w)
-{
-    struct log_writer *lw = writer_of(w);
-    if (lw != NULL && lw->log != NULL)
-        write_pending(w, lw);
-}
-
 /* Room for one line at the end of what waits. False: the line is dropped, and counted. */
 static bool line_open(struct worker *w, struct log_writer *lw, struct line *out)
 {

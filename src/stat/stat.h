@@ -98,8 +98,6 @@ struct access_line {
     uint64_t received_bytes, sent_bytes;
 };
 void log_access(struct worker *w, const struct access_line *line);
-/* Writes what the worker has collected, as far as it goes without waiting. For drain and for the story of a failed assertion. */
-void log_flush(struct worker *w);
 
 /* A worker's end of the log. Only log.c looks inside. */
 struct log_writer {

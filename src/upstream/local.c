@@ -176,25 +176,23 @@ enum fail local_watch(struct worker *w, struct fleet *f, struct local_state *row
     return OK;
 }
 
+/* Looks at the row, not only at the address: that of a model which has just died stays in the roster until the next look. */
 const char *local_why(const struct endpoint *e, bool *out_is_starting)
 {
     struct local_state *rows = atomic_load(&watched);
     *out_is_starting = false;
-    if (e->kind != CONF_KIND_LLAMA || e->has_addr)
+    if (e->kind != CONF_KIND_LLAMA || (rows == NULL && e->has_addr))
         return NULL;
     enum local_model m = local_find(e->conf->model);
     if (m == LOCAL_COUNT)
         return "is no local model: kind llama knows smollm2 (chat) and all-minilm-l6-v2 (embeddings)";
     if (rows == NULL)
         return "is not started by this process: weir serve starts it";
-    switch ((enum local_phase)atomic_load(&rows[m].phase)) {
-    case LOCAL_MISSING:
+    enum local_phase phase = (enum local_phase)atomic_load(&rows[m].phase);
+    if (phase == LOCAL_RUNNING && e->has_addr && ntohs(e->addr.in.sin_port) == atomic_load(&rows[m].port))
+        return NULL;
+    if (phase == LOCAL_MISSING)
         return "is not installed: tools/local-model.sh (or ./run) makes it, and weir starts it as soon as its files are there";
-    case LOCAL_DOWN:
-        *out_is_starting = true;
-        return "has stopped and is being started again";
-    default:
-        *out_is_starting = true;
-        return "is starting";
-    }
+    *out_is_starting = true;
+    return phase == LOCAL_DOWN ? "has stopped and is being started again" : "is starting";
 }

@@ -57,12 +57,12 @@ static enum fail send_and_head(struct task *t, struct call *call, struct attempt
     conn_begin(c, &call->flight->arena, false);
     enum fail f = request_compose(call, &call->slot, &bytes, &head_from);
     if (f == OK) {
-        call->flight->first_upstream_byte_out = world_now(w->world);
+        if (call->flight->first_upstream_byte_out == 0) /* of the first attempt: what failed ones took is their backends' time */
+            call->flight->first_upstream_byte_out = world_now(w->world);
         struct text all = buf_text(&bytes);
         f = conn_send(t, c, (struct text){ all.at + head_from, all.len - head_from }, (struct text){ all.at, head_from }, deadline);
     }
     conns_buf_give(call->conns, &bytes);
-    a->sent = w->now;
     if (f == OK)
         f = conn_head(t, c, deadline, out_head);
     if (f == OK) {
@@ -143,10 +143,12 @@ static enum fail attempt(struct task *t, struct call *call, struct attempt_story
     if (f != OK && f != FAIL_CLIENT_GONE && f != FAIL_CANCELLED) {
         COUNT(w, attempts_failed);
         backend_count(&b->failures, 1);
-        if (f == FAIL_TIMEOUT && a->first_token == 0)
+        if (f == FAIL_TIMEOUT && a->first_token == 0) {
             COUNT(w, timeout_first_token);
-        else if (f == FAIL_TIMEOUT)
+            backend_mark(w, b, FAIL_CONNECT); /* it hangs: the next ones ask others first */
+        } else if (f == FAIL_TIMEOUT) {
             COUNT(w, timeout_between_tokens);
+        }
     }
     return f;
 }

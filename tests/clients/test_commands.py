@@ -11,11 +11,13 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import urllib.error
 import urllib.request
 
 WEIR = os.path.abspath(sys.argv[1])
-LOCAL = os.path.join(os.path.dirname(WEIR), 'local')
+HERE = os.path.dirname(WEIR)
+LOCAL = os.path.join(HERE if os.path.exists(HERE + '/local') else os.path.dirname(HERE), 'local')  # build/weir, or build/asan/weir
 DEADLINE = 20  # seconds for anything that is awaited; nothing is expected to need a tenth of it but the local model
 
 
@@ -474,7 +476,9 @@ def main():
             passed += 1
         except Exception as e:  # a test that cannot run counts as failed
             failed += 1
-            print('FAILED %s: %s: %s' % (name, type(e).__name__, str(e)[:1500]))
+            line = traceback.extract_tb(e.__traceback__)
+            at = [f for f in line if f.filename == __file__]
+            print('FAILED %s: %s: %s\n    %s' % (name, type(e).__name__, str(e)[:1500], '\n    '.join('%d: %s' % (f.lineno, f.line) for f in at)))
         finally:
             h.close()
     print('%d passed, %d failed' % (passed, failed))

@@ -154,6 +154,17 @@ static void draw_options(struct flood *fl)
     fl->can_reset = fl->options.faults.reset > 0;
 }
 
+static void become_admin(struct client_player *c, enum kind kind)
+{
+    c->admin = true;
+    c->pipelines = c->leaves = c->leaves_by_reset = c->deaf = c->slow_reader = c->slow_sender = false;
+    for (unsigned i = 0; i < c->asks_count; i++) {
+        struct ask was = c->asks[i];
+        c->asks[i] = (struct ask){ .kind = kind, .said_attempts = -1, .body = was.body };
+        memcpy(c->asks[i].tag, was.tag, sizeof was.tag);
+    }
+}
+
 static void draw(struct flood *fl)
 {
     struct dice *d = &fl->dice;
@@ -169,14 +180,10 @@ static void draw(struct flood *fl)
         backend_draw(fl, &fl->backends[i], i);
     for (unsigned i = 0; i < fl->clients_count; i++)
         client_draw(fl, &fl->clients[i], i);
-    if (once_in(d, 6) && !fl->calm) { /* somebody drains the gateway in the middle of it */
-        struct client_player *c = &fl->clients[below(d, fl->clients_count)];
-        c->admin = true;
-        c->pipelines = c->leaves = c->deaf = c->slow_reader = c->slow_sender = false;
-        c->asks_count = 1;
-        c->asks[0] = (struct ask){ .kind = KIND_drain, .said_attempts = -1 };
-        memcpy(c->asks[0].tag, "drain0", 7);
-        buf_init(&c->asks[0].body, BODY_MOST);
+    if (once_in(d, 6) && !fl->calm) { /* somebody drains the gateway in the middle of it, and others watch */
+        for (unsigned i = between(d, 0, 4); i > 0; i--)
+            become_admin(&fl->clients[below(d, fl->clients_count)], once_in(d, 2) ? KIND_status : KIND_requests);
+        become_admin(&fl->clients[below(d, fl->clients_count)], KIND_drain);
     }
 }
 

@@ -481,7 +481,7 @@ void backend_play(struct task *t, void *arg)
 void backend_draw(struct flood *fl, struct backend_player *b, unsigned number)
 {
     char host[24];
-    static const unsigned paces[] = { 0, 20, 300, 2000, 20000 };
+    static const unsigned paces[] = { 0, 20, 300, 2000, 20000, 100000 };
     b->flood = fl;
     b->number = number;
     b->dice.state = roll(&fl->dice);
@@ -492,6 +492,6 @@ void backend_draw(struct flood *fl, struct backend_player *b, unsigned number)
     b->listens = fl->calm || !once_in(&b->dice, 10);
     b->blinks = !fl->calm && once_in(&b->dice, 6);
     b->honest_of_8 = fl->calm ? 8 : once_in(&b->dice, 3) ? 8 : between(&b->dice, 1, 7);
-    b->pace_us = paces[below(&b->dice, fl->calm ? 4 : 5)];
+    b->pace_us = paces[below(&b->dice, fl->calm ? 4 : 6)];
     b->long_of_16 = once_in(&b->dice, 3) ? between(&b->dice, 1, 8) : 0;
 }

@@ -503,7 +503,7 @@ static void draw_ask(struct client_player *c, struct ask *a, unsigned number)
     bool has_body = generates(a->kind) || a->kind == KIND_bad_json || a->kind == KIND_bad_field || a->kind == KIND_no_model;
     a->chunked = has_body && !a->old_http && once_in(d, 6);
     a->expects = has_body && !a->old_http && !c->pipelines && !a->chunked && once_in(d, 12);
-    if (!fl->calm && generates(a->kind) && once_in(d, 6))
+    if (!fl->calm && generates(a->kind) && once_in(d, c->slow_reader ? 2 : 6)) /* a deadline that falls into a long write */
         a->timeout_ms = between(d, 1, once_in(d, 2) ? 50 : 2000);
     a->said_attempts = -1;
     buf_init(&a->body, BODY_MOST);

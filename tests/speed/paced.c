@@ -192,10 +192,10 @@ int main(int argc, char **argv)
         return 2;
     }
     setrlimit(RLIMIT_NOFILE, &files);
-    chunks = (uint32_t)atoi(argv[2]);
-    interval_ns = (uint64_t)atoi(argv[3]) * 1000000u;
+    chunks = (uint32_t)strtol(argv[2], NULL, 10);
+    interval_ns = (uint64_t)strtol(argv[3], NULL, 10) * 1000000u;
     conns = calloc(CONNS_MAX, sizeof *conns);
-    int listener = listen_on(atoi(argv[1]));
+    int listener = listen_on((int)strtol(argv[1], NULL, 10));
     poll_fd = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event e = { .events = EPOLLIN, .data.fd = listener };
     if (conns == NULL || poll_fd < 0 || epoll_ctl(poll_fd, EPOLL_CTL_ADD, listener, &e) < 0)

@@ -232,10 +232,10 @@ int main(int argc, char **argv)
         return 2;
     }
     setrlimit(RLIMIT_NOFILE, &files);
-    int port = atoi(argv[1]);
-    count = (uint32_t)atoi(argv[2]);
-    chunks = (uint32_t)atoi(argv[3]);
-    uint64_t spread = (uint64_t)atoi(argv[4]) * 1000000u, began = now_ns();
+    int port = (int)strtol(argv[1], NULL, 10);
+    count = (uint32_t)strtol(argv[2], NULL, 10);
+    chunks = (uint32_t)strtol(argv[3], NULL, 10);
+    uint64_t spread = (uint64_t)strtol(argv[4], NULL, 10) * 1000000u, began = now_ns();
     streams = calloc(count, sizeof *streams);
     delays = calloc((size_t)count * chunks, sizeof *delays);
     gaps = calloc((size_t)count * chunks, sizeof *gaps);

@@ -1,0 +1,324 @@
+/* http_down.c: a client's connection: reading, writing, closing, and what happens between its requests. Events of the loop drive it. */
+#include "net/http_inner.h"
+#include <errno.h>
+#include <string.h>
+
+struct worker *down_worker(const struct downstream *d) { return d->server->worker; }
+const struct http_server_options *down_options(const struct downstream *d) { return &d->server->options; }
+bool down_is_draining(const struct downstream *d) { return d->server->draining; }
+
+struct text down_date(struct downstream *d)
+{
+    return http_date_at(&d->server->date, d->server->worker->wall / NANOS_PER_S);
+}
+
+/* ---- the clock of a connection: one lazy timer ---- */
+
+void down_due(struct downstream *d, nanos at)
+{
+    d->due = at;
+    if (at != NEVER && (!heap_has(&d->timer.node) || d->timer.node.at > at))
+        timer_set(down_worker(d), &d->timer, at);
+}
+
+/* ---- closing ---- */
+
+void down_give_request(struct downstream *d)
+{
+    struct http_request *rq = d->request;
+    if (rq == NULL)
+        return;
+    buf_fini(&rq->body);
+    arena_fini(&rq->arena);
+    rq->magic = 0;
+    slab_give(&d->server->requests, rq);
+    d->request = NULL;
+}
+
+void down_free(struct downstream *d)
+{
+    struct http_server *s = d->server;
+    ASSERT(d->request == NULL || d->request->task == NULL);
+    watch_stop(s->worker, &d->watch);
+    timer_stop(s->worker, &d->timer);
+    if (node_is_in(&d->again.node))
+        list_remove(&s->worker->turn_end, &d->again.node);
+    if (d->aborted)
+        s->worker->world->reset(s->worker->world, d->fd);
+    else
+        s->worker->world->close(s->worker->world, d->fd);
+    down_give_request(d);
+    buf_fini(&d->in);
+    buf_fini(&d->out);
+    list_remove(&s->open, &d->node);
+    COUNT_DOWN(s->worker, connections_open);
+    d->magic = 0;
+    slab_give(&s->connections, d);
+}
+
+/* The peer is gone, or must be treated so. A running task learns it as cancellation and ends by itself. */
+void down_lost(struct downstream *d)
+{
+    d->lost = true;
+    buf_fini(&d->out);
+    if (d->state != DOWN_TASK)
+        down_free(d);
+    else if (d->request->task != NULL)
+        task_cancel(d->request->task, FAIL_CLIENT_GONE);
+}
+
+/* Says FIN, then reads away what still comes, so that our last bytes are not destroyed by a RST. */
+void down_linger(struct downstream *d)
+{
+    down_give_request(d);
+    buf_fini(&d->in);
+    d->state = DOWN_LINGER;
+    d->lingered = 0;
+    down_due(d, d->server->worker->now + LINGER_NS);
+    if (buf_len(&d->out) == 0) {
+        d->server->worker->world->shutdown(d->server->worker->world, d->fd);
+        d->said_fin = true;
+    }
+}
+
+/* ---- writing ---- */
+
+/* As much as the kernel takes. False if the connection was lost. */
+bool down_push(struct downstream *d)
+{
+    struct worker *w = down_worker(d);
+    if (d->write_due == 0)
+        d->write_due = w->now + d->server->options.write_timeout;
+    while (buf_len(&d->out) > 0 && d->writable) {
+        struct iovec part = { (void *)(uintptr_t)buf_text(&d->out).at, buf_len(&d->out) };
+        ssize_t n = w->world->writev(w->world, d->fd, &part, 1);
+        if (n == -EAGAIN) {
+            d->writable = false;
+            break;
+        }
+        if (n < 0) {
+            down_lost(d);
+            return false;
+        }
+        COUNT_BY(w, client_sent_bytes, n);
+        buf_eat(&d->out, (size_t)n);
+        d->write_due = w->now + d->server->options.write_timeout;
+    }
+    if (buf_len(&d->out) == 0) {
+        buf_release_if_empty(&d->out);
+        d->write_due = 0;
+    } else if (!heap_has(&d->timer.node) || d->timer.node.at > d->write_due) {
+        timer_set(w, &d->timer, d->write_due);
+    }
+    return true;
+}
+/* ---- reading ---- */
+
+/* One read. False when there is nothing more now, or the connection is gone. */
+static bool read_some(struct downstream *d, struct text *out_bytes)
+{
+    struct worker *w = down_worker(d);
+    ssize_t n = w->world->read(w->world, d->fd, w->scratch, SCRATCH_BYTES);
+    if (n > 0) {
+        COUNT_BY(w, client_received_bytes, n);
+        if (n < SCRATCH_BYTES)
+            d->readable = d->half_closed; /* a short read emptied the socket; a new byte is a new edge. A FIN behind it has had its edge */
+        *out_bytes = (struct text){ w->scratch, (size_t)n };
+        return true;
+    }
+    d->readable = false;
+    if (n != -EAGAIN)
+        down_lost(d);
+    return false;
+}
+
+static void read_away(struct downstream *d)
+{
+    struct text bytes;
+    while (d->readable && read_some(d, &bytes)) {
+        d->lingered += bytes.len;
+        if (d->lingered > LINGER_BYTES_MAX) {
+            down_free(d);
+            return;
+        }
+    }
+}
+
+/* While its task runs: body bytes if the task asks for them, else a bounded look-ahead, through which a FIN is noticed. */
+void down_read_in_task(struct downstream *d)
+{
+    struct text bytes;
+    while (d->readable && !d->lost) {
+        if (!d->body_wanted && buf_len(&d->in) >= PIPELINE_BYTES_MAX)
+            return; /* the buffer is full: the rest waits in the kernel */
+        if (!read_some(d, &bytes))
+            return;
+        if (d->body_wanted)
+            down_feed_body(d, bytes);
+        else if (buf_add_text(&d->in, bytes) != OK)
+            down_lost(d);
+    }
+}
+
+static void read_between(struct downstream *d)
+{
+    struct text bytes;
+    if (d->state == DOWN_IDLE && buf_len(&d->out) > OUT_HIGH_BYTES)
+        return; /* a client that asks on and does not read: its next question waits until it has */
+    while (d->readable && (d->state == DOWN_IDLE || d->state == DOWN_HEAD)) {
+        if (!read_some(d, &bytes))
+            return; /* gone or dry */
+        if (!down_feed_head(d, bytes))
+            return;
+    }
+    if (d->state == DOWN_TASK)
+        down_read_in_task(d);
+    else if (d->state == DOWN_LINGER)
+        read_away(d);
+}
+
+/* ---- after a request ---- */
+
+static bool may_go_on(const struct downstream *d)
+{
+    const struct http_request *rq = d->request;
+    return !d->lost && rq->answer_ended && !rq->answer_close && rq->body_read && !d->server->draining && http_parser_is_idle(&d->parser);
+}
+
+/* The next request, from what came early or from the socket. */
+static void go_on(struct downstream *d)
+{
+    if (buf_len(&d->out) > OUT_HIGH_BYTES)
+        return; /* as in read_between: pipelined answers that nobody reads would fill memory */
+#ifdef PLANT_pipelined_bytes_lost
+    buf_clear(&d->in);
+#endif
+    if (buf_len(&d->in) > 0) {
+        struct buf next = d->in;
+        buf_init(&d->in, PIPELINE_BYTES_MAX + SCRATCH_BYTES);
+        bool lives = down_feed_head(d, buf_text(&next));
+        buf_fini(&next);
+        if (!lives)
+            return;
+    }
+    if (d->readable)
+        read_between(d);
+}
+
+/* Back on the loop, its task has ended. */
+static void request_over(struct worker *w, struct turn_end *self)
+{
+    struct downstream *d = CONTAINER_OF(self, struct downstream, again);
+    if (d->state != DOWN_TASK || d->request->task != NULL)
+        return;
+    if (d->lost) {
+        down_free(d);
+        return;
+    }
+    if (d->aborted && buf_len(&d->out) == 0 && d->request->answer_left < 0 && !d->request->answer_chunked) {
+        down_free(d); /* only a RST tells this answer's cut from its end */
+        return;
+    }
+    d->aborted = false;
+    if (!may_go_on(d)) {
+        if (!d->request->answer_ended && buf_len(&d->out) == 0) { /* cancelled without an answer */
+            down_free(d);
+            return;
+        }
+        if (!down_push(d))
+            return;
+        down_linger(d);
+        if (d->readable)
+            read_away(d); /* what the look-ahead left: closing over unread bytes would be a RST */
+        return;
+    }
+    down_give_request(d);
+    d->state = DOWN_IDLE;
+    down_due(d, w->now + KEEPALIVE_IDLE_NS);
+    go_on(d);
+}
+
+/* ---- events ---- */
+
+static void on_ready(struct worker *w, struct watch *self, unsigned events)
+{
+    struct downstream *d = CONTAINER_OF(self, struct downstream, watch);
+    CHECK(d, DOWNSTREAM);
+    if (events & WATCH_READ)
+        d->readable = true;
+    if (events & WATCH_HANGUP)
+        d->half_closed = true;
+    if (events & WATCH_WRITE) {
+        d->writable = true;
+        if (buf_len(&d->out) > 0 && !down_push(d))
+            return;
+        if (d->state == DOWN_TASK && d->write_waiter && buf_len(&d->out) <= OUT_HIGH_BYTES / 2 && d->request->task != NULL)
+            task_wake(d->request->task);
+        if (d->state == DOWN_LINGER && !d->said_fin && buf_len(&d->out) == 0) {
+            w->world->shutdown(w->world, d->fd);
+            d->said_fin = true;
+        }
+    }
+    if (d->state == DOWN_IDLE)
+        go_on(d);
+    else if (!d->readable)
+        return;
+    else if (d->state == DOWN_LINGER)
+        read_away(d);
+    else if (d->state == DOWN_TASK)
+        down_read_in_task(d);
+    else
+        read_between(d);
+}
+
+static void on_time(struct worker *w, struct timer *self)
+{
+    struct downstream *d = CONTAINER_OF(self, struct downstream, timer);
+    nanos due = d->due;
+    if (buf_len(&d->out) > 0 && d->state != DOWN_LINGER)
+        due = MIN(due, d->write_due);
+    if (due == NEVER)
+        return;
+    if (due > w->now) {
+        timer_set(w, &d->timer, due);
+    } else if (due == d->write_due && due != d->due) {
+        COUNT(w, timeout_write);
+        down_lost(d); /* the peer takes nothing */
+    } else if (d->state == DOWN_HEAD) {
+        COUNT(w, timeout_header);
+        down_refuse(d, FAIL_SLOW_BODY, "the request's head did not arrive in time");
+    } else if (d->state != DOWN_TASK) {
+        down_free(d); /* idle or lingered long enough */
+    }
+}
+
+void down_open(struct http_server *s, int fd, const struct addr *peer)
+{
+    struct downstream *d = slab_take(&s->connections);
+    if (d == NULL) {
+        s->worker->world->close(s->worker->world, fd);
+        return;
+    }
+    memset(d, 0, sizeof *d);
+    d->magic = DOWNSTREAM_MAGIC;
+    d->server = s;
+    d->fd = fd;
+    (void)addr_print(peer, d->peer_text);
+    d->state = DOWN_IDLE;
+    d->due = NEVER;
+    d->timer.fire = on_time;
+    d->again.run = request_over;
+    d->watch = (struct watch){ -1, on_ready };
+    buf_init(&d->in, PIPELINE_BYTES_MAX + SCRATCH_BYTES);
+    buf_init(&d->out, 1u << 30); /* writers stop at OUT_HIGH_BYTES; one write may pass it */
+    struct http_parse_limits limits = { s->options.head_bytes_max, TARGET_BYTES_MAX, HTTP_HEADERS_MAX };
+    http_parser_init(&d->parser, HTTP_KIND_REQUEST, &limits);
+    list_push(&s->open, &d->node);
+    COUNT(s->worker, connections_accepted);
+    COUNT(s->worker, connections_open);
+    if (watch_start(s->worker, &d->watch, fd, false) != OK) {
+        down_free(d);
+        return;
+    }
+    down_due(d, s->worker->now + s->options.header_timeout);
+}
