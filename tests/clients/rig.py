@@ -5,6 +5,7 @@
 
 Each process gets a free port of loopback and a folder of its own, is asked whether it is ready, and is ended by TERM: it must then exit with 0.
 A failed test prints what the processes wrote. Nothing here waits for a fixed time: everything is asked for until a deadline.
+A file of tests is called with the program's path and perhaps words; only tests that have one of them in their name are then run.
 """
 import asyncio
 import contextlib
@@ -23,7 +24,7 @@ import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-WEIR = Path(os.environ.get('WEIR', ROOT / 'build' / 'weir')).resolve()
+WEIR = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / 'build' / 'weir').resolve()
 START_S = 15            # a start takes milliseconds; the machine may be busy
 STOP_S = 15
 TEST_S = 60             # a test that takes longer hangs
@@ -59,7 +60,8 @@ def ask(url, method, path, body=None, headers=None):
 
 class Process:
     """A program of ours with its folder and its output. Its subclasses know when it is ready."""
-    running = []        # of the test under way
+    running = []
+    is_shared = False   # by all tests of a file: it is ended after the last one
 
     def __init__(self, name, *arguments):
         self.name = name
@@ -108,10 +110,11 @@ class Process:
     @classmethod
     def forget_all(cls, tell):
         for process in list(cls.running):
-            process.stop(quietly=True)
             if tell:
                 print(f'--- {process.name} wrote, at last:', *process.lines()[-25:], sep='\n    ')
-            process.forget()
+            if not process.is_shared or process.child.poll() is not None:
+                process.stop(quietly=True)
+                process.forget()
 
     def get(self, path, **more):
         return ask(self.url, 'GET', path, **more)
@@ -216,7 +219,7 @@ def _run_one(test):
     signal.alarm(TEST_S)
     try:
         asyncio.run(test()) if inspect.iscoroutinefunction(test) else test()
-        assert not Process.running, 'the test left processes behind'
+        assert all(p.is_shared for p in Process.running), 'the test left processes behind'
         return True
     except Exception:
         traceback.print_exc(file=sys.stdout)
@@ -228,7 +231,7 @@ def _run_one(test):
 def run(names):
     """Runs every test_… of names (a module's globals()), or those whose name has one of the command line's words in it. Does not return."""
     tests = [value for name, value in names.items() if name.startswith('test_') and callable(value)]
-    words = sys.argv[1:]
+    words = sys.argv[2:]
     tests = [test for test in tests if not words or any(word in test.__name__ for word in words)]
     passed = 0
     for test in tests:
@@ -237,5 +240,12 @@ def run(names):
         print(f'{"ok" if good else "FAILED"}  {test.__name__[5:]}  {(time.monotonic() - began) * 1000:.0f} ms', flush=True)
         Process.forget_all(tell=not good)
         passed += good
-    print(f'{passed} passed, {len(tests) - passed} failed')
-    sys.exit(0 if passed == len(tests) and tests else 1)
+    failed = len(tests) - passed
+    for process in list(Process.running):
+        try:
+            process.stop()
+        except AssertionError as error:
+            print(f'FAILED  {error}', *process.lines()[-25:], sep='\n    ')
+            failed += 1
+    print(f'{passed} passed, {failed} failed')
+    sys.exit(0 if passed and not failed else 1)

@@ -1,26 +1,32 @@
 """test_curl.py: weir as curl, Prometheus, orchestrators and old HTTP clients see it, and what it writes about them."""
+import http.server
 import json
 import re
 import shlex
 import socket
 import subprocess
+import threading
 
 import rig
-from rig import Mock, Weir, ask, merged, one_model, until
+from rig import Mock, Weir, ask, one_model, until
 
 CANARY_KEY = 'sk-canary-key-0123456789abcdef'
 CANARY_PROMPT = 'canary-prompt-Zq8'
 CHAT = {'model': 'chat', 'messages': [{'role': 'user', 'content': 'Hello'}]}
 
 
-def raw(weir, text, timeout=10):
-    """Sends these bytes, reads until weir closes: status line, headers (lower case, in order), body."""
+def raw(weir, text, timeout=10, is_cut=False):
+    """Sends these bytes, reads until weir closes (is_cut: with a reset): status line, headers (lower case, in order), body."""
     host, port = weir.url.removeprefix('http://').split(':')
     with socket.create_connection((host, int(port)), timeout=timeout) as s:
-        s.sendall(text if isinstance(text, bytes) else text.encode())
-        got = b''
-        while some := s.recv(65536):
-            got += some
+        s.sendall(text.encode())
+        got, was_cut = b'', False
+        try:
+            while some := s.recv(65536):
+                got += some
+        except ConnectionResetError:
+            was_cut = True
+        assert was_cut == is_cut, got
     head, _, body = got.partition(b'\r\n\r\n')
     lines = head.decode().split('\r\n')
     return lines[0], [(k.lower(), v.strip()) for k, _, v in (line.partition(':') for line in lines[1:])], body
@@ -140,10 +146,10 @@ def test_http_1_0():
 
 
 def test_http_1_0_sees_a_cut():
-    """Without chunks an end looks like an end: the error event must be there."""
+    """Without chunks an end looks like an end: there is the error event, and then a reset."""
     with Mock('--fault', 'cut', '--itl', '1ms') as m, Weir(one_model(m)) as w:
         text = json.dumps({**CHAT, 'stream': True})
-        _, _, body = raw(w, f'POST /v1/chat/completions HTTP/1.0\r\ncontent-length: {len(text)}\r\n\r\n{text}')
+        _, _, body = raw(w, f'POST /v1/chat/completions HTTP/1.0\r\ncontent-length: {len(text)}\r\n\r\n{text}', is_cut=True)
         assert b'[DONE]' not in body and json.loads(body.decode().strip().split('\n\n')[-1].removeprefix('data: '))['error']['code'] == 'connection_reset'
 
 
@@ -262,8 +268,10 @@ def say_canaries(w, m):
         m.script(faults=[fault])
         assert say({'model': 'chat', 'messages': prompt}, {**key, 'x-weir-timeout-ms': '200'})[0] == status
     m.script(faults=['cut'])
-    assert b'"error"' in say({'model': 'chat', 'messages': prompt, 'stream': True})[1]
-    return ids
+    text = json.dumps({'model': 'chat', 'messages': prompt, 'stream': True})
+    _, headers, body = raw(w, f'POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-api-key: {CANARY_KEY}\r\ncontent-length: {len(text)}\r\n\r\n{text}')
+    assert b'"error"' in body
+    return ids + [(200, dict(headers)['x-request-id'])]
 
 
 def no_secret_in(what, text):
@@ -313,10 +321,42 @@ def test_a_request_id_is_ours_and_the_clients_is_no_injection():
         assert 'reason=' in line and not any(line.startswith('2026 fake') for line in w.lines())
 
 
-def test_traceparent_is_passed_on():
-    """W3C: what the client sent reaches the backend; what it did not send is not invented wrongly."""
-    with Mock() as m, Weir(one_model(m)) as w:
-        assert w.post('/v1/chat/completions', CHAT, {'traceparent': '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'})[0] == 200
+class Parrot(http.server.BaseHTTPRequestHandler):
+    """A backend that keeps the requests it gets."""
+    seen = []
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers['content-length']))
+        self.seen.append((dict(self.headers.items()), json.loads(body)))
+        answer = json.dumps({'object': 'chat.completion', 'choices': []}).encode()
+        self.send_response(200)
+        self.send_header('content-type', 'application/json')
+        self.send_header('content-length', str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_what_reaches_a_backend():
+    """The backend's own key and not the client's, the id, the trace; the body with the backend's name of the model and nothing else changed."""
+    with http.server.HTTPServer(('127.0.0.1', 0), Parrot) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        conf = {'keys': {'a': {'key': CANARY_KEY}}, 'backends': {'b': {'url': f'http://127.0.0.1:{server.server_port}/v1', 'key': 'sk-of-the-backend'}},
+                'models': {'chat': {'use': ['b/real-name']}}}
+        with Weir(conf) as w:
+            trace = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+            body = {'messages': [{'role': 'user', 'content': CANARY_PROMPT}], 'model': 'chat', 'x': [1.50, {'y': None}]}
+            status, answer, _ = w.post('/v1/chat/completions', body, {'authorization': 'Bearer ' + CANARY_KEY, 'traceparent': trace, 'cookie': 'a=b', 'x-weir-session': 's'})
+        server.shutdown()
+    assert status == 200 and len(Parrot.seen) == 1
+    headers, got = Parrot.seen[0]
+    headers = {name.lower(): value for name, value in headers.items()}
+    assert got == {**body, 'model': 'real-name'} and list(got) == list(body)
+    assert headers['authorization'] == 'Bearer sk-of-the-backend' and CANARY_KEY not in str(headers)
+    assert headers['x-request-id'] == answer['x-request-id'] and headers['traceparent'] == trace
+    assert 'cookie' not in headers and not [name for name in headers if name.startswith('x-weir')], headers
 
 
 rig.run(globals())
