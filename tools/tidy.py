@@ -153,7 +153,7 @@ def no_preprocessor(code):
         m = re.match(r'\s*#\s*(\w+)', line)
         if m and not was:
             if m.group(1) in ('if', 'ifdef', 'ifndef'):
-                hidden.append(line.strip().startswith('#ifdef PLANT_') or line.strip().startswith('#if 0'))
+                hidden.append(line.strip().startswith('#if 0'))
             elif m.group(1) in ('else', 'elif') and hidden:
                 hidden[-1] = not hidden[-1]
             elif m.group(1) == 'endif' and hidden:

@@ -3,9 +3,6 @@
 
 uint64_t queue_accepts(const struct fleet *f, uint64_t use, uint64_t fallback)
 {
-#ifdef PLANT_avoided_is_asked
-    return use ? use : fallback;
-#endif
     if (use & ~f->avoided)
         return use & ~f->avoided;
     if (fallback & ~f->avoided)
@@ -93,11 +90,7 @@ struct waiter *queue_next(const struct fleet *f)
         struct lane *lane = CONTAINER_OF(node, struct lane, in_lanes);
         if ((lane->accepts & f->free) == 0)
             continue;
-#ifdef PLANT_queue_last_first
-        struct waiter *first = CONTAINER_OF(list_last(&lane->waiters), struct waiter, in_lane);
-#else
         struct waiter *first = CONTAINER_OF(list_first(&lane->waiters), struct waiter, in_lane);
-#endif
         if (oldest == NULL || first->number < oldest->number)
             oldest = first;
     }

@@ -36,9 +36,7 @@ static void vacate(struct fleet *f, struct backend *b)
     ASSERT(count_now(&b->in_flight) > 0);
     count_set(&b->in_flight, count_now(&b->in_flight) - 1);
     note_free(f, b);
-#ifndef PLANT_waits_while_free
     f->serve_due = true;
-#endif
 }
 
 /* ---- choosing ---- */
@@ -110,10 +108,8 @@ static void wake(struct worker *w, const struct task_ref *ref)
     struct task *t = ref->worker == w ? task_find(w, ref->index, ref->generation) : NULL;
     if (t != NULL)
         task_wake(t);
-#ifndef PLANT_grant_lost
     else
         task_wake_mail(*ref);
-#endif
 }
 
 /* Out of line: its wakes would cost every taker half a KiB of stack. */
@@ -229,18 +225,14 @@ static bool settle(struct fleet *f, struct waiter *me, enum fail why, enum fail 
     case WAITING:
         if (why == OK)
             return false; /* woken for something else */
-#ifndef PLANT_waiter_left_behind
         queue_remove(f, me);
-#endif
         return true;
     case GRANTED:
         list_remove(&f->granted, &me->in_fleet);
         if (why == OK)
             f->held[me->member->endpoint->backend->index]++;
-#ifndef PLANT_slot_not_returned_on_cancel
         else
             vacate(f, me->member->endpoint->backend); /* too late for us: the next one has it */
-#endif
         return true;
     case REFUSED:
         *out_result = why != OK ? why : me->outcome;
@@ -370,8 +362,6 @@ void slots_set_limit(struct fleet *f, struct backend *b, uint32_t limit)
     gate_enter(&f->gate);
     count_set(&b->limit, limit);
     note_free(f, b);
-#ifndef PLANT_raised_limit_serves_nobody
     f->serve_due = true;
-#endif
     leave(f, NULL);
 }

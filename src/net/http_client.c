@@ -262,9 +262,6 @@ enum fail conn_body(struct task *t, struct conn *c, nanos deadline, conn_sink *s
 
 bool conn_is_reusable(const struct conn *c)
 {
-#ifdef PLANT_undrained_is_reused
-    return c->keep_alive && !c->gone && !c->half_closed;
-#endif
     return c->ended && c->keep_alive && !c->gone && !c->half_closed && !c->readable && buf_len(&c->in) == 0 && http_parser_is_idle(&c->parser);
 }
 

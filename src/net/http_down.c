@@ -190,9 +190,6 @@ static void go_on(struct downstream *d)
 {
     if (buf_len(&d->out) > OUT_HIGH_BYTES)
         return; /* as in read_between: pipelined answers that nobody reads would fill memory */
-#ifdef PLANT_pipelined_bytes_lost
-    buf_clear(&d->in);
-#endif
     if (buf_len(&d->in) > 0) {
         struct buf next = d->in;
         buf_init(&d->in, PIPELINE_BYTES_MAX + SCRATCH_BYTES);

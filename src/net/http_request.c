@@ -272,10 +272,6 @@ enum fail http_answer_end(struct task *t, struct http_request *rq)
             return f;
         }
     }
-#ifdef PLANT_double_end
-    if (rq->answer_chunked && http_write_chunk_last(&rq->from->out) != OK)
-        return FAIL_NO_MEMORY;
-#endif
     rq->answer_ended = true;
     return push(rq);
 }

@@ -128,9 +128,6 @@ enum fail http_write_chunk(struct buf *b, struct text data)
     if (data.len == 0)
         return OK;
     char digits[DIGITS_MAX];
-#ifdef PLANT_chunk_length_off
-    return ADD_PARTS(b, hexadecimal(data.len + 1, digits), TEXT("\r\n"), data, TEXT("\r\n"));
-#endif
     return ADD_PARTS(b, hexadecimal(data.len, digits), TEXT("\r\n"), data, TEXT("\r\n"));
 }
 

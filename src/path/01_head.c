@@ -12,9 +12,6 @@ enum fail path_head(struct task *t, struct request *rq)
         total = MIN(total, (nanos)ms * NANOS_PER_MS);
     }
     rq->deadline = rq->http->began + total;
-#ifdef PLANT_deadline_ignored
-    rq->deadline = NEVER;
-#endif
     t->deadline = rq->deadline;
     return OK;
 }

@@ -74,10 +74,6 @@ void path_cut(struct task *t, struct request *rq, enum fail why)
     buf_fini(&event);
     (void)f; /* who does not get the event sees the cut */
     rq->handled = true;
-#ifdef PLANT_cut_ends_clean
-    if (rq->http->answer_chunked && http_answer_end(t, rq->http) == OK)
-        return;
-#endif
     http_answer_abort(rq->http); /* pushes what is queued first */
 }
 
@@ -120,10 +116,8 @@ enum fail path_relay(struct task *t, struct request *rq)
     }
     rq->first_token_ns = t->worker->now - rq->http->body_done;
     RECORD(t->worker, first_token, rq->first_token_ns);
-#ifndef PLANT_body_among_events
     if (rq->beats && !fl->is_stream)
         return no_events(rq);
-#endif
     bool whole = !fl->is_stream && !fl->is_long && fl->state == FLIGHT_ENDED && flight_peek(fl).len == fl->unread && !rq->http->answer_begun;
     enum fail f = whole ? relay_whole(t, rq) : relay_pieces(t, rq);
     if (f == FAIL_CLIENT_GONE)

@@ -70,10 +70,6 @@ void path_refuse(struct task *t, struct request *rq, enum fail f)
     rq->handled = true;
     if (f == FAIL_CLIENT_GONE || rq->http->answer_ended)
         return;
-#ifdef PLANT_begun_answer_left_open
-    if (rq->http->answer_begun)
-        return;
-#endif
     if (rq->http->answer_begun) { /* a heartbeat, or the answer's first part, is out: the deadline passed, or we end */
         path_cut(t, rq, f);
         return;

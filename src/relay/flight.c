@@ -22,9 +22,6 @@ void hangar_fini(struct hangar *h)
     slab_fini(&h->chunks);
 }
 
-#ifdef PLANT_another_streams_body
-static struct flight_chunk *left_over; /* what the last reader did not take */
-#endif
 
 struct flight *flight_new(struct hangar *h, size_t buffer_max)
 {
@@ -39,9 +36,6 @@ struct flight *flight_new(struct hangar *h, size_t buffer_max)
     f->prompt_tokens = f->completion_tokens = -1;
     f->retry_after = f->length = -1;
     list_init(&f->waiting_readers);
-#ifdef PLANT_another_streams_body
-    f->first = f->last = left_over, f->unread = left_over != NULL ? left_over->len : 0, left_over = NULL;
-#endif
     f->fail_text = "";
     arena_init(&f->arena, f->block, sizeof f->block, FLIGHT_ARENA_MAX);
     return f;
@@ -76,10 +70,6 @@ static void let_go(struct flight *f)
 {
     if (--f->holders > 0)
         return;
-#ifdef PLANT_another_streams_body
-    if (left_over == NULL && f->first == f->last && f->unread > 0)
-        left_over = f->first, f->first = NULL;
-#endif
     while (f->first != NULL)
         drop_first(f);
     arena_fini(&f->arena);
@@ -107,10 +97,8 @@ static struct flight_chunk *chunk_with_room(struct flight *f, size_t bytes)
 {
     if (f->last != NULL && f->last->room - f->last->len >= bytes)
         return f->last;
-#ifndef PLANT_empty_chunk_hides
     if (f->last != NULL && f->last->len == 0)
         drop_first(f); /* read empty, and too small: in front of the next one it would look as if nothing were there */
-#endif
     size_t room = MAX(bytes, CHUNK_ROOM);
     struct flight_chunk *c = room == CHUNK_ROOM ? slab_take(&f->hangar->chunks) : mem_alloc(sizeof *c + room);
     if (c == NULL)
@@ -217,10 +205,6 @@ void flight_reader_leaves(struct flight *f)
 {
     CHECK(f, FLIGHT);
     if (--f->readers == 0 && f->producer != NULL)
-#ifdef PLANT_work_goes_on_for_nobody
-        (void)0;
-#else
         task_cancel(f->producer, FAIL_CLIENT_GONE);
-#endif
     let_go(f);
 }

@@ -96,9 +96,6 @@ static bool mail_take(struct worker *w, struct mail *out)
     } else {
         m->next_due = first != NULL ? first->due : NEVER;
         m->poked = first != NULL;
-#ifdef PLANT_wake_lost
-        m->poked = true;
-#endif
     }
     pthread_mutex_unlock(&m->lock);
     return got;

@@ -272,9 +272,6 @@ static void settle_timer(struct worker *w, struct timer *self)
     atomic_store(&d->settled, task_count(w) == 0 && w->jobs == 0);
     for (unsigned i = 0; i < g->workers; i++) {
         all = all && atomic_load(&g->desk[i].settled);
-#ifdef PLANT_worker_ends_alone
-        all = i + 1 < g->workers || atomic_load(&d->settled);
-#endif
     }
     for (unsigned i = 0; i < g->workers && all; i++)
         worker_stop(&g->worker[i]);

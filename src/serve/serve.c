@@ -92,10 +92,6 @@ static enum fail may_see(struct request *rq, enum who who, bool by_socket)
 {
     if (by_socket || who == WHO_OPEN)
         return OK;
-#ifdef PLANT_key_unchecked
-    if (who == WHO_USER)
-        return OK;
-#endif
     enum fail f = auth_check(rq->desk->auth, rq->http->head, &rq->key);
     if (f == OK && who == WHO_ADMIN && rq->key != NULL && rq->key->role != CONF_ROLE_ADMIN)
         f = because(rq, FAIL_FORBIDDEN, "This page needs a key with role admin.");

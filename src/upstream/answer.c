@@ -91,9 +91,6 @@ static enum fail read_plain(struct task *t, struct call *call, struct attempt_st
 {
     struct flight *fl = call->flight;
     struct plain p = { fl, call, fl->buffer_max };
-#ifdef PLANT_status_before_answer
-    fl->status = head->status, fl->content_type = "application/json";
-#endif
     if (head->content_length > 0 && (uint64_t)head->content_length <= p.hold_max) {
         enum fail f = flight_reserve(fl, (size_t)head->content_length);
         if (f != OK)
@@ -108,9 +105,6 @@ static enum fail read_plain(struct task *t, struct call *call, struct attempt_st
             fl->length = head->content_length;
             commit_plain(fl, a, t->worker->now);
         }
-#ifdef PLANT_whole_waits_for_reader
-        f = c->ended ? flight_wait_room(t, fl) : OK;
-#endif
         if (!c->ended && (f = flight_wait_room(t, fl)) != OK) /* nobody reads what is whole and not yet committed */
             return f;
         deadline = t->worker->now + call->conf->timeouts.between_tokens; /* a slow reader is not the backend's silence */

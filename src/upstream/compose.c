@@ -69,9 +69,6 @@ static enum fail write_spliced(const struct call *call, const struct slot *slot,
         if (f == OK)
             f = s->is_model ? json_add_string(b, slot->model) : buf_add_text(b, s->with);
         at = s->to;
-#ifdef PLANT_splice_off_by_one
-        at += i > 0;
-#endif
     }
     return f == OK ? buf_add(b, body.at + at, body.len - at) : f;
 }

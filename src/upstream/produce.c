@@ -128,9 +128,6 @@ static enum fail attempt(struct task *t, struct call *call, struct attempt_story
     backend_count(&b->attempts, 1);
     for (int i = 0; i <= STALE_RETRIES; i++) {
         f = attempt_once(t, call, a, i > 0, &stale);
-#ifdef PLANT_stale_connection_counts
-        stale = false;
-#endif
         if (!stale)
             break;
         a->why = "";
@@ -156,10 +153,6 @@ static enum fail attempt(struct task *t, struct call *call, struct attempt_story
 /* May another backend do better, and may it still? Once content was committed the client has it. */
 static bool may_try_next(const struct flight *fl, enum fail f)
 {
-#ifdef PLANT_failover_after_commit
-    if (fl->state == FLIGHT_OPEN && fl->is_stream && fl->attempt_count < FLIGHT_ATTEMPTS_MAX)
-        return f == FAIL_RESET || f == FAIL_TIMEOUT;
-#endif
     if (fl->state != FLIGHT_WAITING || fl->attempt_count == FLIGHT_ATTEMPTS_MAX)
         return false;
     return f == FAIL_CONNECT || f == FAIL_NAME || f == FAIL_RESET || f == FAIL_PROTOCOL || f == FAIL_TIMEOUT || f == FAIL_UPSTREAM;
@@ -208,9 +201,6 @@ static void produce(struct task *t, void *arg)
         struct attempt_story *a = &fl->attempts[fl->attempt_count++];
         tried |= backend_bit(call->slot.backend);
         f = attempt(t, call, a);
-#ifdef PLANT_slot_lost_on_failover
-        if (fl->attempt_count < 2)
-#endif
         slot_give(w, &call->slot);
         if (f == OK || !may_try_next(fl, f))
             break;

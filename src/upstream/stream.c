@@ -98,11 +98,7 @@ static enum fail pass_on(struct stream *s, const struct sse_event *e)
 {
     bool is_simple = e->name.len == 0 && memchr(e->data.at, '\n', e->data.len) == NULL;
     if (is_simple) {
-#ifdef PLANT_event_torn
-        enum fail f = OK;
-#else
         enum fail f = flight_reserve(s->flight, e->data.len + 8); /* in one chunk: a cut falls between two events */
-#endif
         if (f == OK)
             f = flight_append(s->flight, TEXT("data: "));
         if (f == OK)
@@ -147,9 +143,6 @@ static enum fail stream_event(struct stream *s, const struct sse_event *e)
     case EVENT_ERROR:
         return FAIL_UPSTREAM;
     case EVENT_USAGE_ONLY:
-#ifdef PLANT_usage_leaks
-        return pass_on(s, e);
-#endif
         return s->call->usage_wanted ? pass_on(s, e) : OK;
     case EVENT_CONTENT:
         content_came(s);
@@ -190,9 +183,6 @@ static void read_remains(struct task *t, struct stream *s, struct conn *c)
 
 static enum fail finish(struct task *t, struct stream *s, struct conn *c)
 {
-#ifdef PLANT_cut_is_whole
-    s->done = true;
-#endif
     if (!s->done && !s->finished) {
         attempt_because(s->flight, s->attempt, "its stream ended without a finish_reason or [DONE]");
         return FAIL_RESET;
