@@ -23,7 +23,6 @@ storms()    { make -s -j"$jobs" V=tsan CC=clang-19 storms && run_all build/tsan/
 compiles()  { make -s -j"$jobs" V=clang CC=clang-19 build/clang/weir && make -s -j"$jobs" V=ucontext build/ucontext/weir units-ucontext && echo "2 passed, 0 failed"; }
 flows()     { make -s -j"$jobs" V=asan build/asan/tests/flow/flow && build/asan/tests/flow/flow tests/flow; }
 gdb()       { make -s -j"$jobs" V=release build/release/tests/unit/gdb_parked && tests/unit/test_gdb.sh build/release/tests/unit/gdb_parked && echo "1 passed, 0 failed"; }
-commands()  { /usr/bin/python3 tests/clients/test_commands.py build/weir; }
 clients()   { tools/clients.sh; }
 quick()     { tools/figures.py --quick && echo "1 passed, 0 failed"; }
 
@@ -76,7 +75,6 @@ stage flows     flows
 stage gdb       gdb
 stage storm     storms
 stage fuzz      fuzz
-stage commands  commands
 stage clients   clients
 stage figures   quick
 stage prove     make -s prove

@@ -100,6 +100,29 @@ static enum fail may_see(struct request *rq, enum who who, bool by_socket)
     return f;
 }
 
+/* The path that was most likely meant; NULL if none is near. A base URL without its /v1 is the most common mistake. */
+static const char *near_path(struct text path, bool by_socket)
+{
+    const char *names[ARRAY_LEN(routes)];
+    size_t count = 0;
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+        const struct route *r = &routes[i];
+        if (r->path.len == 1 || r->path.at[r->path.len - 1] == '*' || (r->who == WHO_SOCKET && !by_socket))
+            continue;
+        if (r->path.len == path.len + 3 && text_starts(r->path, TEXT("/v1")) && text_ends(r->path, path))
+            return r->path.at;
+        names[count++] = r->path.at;
+    }
+    return text_nearest(path, names, count);
+}
+
+static enum fail nothing_there(struct request *rq, struct text path, bool by_socket)
+{
+    const char *near = near_path(path, by_socket);
+    COUNT(rq->task->worker, refused_unknown);
+    return because(rq, FAIL_NO_PATH, near != NULL ? "There is nothing at %.*s; did you mean %s?" : "There is nothing at %.*s.", (int)MIN(path.len, 200u), path.at, near);
+}
+
 /* A page, or a no: counted and logged like every request, but it has no steps. */
 static void run_page(struct task *t, struct desk *desk, struct http_request *http, const struct route *route, struct text rest, bool path_known, bool by_socket)
 {
@@ -113,8 +136,7 @@ static void run_page(struct task *t, struct desk *desk, struct http_request *htt
     if (route == NULL && path_known) {
         refuse_method(t, rq, http->head->path);
     } else if (route == NULL) {
-        rq->fail = because(rq, FAIL_NO_PATH, "There is nothing at %.*s.", (int)MIN(http->head->path.len, 200u), http->head->path.at);
-        COUNT(t->worker, refused_unknown);
+        rq->fail = nothing_there(rq, http->head->path, by_socket);
     } else {
         rq->fail = may_see(rq, route->who, by_socket);
         if (rq->fail == OK)

@@ -5,6 +5,7 @@ import base64
 import concurrent.futures
 import json
 import math
+import signal
 import statistics
 import time
 
@@ -428,6 +429,9 @@ def test_error_404():
         with raises(openai.NotFoundError) as e:
             client(w).images.generate(prompt='a river', model='chat')
         assert e.error.code == 'unknown_url' and '/v1/images/generations' in str(e.error)
+        with OpenAI(base_url=w.url, api_key='x', max_retries=0) as c, raises(openai.NotFoundError) as e:   # the /v1 was forgotten
+            c.chat.completions.create(model='chat', messages=HELLO)
+        assert 'did you mean /v1/chat/completions?' in str(e.error)
 
 
 def test_error_413():
@@ -673,6 +677,39 @@ def test_who_leaves_the_queue_asks_nobody():
         assert m.idle()['requests'] == 1
 
 
+# ---- silence ----
+
+def test_heartbeats_are_no_events():
+    """A slow first token: comments keep the connection alive, and the SDK sees nothing of them."""
+    with Mock('--ttft', '450ms', '--tokens', '4') as m, Weir(one_model(m, stream={'heartbeat': '100ms'})) as w:
+        with client(w) as c:
+            with c.chat.completions.with_streaming_response.create(model='chat', messages=HELLO, stream=True) as answer:
+                text = answer.read().decode()
+            assert text.startswith(': waiting\n\n: waiting\n\n') and text.endswith('data: [DONE]\n\n')
+            check_chunks(list(c.chat.completions.create(model='chat', messages=HELLO, stream=True)), 4, usage=False)
+
+
+def test_failing_after_heartbeats():
+    """200 is out already, so the failure is an event; the other backend is still asked first, as no token is out."""
+    conf = {'stream': {'heartbeat': '100ms'}, 'timeouts': {'first_token': '300ms'}}
+    with Mock('--fault', 'hang') as a, Mock('--tokens', '4') as b, Weir(one_model(a, b, **conf)) as w:
+        check_chunks(list(client(w).chat.completions.create(model='chat', messages=HELLO, stream=True)), 4, usage=False)
+        b.script(faults=['hang'])
+    with Mock('--fault', 'hang') as a, Weir(one_model(a, **conf)) as w:
+        with raises(openai.APIError) as e:
+            list(client(w).chat.completions.create(model='chat', messages=HELLO, stream=True))
+        assert type(e.error) is openai.APIError and e.error.code == 'timeout' and 'timeouts.first_token' in str(e.error), e.error.body
+
+
+def test_waiting_in_the_queue_is_told():
+    with Mock('--ttft', '150ms') as m, Weir(one_model(m, backends={'b0': {'concurrency': 1}})) as w, concurrent.futures.ThreadPoolExecutor(2) as pool:
+        def queued(_):
+            return int(client(w).chat.completions.with_raw_response.create(model='chat', messages=HELLO).headers['x-weir-queue-ms'])
+        waits = sorted(pool.map(queued, range(2)))
+        assert waits[0] < 50 <= waits[1], waits
+        assert m.stats()['max_active'] == 1
+
+
 # ---- many ----
 
 async def test_a_hundred_streams_each_get_their_own():
@@ -765,7 +802,30 @@ def test_a_slow_reader_gets_all_of_it():
         assert first.choices and len(rest) == 20000
 
 
-# ---- ends ----
+# ---- changes and ends ----
+
+def test_reload_under_streams():
+    """HUP while streams run: all of them go on to their end, and the new model is there."""
+    with Mock('--itl', '15ms', '--tokens', '30') as m, Weir(one_model(m)) as w, concurrent.futures.ThreadPoolExecutor(8) as pool:
+        def stream(_):
+            return list(client(w).chat.completions.create(model='chat', messages=HELLO, stream=True))
+        running = [pool.submit(stream, n) for n in range(8)]
+        until('they run', lambda: m.stats()['active'] == 8)
+        file = w.conf_folder / 'weir.yaml'
+        for name in ('second', 'third'):
+            file.write_text(json.dumps({**json.loads(file.read_text()), 'models': {name: {'use': ['b0/mock-1']}}}))
+            w.child.send_signal(signal.SIGHUP)
+            until(f'{name} is served', lambda: name in {x.id for x in client(w).models.list()})
+        file.write_text('models: [')
+        w.child.send_signal(signal.SIGHUP)
+        until('the broken file is refused', lambda: any('reload_refused' in line for line in w.lines()))
+        for future in running:
+            check_chunks(future.result(), 30, usage=False)
+        with raises(openai.NotFoundError):
+            client(w).chat.completions.create(model='chat', messages=HELLO)
+        assert client(w).chat.completions.create(model='third', messages=HELLO, max_tokens=1).choices
+
+
 
 def test_drain_finishes_what_is_under_way():
     """TERM: the stream under way is finished, then weir ends with 0."""
