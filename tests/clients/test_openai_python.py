@@ -3,10 +3,12 @@ import array
 import asyncio
 import base64
 import concurrent.futures
+import http.server
 import json
 import math
 import signal
 import statistics
+import threading
 import time
 
 import openai
@@ -616,6 +618,41 @@ async def test_a_cut_stream_is_an_error_async():
             assert e.error.code and e.error.body['request_id']
 
 
+class Stopper(http.server.BaseHTTPRequestHandler):
+    """A backend whose stream ends in good HTTP, with neither finish_reason nor [DONE]."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers['content-length']))
+        self.send_response(200)
+        self.send_header('content-type', 'text/event-stream')
+        self.end_headers()      # HTTP/1.0: the body ends with the connection
+        for word in ('the ', 'river '):
+            chunk = {'id': 'x', 'object': 'chat.completion.chunk', 'choices': [{'index': 0, 'delta': {'content': word}, 'finish_reason': None}]}
+            self.wfile.write(f'data: {json.dumps(chunk)}\n\n'.encode())
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_stream_that_just_stops_is_an_error():
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Stopper) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with Weir({'backends': {'b0': {'url': f'http://127.0.0.1:{server.server_port}'}}, 'models': {'chat': {'use': ['b0/x']}}}) as w:
+            assert cut_stream(w, tokens_at_least=2).code == 'connection_reset'
+        server.shutdown()
+
+
+def test_failovers_keep_no_slot():
+    """One slot at each of three backends, ten times over two of them that fail: none of them loses it."""
+    with Mock('--fault', 'status=500') as a, Mock('--fault', 'html') as b, Mock('--tokens', '6') as c:
+        one = {f'b{i}': {'concurrency': 1} for i in range(3)}
+        with Weir(one_model(a, b, c, backends=one)) as w, client(w, timeout=5) as sdk_client:
+            for n in range(10):
+                answer = sdk_client.chat.completions.create(model='chat', messages=HELLO, stream=n % 2 == 0)
+                check_chunks(list(answer), 6, usage=False) if n % 2 == 0 else check_chat(answer, 6)
+        assert a.stats()['requests'] == b.stats()['requests'] == c.stats()['requests'] == 10
+
+
 def test_a_cut_plain_answer_is_another_backends():
     with Mock('--fault', 'cut') as a, Mock('--tokens', '6') as b, Weir(one_model(a, b)) as w:
         check_chat(client(w).chat.completions.create(model='chat', messages=HELLO), 6)
@@ -694,7 +731,6 @@ def test_failing_after_heartbeats():
     conf = {'stream': {'heartbeat': '100ms'}, 'timeouts': {'first_token': '300ms'}}
     with Mock('--fault', 'hang') as a, Mock('--tokens', '4') as b, Weir(one_model(a, b, **conf)) as w:
         check_chunks(list(client(w).chat.completions.create(model='chat', messages=HELLO, stream=True)), 4, usage=False)
-        b.script(faults=['hang'])
     with Mock('--fault', 'hang') as a, Weir(one_model(a, **conf)) as w:
         with raises(openai.APIError) as e:
             list(client(w).chat.completions.create(model='chat', messages=HELLO, stream=True))
@@ -793,13 +829,21 @@ def test_a_long_answer():
 
 
 def test_a_slow_reader_gets_all_of_it():
-    """More than stream.buffer lies between a fast backend and a client that looks away for a moment."""
-    with Mock('--tokens', '20000') as m, Weir(one_model(m, stream={'buffer': '16KiB'})) as w:
-        stream = client(w).chat.completions.create(model='chat', messages=HELLO, stream=True)
-        first = next(iter(stream))
-        until('the backend is held back or done', lambda: m.stats()['active'] <= 1)
-        rest = [x.choices[0].delta.content for x in stream if x.choices[0].delta.content]
-        assert first.choices and len(rest) == 20000
+    """A client that looks away holds a fast backend back once stream.buffer and the sockets are full; then it gets every token."""
+    with Mock('--tokens', '100000') as m, Weir(one_model(m, stream={'buffer': '16KiB'})) as w, client(w) as c:
+        with c.chat.completions.with_streaming_response.create(model='chat', messages=HELLO, stream=True) as answer:
+            pieces = answer.iter_bytes(65536)
+            text = next(pieces)
+            looks = []
+
+            def stands():
+                looks.append(m.stats()['active'])
+                return len(looks) > 20
+            until('the backend is looked at for a while', stands, every=0.02)
+            assert looks[-1] == 1, 'nobody held the backend back: 23 MB went somewhere'
+            text += b''.join(pieces)
+        assert text.count(b'"content":"') == 100001 and text.endswith(b'data: [DONE]\n\n')
+        assert m.idle()['completed'] == 1
 
 
 # ---- changes and ends ----
