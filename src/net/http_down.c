@@ -68,17 +68,23 @@ void down_lost(struct downstream *d)
 }
 
 /* Says FIN, then reads away what still comes, so that our last bytes are not destroyed by a RST. */
+static void say_fin(struct downstream *d)
+{
+    struct worker *w = down_worker(d);
+    w->world->shutdown(w->world, d->fd);
+    d->said_fin = true;
+    down_due(d, w->now + LINGER_NS);
+}
+
 void down_linger(struct downstream *d)
 {
     down_give_request(d);
     buf_fini(&d->in);
     d->state = DOWN_LINGER;
     d->lingered = 0;
-    down_due(d, d->server->worker->now + LINGER_NS);
-    if (buf_len(&d->out) == 0) {
-        d->server->worker->world->shutdown(d->server->worker->world, d->fd);
-        d->said_fin = true;
-    }
+    d->due = NEVER; /* while bytes are unsent only timeouts.write ends it */
+    if (buf_len(&d->out) == 0)
+        say_fin(d);
 }
 
 /* ---- writing ---- */
@@ -247,14 +253,15 @@ static void on_ready(struct worker *w, struct watch *self, unsigned events)
         d->half_closed = true;
     if (events & WATCH_WRITE) {
         d->writable = true;
-        if (buf_len(&d->out) > 0 && !down_push(d))
+        bool had_unsent = buf_len(&d->out) > 0;
+        if (had_unsent && !down_push(d))
             return;
+        if (had_unsent && d->state == DOWN_IDLE && buf_len(&d->out) == 0)
+            down_due(d, w->now + KEEPALIVE_IDLE_NS); /* idle from now on */
         if (d->state == DOWN_TASK && d->write_waiter && buf_len(&d->out) <= OUT_HIGH_BYTES / 2 && d->request->task != NULL)
             task_wake(d->request->task);
-        if (d->state == DOWN_LINGER && !d->said_fin && buf_len(&d->out) == 0) {
-            w->world->shutdown(w->world, d->fd);
-            d->said_fin = true;
-        }
+        if (d->state == DOWN_LINGER && !d->said_fin && buf_len(&d->out) == 0)
+            say_fin(d);
     }
     if (d->state == DOWN_IDLE)
         go_on(d);
@@ -271,14 +278,14 @@ static void on_ready(struct worker *w, struct watch *self, unsigned events)
 static void on_time(struct worker *w, struct timer *self)
 {
     struct downstream *d = CONTAINER_OF(self, struct downstream, timer);
-    nanos due = d->due;
-    if (buf_len(&d->out) > 0 && d->state != DOWN_LINGER)
-        due = MIN(due, d->write_due);
+    bool unsent = buf_len(&d->out) > 0;
+    bool finished = d->state == DOWN_IDLE || d->state == DOWN_LINGER;
+    nanos due = !unsent ? d->due : finished ? d->write_due : MIN(d->due, d->write_due); /* a slow reader of a finished answer is not idle */
     if (due == NEVER)
         return;
     if (due > w->now) {
         timer_set(w, &d->timer, due);
-    } else if (due == d->write_due && due != d->due) {
+    } else if (unsent && due == d->write_due) {
         COUNT(w, timeout_write);
         down_lost(d); /* the peer takes nothing */
     } else if (d->state == DOWN_HEAD) {

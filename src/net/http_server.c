@@ -81,9 +81,21 @@ void http_server_drain(struct http_server *s)
     timer_stop(s->worker, &s->accept_again);
     LIST_EACH(&s->open, node) {
         struct downstream *d = CONTAINER_OF(node, struct downstream, node);
-        if (d->state == DOWN_IDLE)
+        if (d->state == DOWN_IDLE && buf_len(&d->out) > 0)
+            down_linger(d); /* its answer is finished and not yet sent */
+        else if (d->state == DOWN_IDLE)
             down_free(d);
     }
+}
+
+bool http_server_is_quiet(const struct http_server *s)
+{
+    if (!list_is_empty(&s->running))
+        return false;
+    LIST_EACH(&s->open, node)
+        if (buf_len(&CONTAINER_OF(node, struct downstream, node)->out) > 0)
+            return false;
+    return true;
 }
 
 unsigned http_server_connections(const struct http_server *s) { return list_count(&s->open); }

@@ -46,6 +46,8 @@ MUSTUSE enum fail http_server_listen(struct http_server *s, int listener);
 void http_server_drain(struct http_server *s);
 unsigned http_server_connections(const struct http_server *s);
 unsigned http_server_requests(const struct http_server *s);
+/* No request is under way, and the last byte of every answer is with the kernel. */
+bool http_server_is_quiet(const struct http_server *s);
 /* Cancels every request with `why` (drain's end). */
 void http_server_cancel_all(struct http_server *s, enum fail why);
 /* Closes what is left; asserts that no request's task lives. */

@@ -303,7 +303,7 @@ static void drain_timer(struct worker *w, struct timer *self)
     struct desk *d = w->owner;
     struct gateway *g = d->gateway;
     bool all = true;
-    atomic_store(&d->quiet, http_server_requests(d->server) == 0 && http_server_requests(d->admin_server) == 0);
+    atomic_store(&d->quiet, http_server_is_quiet(d->server) && http_server_is_quiet(d->admin_server));
     for (unsigned i = 0; i < g->workers; i++)
         all = all && atomic_load(&g->desk[i].quiet);
     if (w->now >= d->drain_until || all)
