@@ -91,7 +91,7 @@ static void add_number(struct arguments *a, const char *option, unsigned value)
 }
 
 /* chatml: the template in SmolLM2's file only works with a system message, and otherwise it answers gibberish. */
-static void compose(struct arguments *a, const struct model *mo, const char *program, const char *weights, uint16_t port, unsigned cpus)
+static void compose(struct arguments *a, const struct model *mo, const char *program, const char *weights, uint16_t port, unsigned threads)
 {
     bool embeds = mo->which == LOCAL_embeddings;
     static const char *const common[] = { "--host", "127.0.0.1", "--offline", "--no-webui", "--no-slots", "-lv", "1" };
@@ -105,7 +105,7 @@ static void compose(struct arguments *a, const struct model *mo, const char *pro
         add(a, common[i]);
     add_number(a, "--port", port);
     add_number(a, "-np", mo->slots);
-    add_number(a, "-t", cpus);
+    add_number(a, "-t", threads);
     add_number(a, "-c", mo->slots * (embeds ? EMBEDDING_TOKENS : CONTEXT_TOKENS));
     if (embeds) {
         add(a, "--embeddings");
@@ -166,7 +166,10 @@ static void start(struct models *m, struct model *mo, nanos now)
         return;
     }
     mo->slots = MIN(atomic_load(&m->rows[mo->which].slots), LOCAL_SLOTS_MAX);
-    compose(&a, mo, program, weights, port, m->options->cpus);
+    /* One core stays free: its threads wait for each other at every step, so one that shares a core slows all (2 of 2 cores beside a busy
+       process: 5 tokens a second; 1 of 2: 100). */
+    unsigned threads = MAX(m->options->cpus, 2) - 1;
+    compose(&a, mo, program, weights, port, threads);
     pid_t keeper = getpid(), pid = fork();
     if (pid == 0)
         become(program, (char *const *)(uintptr_t)a.at, log_fd, keeper);
@@ -183,7 +186,7 @@ static void start(struct models *m, struct model *mo, nanos now)
     atomic_store(&m->rows[mo->which].generation, ++mo->generation);
     set_phase(m, mo, LOCAL_RUNNING);
     log_line(NULL, LOG_LEVEL_INFO, "local", "%s started on port %u (pid %d, %u slots, %u threads)", row->name, (unsigned)port, (int)pid,
-             (unsigned)mo->slots, m->options->cpus);
+             (unsigned)mo->slots, threads);
 }
 
 /* ---- stopping ---- */
