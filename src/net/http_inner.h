@@ -72,6 +72,8 @@ void down_linger(struct downstream *d);
 bool down_refuse(struct downstream *d, enum fail why, const char *sentence);
 /* Takes bytes of a head; starts the task when it is whole. False if the connection is gone. */
 bool down_feed_head(struct downstream *d, struct text bytes);
+_Static_assert(sizeof(struct downstream) <= 2048, "an idle connection costs at most 2 KiB");
+
 struct worker *down_worker(const struct downstream *d);
 const struct http_server_options *down_options(const struct downstream *d);
 bool down_is_draining(const struct downstream *d);
