@@ -30,9 +30,8 @@ static enum fail plain_sink(void *arg, struct text bytes)
     return flight_append(p->flight, bytes);
 }
 
-static void read_usage(yyjson_val *root, struct flight *fl)
+void answer_take_usage(struct flight *fl, yyjson_val *usage)
 {
-    yyjson_val *usage = yyjson_obj_get(root, "usage");
     yyjson_val *in = yyjson_obj_get(usage, "prompt_tokens"), *out = yyjson_obj_get(usage, "completion_tokens");
     if (yyjson_is_uint(in))
         fl->prompt_tokens = (int64_t)yyjson_get_uint(in);
@@ -68,7 +67,7 @@ static enum fail check_plain(struct call *call, struct attempt_story *a)
         f = FAIL_PROTOCOL;
     } else {
         yyjson_val *root = yyjson_doc_get_root(doc), *error = yyjson_obj_get(root, "error");
-        read_usage(root, fl);
+        answer_take_usage(fl, yyjson_obj_get(root, "usage"));
         if (error != NULL && !yyjson_is_null(error) && a->status < 400) {
             attempt_because(fl, a, "answered %d with an error: %.*s", a->status, TEXT_ARG(error_message(root)));
             f = FAIL_UPSTREAM;

@@ -2,6 +2,7 @@
 #ifndef WEIR_ANSWER_H
 #define WEIR_ANSWER_H
 
+#include "base/json.h"
 #include "upstream/upstream.h"
 
 #define ANSWER_ERROR_BYTES_MAX 65536          /* of a failed answer's body, for its message */
@@ -11,5 +12,8 @@
 /* Reads the answer whose head is there. deadline: for its first token. On success everything is in the flight and it is ended or the connection's remains are read.
    FAIL_UPSTREAM: the backend said no, a->why tells; FAIL_PROTOCOL, FAIL_RESET, FAIL_TIMEOUT, or why the producer was cancelled. */
 MUSTUSE enum fail answer_read(struct task *t, struct call *call, struct attempt_story *a, struct conn *c, const struct http_head *head, nanos deadline);
+
+/* The tokens that a usage object tells, if it tells them; usage may be NULL. */
+void answer_take_usage(struct flight *fl, yyjson_val *usage);
 
 #endif

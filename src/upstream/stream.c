@@ -18,7 +18,6 @@ struct stream {
     uint64_t events;   /* of any kind */
     bool done;         /* [DONE] came */
     bool finished;     /* a finish_reason came */
-    bool failed;       /* an error event came: attempt->why tells */
     nanos last;        /* when the last content came */
 };
 
@@ -40,20 +39,10 @@ static bool choice_has_content(yyjson_val *choice)
     return false;
 }
 
-static void take_usage(struct stream *s, yyjson_val *usage)
-{
-    yyjson_val *in = yyjson_obj_get(usage, "prompt_tokens"), *out = yyjson_obj_get(usage, "completion_tokens");
-    if (yyjson_is_uint(in))
-        s->flight->prompt_tokens = (int64_t)yyjson_get_uint(in);
-    if (yyjson_is_uint(out))
-        s->flight->completion_tokens = (int64_t)yyjson_get_uint(out);
-}
-
 static void take_error(struct stream *s, yyjson_val *error)
 {
     yyjson_val *message = yyjson_is_obj(error) ? yyjson_obj_get(error, "message") : error;
     const char *text = yyjson_is_str(message) ? yyjson_get_str(message) : "it did not say why";
-    s->failed = true;
     attempt_because(s->flight, s->attempt, "sent an error in its stream: %s", text);
 }
 
@@ -73,7 +62,7 @@ static enum event_kind look_into(struct stream *s, yyjson_val *root)
         content = content || choice_has_content(choice);
     }
     if (yyjson_is_obj(usage)) {
-        take_usage(s, usage);
+        answer_take_usage(s->flight, usage);
         if (yyjson_arr_size(choices) == 0)
             return EVENT_USAGE_ONLY;
     }
