@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """figures.py: measures what weir promises, beside peers in the same minute, and writes the pages that say so.
 
-  tools/figures.py [MEASURE...]     measures (all, or some of: calls streams memory ready local switch instructions), prints the table,
+  tools/figures.py [MEASURE...]     measures (all, or some of: calls since streams memory ready local switch instructions), prints the table,
                                     keeps the raw samples in docs/figures/MEASURE.json
   tools/figures.py --page           writes docs/performance.md and docs/promises.md from docs/figures/*.json, and measures nothing
   tools/figures.py --quick          less than a minute, nothing kept; fails on errors and on ratios above a generous bound
@@ -23,6 +23,7 @@ KEY = 'figure-key-0123456789'
 BODY_BYTES, ANSWER_BYTES = 600, 1200
 STREAMS, CHUNKS, INTERVAL_MS, SPREAD_MS = 1000, 20, 100, 100
 LONG_QUESTION, LONG_TOKENS = 'Write a long story about a river, a mill and the miller\'s three daughters. Describe every day of their year.', 128
+FIRST = '28b4554'               # the commit that first proxied calls: what was built on top of it must not cost the plain call
 NGINX_MOST_US = 12.0            # an nginx that costs more says that the machine was not ours
 
 
@@ -77,6 +78,8 @@ FIGURES = [
            invalid=nginx_too_dear('16'), beside=calls_beside('16')),
     Figure('CPU of a proxied call (600 B, answer 1.2 KB), 256 connections, beside nginx', 'calls', of('256', 'ratio', 'median'), 'x', most=1.25, quick=5.0,
            invalid=nginx_too_dear('256'), beside=calls_beside('256')),
+    Figure(f'CPU of a proxied call, 16 connections, against weir of {FIRST} in the same run', 'since', of('ratio', 'median'), 'x', most=1.05, quick_skips=True,
+           beside=lambda r: f"now {r['now_us']['median']:.1f} µs (least {r['now_us']['least']:.1f}), then {r['then_us']['median']:.1f} µs (least {r['then_us']['least']:.1f})"),
     Figure('Failed calls in those runs', 'calls', of('weir_errors'), '', most=0),
     Figure('Errors in 1,000 paced streams (20 chunks over 2 s), every byte checked', 'streams', of('weir', 'errors'), '', most=0,
            beside=lambda r: f"{r['weir']['streams']} streams, {r['weir']['chunks']} chunks"),
@@ -373,6 +376,43 @@ def measure_calls(options, work):
                       'both have their access log on, both buffer it; weir checks a key, nginx passes it on; one ratio a round, the two runs next to each other')
 
 
+def binary_of(commit):
+    """weir as it was at that commit, built beside this one from the repository's own history."""
+    folder = os.path.join(ROOT, 'build', 'then', commit)
+    binary = os.path.join(folder, 'build', 'weir')
+    if not os.path.exists(binary):
+        os.makedirs(os.path.join(folder, 'build'), exist_ok=True)
+        tree = subprocess.run(['git', '-C', ROOT, 'archive', commit], capture_output=True, check=True).stdout
+        subprocess.run(['tar', '-x', '-C', folder], input=tree, check=True)
+        with contextlib.suppress(FileExistsError):
+            os.symlink(os.path.join(ROOT, 'build', 'deps'), os.path.join(folder, 'build', 'deps'))
+        subprocess.run(['make', '-s', f'-j{os.cpu_count()}', 'build/weir'], cwd=folder, check=True)
+    return binary
+
+
+def measure_since(options, work):
+    body, samples, seconds = os.path.join(work, 'body.json'), [], 2
+    rounds = max(options.rounds, 15)        # a ratio this close to one needs more of them
+    with open(body, 'w') as f:
+        f.write(request_json())
+    then = argparse.Namespace(**{**vars(options), 'weir': binary_of(FIRST)})
+    folders = {name: os.path.join(work, name) for name in ('now', 'then')}
+    for folder in folders.values():
+        os.mkdir(folder)
+    with start_upstream(work) as upstream, start_weir(options, folders['now'], upstream.port, 512) as now, start_weir(then, folders['then'], upstream.port, 512) as before:
+        both = {'now': now, 'then': before}
+        for weir in both.values():
+            wrk(weir, 16, 1, body)
+        for i, name in interleaved(['now', 'then'], rounds):
+            sample = {'connections': 16, 'round': i, 'proxy': name, **wrk(both[name], 16, seconds, body)}
+            samples.append(sample)
+            say(f"  round {i + 1}, {name:4}: {sample['cpu_us']:6.2f} µs a call, {sample['errors']} errors")
+    us = {name: [s['cpu_us'] for s in sorted(samples, key=lambda s: s['round']) if s['proxy'] == name] for name in both}
+    results = {'now_us': spread(us['now']), 'then_us': spread(us['then']), 'ratio': spread([n / t for n, t in zip(us['now'], us['then'])]), 'errors': sum(s['errors'] for s in samples)}
+    return record('since', options, results, samples, rounds=rounds, seconds_a_round=seconds, configuration=['tests/speed/weir.yaml', 'tests/speed/upstream.conf', 'tests/speed/post.lua'],
+                  how=f'the binary of commit {FIRST}, built from the repository\'s history, and this one beside each other, one ratio a round; otherwise as calls')
+
+
 # ---- streams and memory ----
 
 def run_streams(proxy, count=STREAMS):
@@ -609,7 +649,7 @@ def read_start(options):
     return raw
 
 
-MEASURES = {'calls': measure_calls, 'streams': measure_streams, 'memory': measure_memory, 'ready': measure_ready, 'local': measure_local, 'switch': measure_switch, 'instructions': measure_instructions}
+MEASURES = {'calls': measure_calls, 'since': measure_since, 'streams': measure_streams, 'memory': measure_memory, 'ready': measure_ready, 'local': measure_local, 'switch': measure_switch, 'instructions': measure_instructions}
 QUICK = ['calls', 'streams', 'memory', 'ready']
 
 
@@ -685,7 +725,7 @@ def promises_page(raws):
 
 def sample_rows(raw):
     s = raw['samples']
-    if raw['measure'] == 'calls':
+    if raw['measure'] in ('calls', 'since'):
         yield '| connections | round | proxy | CPU µs a call | calls/s | p50 ms | p99 ms | errors |', '|--:|--:|---|--:|--:|--:|--:|--:|'
         for x in s:
             yield (f"| {x['connections']} | {x['round'] + 1} | {x['proxy']} | {x['cpu_us']:.2f} | {x['per_s']:,} | {x['p50_us'] / 1e3:.2f} | {x['p99_us'] / 1e3:.2f} | {x['errors']} |",)
