@@ -1,7 +1,7 @@
 /* announce.c: the lines `weir serve` begins with: what to paste, what was found, and what was not and why. */
 #include "cli/cli.h"
 #include "cli/serve.h"
-#include "net/http_client.h"
+#include "upstream/upstream.h"
 #include "run/wait.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -22,33 +22,41 @@ struct announce {
 struct reach {
     struct fleet *fleet;
     const char *name;
-    char why[96]; /* "" = somebody is there */
+    char why[DIAL_WHY_MAX]; /* "" = somebody is there */
 };
+
+static void say_why(struct reach *r, enum fail f, const struct dial *d, const struct endpoint *e)
+{
+    const char *unresolved = e != NULL ? atomic_load(&e->backend->name_why) : NULL;
+    if (f == OK)
+        r->why[0] = '\0';
+    else if (f == FAIL_CONNECT)
+        snprintf(r->why, sizeof r->why, "%s", d->why);
+    else
+        snprintf(r->why, sizeof r->why, "its name is not known%s%s", unresolved != NULL ? ": " : "", unresolved != NULL ? unresolved : "");
+}
 
 static void reach(struct task *t, void *arg)
 {
     struct reach *r = arg;
     nanos until = t->worker->now + REACH_NS;
-    struct addr addr = { 0 };
+    struct roster *roster = fleet_roster(r->fleet);
+    const struct endpoint *e = roster_endpoint(roster, text_of(r->name));
+    struct dial d = { .first = 0 };
     struct conn *c;
-    int error = 0;
-    snprintf(r->why, sizeof r->why, "its name is not known");
-    for (bool found = false; !found;) {
-        struct roster *roster = fleet_roster(r->fleet);
-        const struct endpoint *e = roster_endpoint(roster, text_of(r->name));
-        found = e != NULL && e->has_addr;
-        if (found)
-            addr = e->addr;
+    enum fail f = OK;
+    while (e != NULL && e->addrs.count == 0 && f == OK && t->worker->now < until) {
         roster_unref(roster);
-        if (!found && (t->worker->now >= until || task_sleep(t, t->worker->now + LOOK_NS) != OK))
-            return;
+        f = task_sleep(t, t->worker->now + LOOK_NS);
+        roster = fleet_roster(r->fleet);
+        e = roster_endpoint(roster, text_of(r->name));
     }
-    if (conn_open(t, &addr, until, &c, &error) == OK) {
+    if (f == OK)
+        f = e != NULL ? dial(t, e, until, &d, &c) : FAIL_NAME;
+    if (f == OK)
         conn_free(c);
-        r->why[0] = '\0';
-    } else {
-        snprintf(r->why, sizeof r->why, "%s", error != 0 ? strerror(error) : "no answer");
-    }
+    say_why(r, f, &d, e);
+    roster_unref(roster);
 }
 
 /* ---- words ---- */

@@ -5,11 +5,12 @@
 #include <pthread.h>
 #include <string.h>
 
-#define JOB_THREADS 2 /* names and reloads; none is on a request's way */
+#define JOB_THREADS 2 /* reloads and pages of numbers; none is on a request's way */
 
 struct server {
     const struct serving *serving;
     struct world *world;
+    struct dns *dns;
     struct gateway *gateway;
     pthread_t main, threads[WORKERS_MAX];
     unsigned thread_count;
@@ -105,7 +106,7 @@ static enum fail make(struct server *s, struct serving *serving, const struct se
         .workers = MIN(conf->workers != 0 ? conf->workers : serving->cpus, WORKERS_MAX),
         .listeners = serving->listeners, .listener_count = serving->listener_count,
         .admin_listeners = &serving->admin, .admin_listener_count = serving->admin >= 0 ? 1 : 0,
-        .version = weir_version, .load = serving_load, .load_arg = serving,
+        .dns = s->dns, .version = weir_version, .load = serving_load, .load_arg = serving,
     };
     enum fail f = gateway_new(&options, &s->gateway);
     conf_unref(conf);
@@ -126,8 +127,9 @@ int server_run(const struct server_start *start, void *arg)
     serving->line = start->line;
     s.serving = serving;
     s.world = world_real_new(JOB_THREADS);
+    s.dns = dns_cares_new();
     task_catch_overflow();
-    enum fail f = s.world != NULL ? make(&s, serving, start) : FAIL_NO_MEMORY;
+    enum fail f = s.world != NULL && s.dns != NULL ? make(&s, serving, start) : FAIL_NO_MEMORY;
     if (f != OK) {
         log_line(NULL, LOG_LEVEL_ERROR, "server", "cannot start: %s", fail_row(f)->text);
         return EXIT_FAILED;
@@ -139,6 +141,7 @@ int server_run(const struct server_start *start, void *arg)
     for (unsigned i = 0; i < s.thread_count; i++)
         pthread_join(s.threads[i], NULL);
     gateway_free(s.gateway);
+    dns_cares_free(s.dns);
     world_real_free(s.world);
     return EXIT_OK;
 }

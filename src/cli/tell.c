@@ -2,7 +2,9 @@
 #include "cli/tell.h"
 #include "cli/table.h"
 #include "net/http_write.h"
+#include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 /* Names come from backends and clients: none of them may move the reader's cursor. The tree is ours to change. */
 static const char *plain(yyjson_val *v)
@@ -41,12 +43,42 @@ static const char *names_of(yyjson_val *pool, char out[256])
     return out;
 }
 
+#define PLACE_MAX 400 /* bytes; eight addresses and a URL */
+
+static void append(char out[PLACE_MAX], const char *format, ...) PRINTF(2, 3);
+static void append(char out[PLACE_MAX], const char *format, ...)
+{
+    size_t at = strlen(out);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(out + at, PLACE_MAX - at, format, args);
+    va_end(args);
+}
+
+/* "http://gpu:8000 at 10.0.0.1:8000 10.0.0.2:8000", through which proxy, and what is wrong with its name. */
+static const char *place_of(yyjson_val *b, char out[PLACE_MAX])
+{
+    size_t i, n;
+    yyjson_val *addr;
+    out[0] = '\0';
+    append(out, "%s", text_at(b, "url"));
+    if (has(b, "proxy"))
+        append(out, " through %s:%llu", text_at(b, "proxy"), (unsigned long long)number_at(b, "proxy_port"));
+    yyjson_arr_foreach(yyjson_obj_get(b, "addresses"), i, n, addr)
+        if (strstr(out, plain(addr)) == NULL) /* of a number it would only say the same again */
+            append(out, "%s%s", i == 0 ? " at " : " ", plain(addr));
+    if (has(b, "name_error"))
+        append(out, " (its name does not resolve: %s)", text_at(b, "name_error"));
+    return out;
+}
+
 static void tell_backends(yyjson_val *fleet, struct arena *arena)
 {
     static const char *const headings[] = { "BACKEND", "KIND", "STATE", ">IN FLIGHT", ">SLOTS", ">ATTEMPTS", ">FAILED", ">TOKENS IN", ">TOKENS OUT", "URL" };
     struct table t;
     size_t i, n;
     yyjson_val *b;
+    char place[PLACE_MAX];
     table_init(&t, arena, ARRAY_LEN(headings), headings);
     yyjson_arr_foreach(yyjson_obj_get(fleet, "backends"), i, n, b) {
         table_add(&t, "%s", text_at(b, "name"));
@@ -55,7 +87,7 @@ static void tell_backends(yyjson_val *fleet, struct arena *arena)
         static const char *const numbers[] = { "in_flight", "limit", "attempts", "failures", "tokens_in", "tokens_out" };
         for (size_t k = 0; k < ARRAY_LEN(numbers); k++)
             table_add(&t, "%llu", (unsigned long long)number_at(b, numbers[k]));
-        table_add(&t, "%s", text_at(b, "url"));
+        table_add(&t, "%s", place_of(b, place));
     }
     table_print(&t, "No backend is configured.");
 }

@@ -8,10 +8,11 @@
 #define PORT_MAX     65535
 #define HTTP_PORT    80
 #define HOST_MAX     253 /* RFC 1035: 255 bytes on the wire */
+#define LABEL_MAX    63  /* RFC 1035, between two dots */
+#define DNS_PORT     53
 #define NO_MEMORY    "does not fit into memory"
 
-/* The part before the last colon outside brackets into *out_host, the part after it into *out_port (at NULL: there is no colon). */
-static bool authority_split(struct text t, struct text *out_host, struct text *out_port)
+bool address_split(struct text t, struct text *out_host, struct text *out_port)
 {
     *out_port = TEXT_NONE;
     if (t.len > 0 && t.at[0] == '[') {
@@ -53,7 +54,7 @@ const char *address_parse(struct arena *a, struct text text, struct conf_address
     struct text host, port;
     struct in_addr four;
     uint64_t number;
-    if (!authority_split(text, &host, &port) || port.at == NULL || host.len == 0)
+    if (!address_split(text, &host, &port) || port.at == NULL || host.len == 0)
         return "must be ADDRESS:PORT such as 127.0.0.1:4040 or [::1]:4040";
     if (!text_to_u64(port, PORT_MAX, &number))
         return "must have a port from 0 to 65535";
@@ -68,12 +69,59 @@ const char *address_parse(struct arena *a, struct text text, struct conf_address
     return NULL;
 }
 
-static bool is_host(struct text host)
+static bool label_is_fit(struct text label)
 {
-    for (size_t i = 0; i < host.len; i++)
-        if (!isalnum((unsigned char)host.at[i]) && strchr("-._", host.at[i]) == NULL)
+    for (size_t i = 0; i < label.len; i++)
+        if (!isalnum((unsigned char)label.at[i]) && label.at[i] != '_' && (label.at[i] != '-' || i == 0 || i + 1 == label.len))
             return false;
-    return host.len > 0 && host.len <= HOST_MAX && host.at[0] != '.' && host.at[0] != '-';
+    return label.len > 0 && label.len <= LABEL_MAX;
+}
+
+/* Digits, or 0x and hexadecimal ones. */
+static bool label_is_number(struct text label)
+{
+    bool is_hex = label.len > 2 && label.at[0] == '0' && (label.at[1] == 'x' || label.at[1] == 'X');
+    for (size_t i = is_hex ? 2 : 0; i < label.len; i++)
+        if (is_hex ? !isxdigit((unsigned char)label.at[i]) : !isdigit((unsigned char)label.at[i]))
+            return false;
+    return true;
+}
+
+/* What ends in a number must be an address in its one usual form: 0x7f.1, 017700000001, 2130706433 and 127.1 are 127.0.0.1 to some programs
+   and a name to others, so whoever checks such a host may mean another machine than whoever connects. */
+static const char *name_check(const char *name)
+{
+    struct text label, rest = text_of(name);
+    struct in_addr four;
+    if (rest.len > HOST_MAX)
+        return "has a host of more than 253 characters";
+    if (rest.len > 1 && text_ends(rest, TEXT(".")))
+        return "has a host that ends in a dot; leave the dot out";
+    for (size_t i = 0; i < rest.len; i++)
+        if ((unsigned char)name[i] >= 0x80)
+            return "has a host with letters outside ASCII; write it as xn--...";
+    do {
+        rest = text_cut(rest, '.', &label);
+        if (!label_is_fit(label))
+            return "has a host that is neither a name nor an address";
+    } while (rest.at != NULL);
+    if (label_is_number(label) && inet_pton(AF_INET, name, &four) != 1)
+        return "has a host that is a number, but no address as in 127.0.0.1: four decimal numbers without zeros in front";
+    return NULL;
+}
+
+const char *address_check_host(struct arena *a, struct text host, bool is_bracketed)
+{
+    const char *name = arena_copy(a, host);
+    if (name == NULL)
+        return NO_MEMORY;
+    if (host.len == 0)
+        return "has no host";
+    if (!is_bracketed)
+        return name_check(name);
+    if (memchr(host.at, '%', host.len) != NULL)
+        return "has an address with a zone, which only this machine understands; use one without";
+    return is_ipv6(name) ? NULL : "has a host that is neither a name nor an address";
 }
 
 static const char *authority_parse(struct arena *a, struct text authority, struct conf_url *out)
@@ -82,19 +130,49 @@ static const char *authority_parse(struct arena *a, struct text authority, struc
     uint64_t number = HTTP_PORT;
     if (authority.len > 0 && memchr(authority.at, '@', authority.len) != NULL)
         return "must not contain a user or password; use key";
-    if (!authority_split(authority, &host, &port))
+    if (!address_split(authority, &host, &port))
         return "has a host that is not understood; IPv6 stands in brackets";
-    if (host.len == 0)
-        return "has no host";
+    const char *wrong = address_check_host(a, host, authority.len > 0 && authority.at[0] == '[');
+    if (wrong != NULL)
+        return wrong;
     if (port.at != NULL && (!text_to_u64(port, PORT_MAX, &number) || number == 0))
         return "has a port that is not a number from 1 to 65535";
     out->host = arena_copy(a, host);
     if (out->host == NULL)
         return NO_MEMORY;
-    if (authority.at[0] == '[' ? !is_ipv6(out->host) : !is_host(host))
-        return "has a host that is neither a name nor an address";
     out->port = (uint16_t)number;
     return NULL;
+}
+
+static const char *server_parse(struct arena *a, struct text text, const char *before, const char **out)
+{
+    static const char must[] = "must be addresses of name servers such as 10.0.0.1, [::1] or 127.0.0.1:5353, with commas between";
+    struct text host, port;
+    struct in_addr four;
+    uint64_t number = DNS_PORT;
+    if (!address_split(text, &host, &port) || (port.at != NULL && (!text_to_u64(port, PORT_MAX, &number) || number == 0)))
+        return must;
+    bool is_bracketed = text.len > 0 && text.at[0] == '[';
+    const char *name = arena_copy(a, host);
+    if (name == NULL)
+        return NO_MEMORY;
+    if (is_bracketed ? !is_ipv6(name) : inet_pton(AF_INET, name, &four) != 1)
+        return must;
+    *out = arena_printf(a, is_bracketed ? "%s%s[%s]:%u" : "%s%s%s:%u", before, *before ? "," : "", name, (unsigned)number);
+    return *out != NULL ? NULL : NO_MEMORY;
+}
+
+const char *address_servers(struct arena *a, struct text text, const char **out)
+{
+    const char *listed = "", *wrong = NULL;
+    while (text.at != NULL && wrong == NULL) {
+        struct text one;
+        text = text_cut(text, ',', &one);
+        wrong = server_parse(a, text_trim(one), listed, &listed);
+    }
+    if (wrong == NULL)
+        *out = listed;
+    return wrong;
 }
 
 static const char *base_check(struct text base)

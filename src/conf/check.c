@@ -80,7 +80,7 @@ static bool check_useless(struct loading *l, const struct member *m, const struc
 
 static bool check_backend(struct loading *l, const struct member *m, struct conf_backend *b)
 {
-    static const char *const of_remote[] = { "url", "key" }, *const of_local[] = { "model", "slots" };
+    static const char *const of_remote[] = { "url", "key", "proxy" }, *const of_local[] = { "model", "slots" };
     if (b->kind == CONF_KIND_LLAMA) {
         if (b->model == NULL)
             b->model = "smollm2";
@@ -88,7 +88,7 @@ static bool check_backend(struct loading *l, const struct member *m, struct conf
     }
     if (b->url.text == NULL)
         return refuse(l, &m->place, "backends.%s needs a url", b->name);
-    return check_useless(l, m, b, of_local, ARRAY_LEN(of_local));
+    return check_useless(l, m, b, of_local, ARRAY_LEN(of_local)) && proxy_choose(l, &m->place, b);
 }
 
 static bool check_backends(struct loading *l)

@@ -43,6 +43,14 @@ struct conf_url {
     const char *base; /* path put before /v1/...; "" or "/prefix", never with a trailing slash */
 };
 
+/* A proxy on the way to a backend: asked by CONNECT, so it sees the backend's host and port and no more than bytes after that. */
+struct conf_proxy {
+    bool is_auto;            /* the environment decided */
+    const char *host;        /* as in conf_url; NULL = none, straight to the backend */
+    uint16_t port;
+    const char *credentials; /* USER:PASSWORD in base64, as Proxy-Authorization: Basic has it; NULL = none. Never log it. */
+};
+
 struct conf_names {
     const char *const *at;
     uint32_t count; /* 0 = the key is absent */
@@ -77,6 +85,7 @@ struct conf_backend {
     enum conf_kind kind;
     struct conf_url url;  /* url.text NULL for kind llama */
     const char *key;      /* sent as Authorization: Bearer; NULL = none. Visible ASCII only. Never log it. */
+    struct conf_proxy proxy;
     uint32_t concurrency; /* 0 = auto */
     const char *model;    /* kind llama: which local model; otherwise NULL */
     uint32_t slots;       /* kind llama: 0 = auto */
@@ -123,6 +132,9 @@ struct conf {
         nanos header, body, connect, first_token, between_tokens, total, write, drain;
         nanos upgrade; /* not served yet */
     } timeouts;
+    struct {
+        const char *servers; /* "10.0.0.1:53,[::1]:5353"; NULL = those of the system */
+    } dns;
     struct {
         enum conf_log_level level;
         enum conf_log_format format;

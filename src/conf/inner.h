@@ -53,6 +53,11 @@ const char *type_json(enum type type);
 const char *type_what(enum type type); /* "" = its words */
 /* True for an environment variable that starts with WEIR_ and is not ours. */
 bool is_foreign_variable(struct text name);
+/* 0..15, or -1 if it is none. */
+static inline int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
 /* An enum field as a number, whatever its enum. */
 unsigned word_value(const void *field);
 
@@ -140,6 +145,19 @@ bool conf_check(struct loading *l);
 
 /* address.c: NULL, or what is wrong, to follow the key's name. Texts go to a. */
 const char *address_parse(struct arena *a, struct text text, struct conf_address *out);
+/* The part before the last colon outside brackets into *out_host, the part after it into *out_port (at NULL: there is no colon). False: neither. */
+bool address_split(struct text t, struct text *out_host, struct text *out_port);
+/* A name, or an address as everybody reads it. */
+const char *address_check_host(struct arena *a, struct text host, bool is_bracketed);
+/* ADDRESS[:PORT], ... with every port said. */
+const char *address_servers(struct arena *a, struct text text, const char **out);
 const char *url_parse(struct arena *a, struct text text, struct conf_url *out);
+
+/* proxy.c: NULL, or what is wrong. */
+const char *proxy_parse(struct arena *a, struct text text, struct conf_proxy *out);
+/* Does a NO_PROXY list exempt this host? Names with their subdomains, addresses, CIDR, each perhaps with :PORT; or *. */
+bool proxy_is_exempt(struct text list, struct text host, uint16_t port);
+/* What the environment says about an auto proxy. */
+bool proxy_choose(struct loading *l, const struct place *at, struct conf_backend *b);
 
 #endif

@@ -19,7 +19,7 @@ struct given {
 static bool may_be_secret(const struct given *g)
 {
     enum type t = g->row->type;
-    return t == TYPE_secret || t == TYPE_key_plain || t == TYPE_key_digest || t == TYPE_url || text_starts(text_of(g->path), TEXT("keys."));
+    return t == TYPE_secret || t == TYPE_key_plain || t == TYPE_key_digest || t == TYPE_url || t == TYPE_proxy || text_starts(text_of(g->path), TEXT("keys."));
 }
 
 static bool refuse_value(const struct given *g, const char *must)
@@ -154,18 +154,13 @@ static bool read_key_plain(const struct given *g, void *field)
     return EVP_Digest(g->text.at, g->text.len, field, &len, EVP_sha256(), NULL) == 1 || refuse_memory(g->l);
 }
 
-static int digit_of(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 static bool read_key_digest(const struct given *g, void *field)
 {
     uint8_t digest[SHA256_BYTES];
     if (g->text.len != 2 * SHA256_BYTES)
         return refuse_type(g);
     for (size_t i = 0; i < SHA256_BYTES; i++) {
-        int high = digit_of(g->text.at[2 * i]), low = digit_of(g->text.at[2 * i + 1]);
+        int high = hex_digit(g->text.at[2 * i]), low = hex_digit(g->text.at[2 * i + 1]);
         if (high < 0 || low < 0)
             return refuse_type(g);
         digest[i] = (uint8_t)(high << 4 | low);
@@ -196,6 +191,30 @@ static bool read_url(const struct given *g, void *field)
         return refuse_later(g->l, &g->tree->place, say(g->l, "%s: https", g->path));
     const char *wrong = url_parse(&g->l->conf->arena, g->text, field);
     return wrong == NULL || refuse_value(g, wrong);
+}
+
+static bool read_proxy(const struct given *g, void *field)
+{
+    struct conf_proxy proxy = { .is_auto = is_auto(g) };
+    if ((int64_t)g->text.len > g->row->most)
+        return refuse_value(g, "is too long for a proxy");
+    const char *wrong = proxy.is_auto || text_eq(g->text, TEXT("off")) ? NULL : proxy_parse(&g->l->conf->arena, g->text, &proxy);
+    if (wrong != NULL)
+        return refuse_value(g, wrong);
+    *(struct conf_proxy *)field = proxy;
+    return true;
+}
+
+static bool read_servers(const struct given *g, void *field)
+{
+    const char *servers = NULL;
+    if (!is_fitting(g))
+        return false;
+    const char *wrong = text_eq(g->text, TEXT("system")) ? NULL : address_servers(&g->l->conf->arena, g->text, &servers);
+    if (wrong != NULL)
+        return refuse_value(g, wrong);
+    *(const char **)field = servers;
+    return true;
 }
 
 static bool read_socket(const struct given *g, void *field)
@@ -271,7 +290,8 @@ static bool (*const readers[TYPE_COUNT])(const struct given *, void *) = {
     [TYPE_span] = read_span,             [TYPE_number] = read_number,
     [TYPE_text] = read_text,             [TYPE_secret] = read_secret,
     [TYPE_key_plain] = read_key_plain,   [TYPE_key_digest] = read_key_digest,
-    [TYPE_url] = read_url,
+    [TYPE_url] = read_url,               [TYPE_proxy] = read_proxy,
+    [TYPE_servers] = read_servers,
 };
 
 bool value_read(struct loading *l, const struct row *row, const char *path, const struct tree *value, void *field)

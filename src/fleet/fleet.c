@@ -244,14 +244,21 @@ void fleet_set_limit(struct fleet *f, struct backend *b, uint32_t slots)
         slots_set_limit(f, b, fleet_limit_of(f, e));
 }
 
-enum fail fleet_set_addr(struct fleet *f, struct backend *b, const struct addr *addr)
+enum fail fleet_set_addrs(struct fleet *f, const struct endpoint *e, const struct addrs *addrs)
 {
     CHECK(f, FLEET);
-    CHECK(b, BACKEND);
-    struct addr before = f->addrs[b->index];
-    f->addrs[b->index] = addr != NULL ? *addr : (struct addr){ 0 };
+    uint32_t i = e->backend->index;
+    const struct endpoint *now = f->roster->by_index[i];
+    if (now == NULL || now->place_version != e->place_version || addrs_equal(&now->addrs, addrs)) /* name servers change the order with each answer */
+        return OK;
+    struct addrs before = f->addrs[i];
+    uint32_t before_of = f->addrs_of[i];
+    f->addrs[i] = *addrs;
+    f->addrs_of[i] = e->place_version;
     enum fail failure = renew(f, f->roster->conf);
-    if (failure != OK)
-        f->addrs[b->index] = before;
+    if (failure != OK) {
+        f->addrs[i] = before;
+        f->addrs_of[i] = before_of;
+    }
     return failure;
 }

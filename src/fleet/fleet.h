@@ -34,6 +34,8 @@ struct backend {
     _Atomic uint32_t in_flight; /* granted and held; above limit for a while after a reload lowered it */
     _Atomic nanos avoid_until;  /* 0 = its last connect succeeded */
 
+    const char *_Atomic name_why; /* static; why its name, or its proxy's, does not resolve now; NULL = it does, or needs not */
+
     char apart[64]; /* attempts are counted without the gate: not on the cache line that its holder writes */
     _Atomic uint64_t attempts, failures, tokens_in, tokens_out; /* relaxed */
 };
@@ -50,9 +52,12 @@ struct endpoint {
     struct text host_header;  /* as requests say it: "gpu1:8000", "[::1]:8000" */
     struct text base;         /* "" or "/prefix" */
     struct text key;          /* secret: for this host only, never logged; empty = none */
-    bool has_addr;            /* host is a number, or fleet_set_addr was called; else resolve host */
-    struct addr addr;
-    uint32_t address_version; /* differs whenever the same backend's address does: connections of another version are not for this endpoint */
+    const struct conf_proxy *proxy; /* NULL = none */
+    struct text dial_host;    /* whom we connect to: host, or the proxy's */
+    uint16_t dial_port;
+    struct addrs addrs;       /* of dial_host: a number's, or what fleet_set_addrs was told; the only places that connections go to. Empty: not known yet */
+    uint32_t place_version;   /* differs whenever host, port or proxy of the same backend does: connections of another version are not for this endpoint */
+    uint32_t address_version; /* differs whenever its place or its addresses do */
 };
 
 /* Which models are served, and by whom, at one moment. Immutable; any thread may read one it holds. */
@@ -82,8 +87,9 @@ MUSTUSE enum fail fleet_apply(struct fleet *f, const struct conf *conf);
 MUSTUSE enum fail fleet_set_models(struct fleet *f, struct backend *b, const struct text *names, uint32_t count);
 /* Slots of a backend whose concurrency is auto, once known (discovery, concurrency control); 0 = back to the kind's usual number. */
 void fleet_set_limit(struct fleet *f, struct backend *b, uint32_t slots);
-/* Where a backend without a URL (kind llama) listens now. NULL = nowhere yet. FAIL_NO_MEMORY. */
-MUSTUSE enum fail fleet_set_addr(struct fleet *f, struct backend *b, const struct addr *addr);
+/* Where a backend whose dial_host is a name, or that has no URL (kind llama), is now; count 0 = nowhere. Does nothing if its place has changed
+   since the roster that e is from. FAIL_NO_MEMORY. */
+MUSTUSE enum fail fleet_set_addrs(struct fleet *f, const struct endpoint *e, const struct addrs *addrs);
 /* Called after every new roster, on the thread that made it, outside the gate. One at most. */
 void fleet_on_change(struct fleet *f, void (*fn)(struct fleet *f, void *arg), void *arg);
 

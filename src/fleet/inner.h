@@ -127,8 +127,9 @@ struct fleet {
     struct map backends_by_name, pools_by_name;
     struct model_list models[BACKENDS_MAX];
     uint32_t found_limits[BACKENDS_MAX]; /* 0 = none */
-    struct addr addrs[BACKENDS_MAX];     /* len 0 = none */
-    uint32_t address_versions[BACKENDS_MAX];
+    struct addrs addrs[BACKENDS_MAX];
+    uint32_t addrs_of[BACKENDS_MAX];     /* the place_version that they belong to: where an old name led says nothing about a new one */
+    uint32_t versions[BACKENDS_MAX];     /* the last one given to a place or to addresses */
     void (*on_change)(struct fleet *f, void *arg);
     void *on_change_arg;
 };

@@ -76,37 +76,30 @@ const struct conf_model *roster_conf_model(const struct roster *r, const struct 
 
 /* ---- building: endpoints ---- */
 
-static bool addr_equal(const struct addr *a, const struct addr *b)
-{
-    return a->len == b->len && memcmp(&a->any, &b->any, a->len) == 0;
-}
-
-static uint32_t version_of(struct fleet *f, const struct endpoint *e)
-{
-    const struct endpoint *before = f->roster != NULL ? f->roster->by_index[e->backend->index] : NULL;
-    if (before != NULL && text_eq(before->host, e->host) && before->port == e->port && before->has_addr == e->has_addr &&
-        (!e->has_addr || addr_equal(&before->addr, &e->addr)))
-        return before->address_version;
-    return ++f->address_versions[e->backend->index];
-}
-
 static struct text host_header(struct roster *r, const struct endpoint *e)
 {
     bool v6 = text_find(e->host, TEXT(":")) >= 0;
     return text_of(e->host.len == 0 ? arena_copy(&r->arena, TEXT("localhost")) : arena_printf(&r->arena, v6 ? "[%.*s]:%u" : "%.*s:%u", TEXT_ARG(e->host), e->port));
 }
 
-/* A number is its own address; a name's, and a local model's, is what fleet_set_addr was told last. */
-static void set_addr(struct fleet *f, struct endpoint *e, uint32_t index)
+static bool same_place(const struct endpoint *a, const struct endpoint *b)
 {
-    const struct endpoint *before = f->roster != NULL ? f->roster->by_index[index] : NULL;
-    if (before != NULL && (!text_eq(before->host, e->host) || before->port != e->port))
-        f->addrs[index].len = 0; /* another name: what the old one led to says nothing */
-    e->has_addr = e->host.len > 0 && addr_from_text(&e->addr, e->host, e->port);
-    if (!e->has_addr && f->addrs[index].len > 0) {
-        e->addr = f->addrs[index];
-        e->has_addr = true;
-    }
+    return text_eq(a->host, b->host) && a->port == b->port && text_eq(a->dial_host, b->dial_host) && a->dial_port == b->dial_port &&
+           (a->proxy == NULL) == (b->proxy == NULL);
+}
+
+/* A number is its own address; a name's, and a local model's, are what fleet_set_addrs was told last. */
+static void set_place(struct fleet *f, struct endpoint *e)
+{
+    uint32_t i = e->backend->index;
+    const struct endpoint *before = f->roster != NULL ? f->roster->by_index[i] : NULL;
+    bool is_same = before != NULL && same_place(before, e);
+    e->place_version = is_same ? before->place_version : ++f->versions[i];
+    if (e->dial_host.len > 0 && addr_from_text(&e->addrs.at[0], e->dial_host, e->dial_port))
+        e->addrs.count = 1;
+    else if (f->addrs_of[i] == e->place_version)
+        e->addrs = f->addrs[i];
+    e->address_version = is_same && addrs_equal(&before->addrs, &e->addrs) ? before->address_version : ++f->versions[i];
 }
 
 static enum fail add_endpoint(struct fleet *f, struct roster *r, const struct conf_backend *cb)
@@ -122,11 +115,13 @@ static enum fail add_endpoint(struct fleet *f, struct roster *r, const struct co
     e->port = cb->url.port;
     e->base = text_of(cb->url.base);
     e->key = text_of(cb->key);
+    e->proxy = cb->proxy.host != NULL ? &cb->proxy : NULL;
+    e->dial_host = e->proxy != NULL ? text_of(e->proxy->host) : e->host;
+    e->dial_port = e->proxy != NULL ? e->proxy->port : e->port;
     e->host_header = host_header(r, e);
     if (e->host_header.at == NULL)
         return FAIL_NO_MEMORY;
-    set_addr(f, e, index);
-    e->address_version = version_of(f, e);
+    set_place(f, e);
     r->by_index[index] = e;
     r->limits[index] = fleet_limit_of(f, e);
     r->endpoints_count++;

@@ -35,6 +35,26 @@ static void print_url(struct print *p, const struct endpoint *e)
     PRINT(p, json_add_string(p->out, (struct text){ url, MIN((size_t)n, sizeof url - 1) }));
 }
 
+/* Where connections go, and why its name does not resolve; never a proxy's credentials. */
+static void print_addresses(struct print *p, const struct endpoint *e)
+{
+    char text[64];
+    const char *why = atomic_load_explicit(&e->backend->name_why, memory_order_relaxed);
+    if (e->proxy != NULL) {
+        PRINT(p, buf_printf(p->out, ",\"proxy\":"));
+        PRINT(p, json_add_string(p->out, e->dial_host));
+        print_number(p, "proxy_port", e->dial_port);
+    }
+    PRINT(p, buf_printf(p->out, ",\"addresses\":["));
+    for (uint32_t i = 0; i < e->addrs.count; i++)
+        PRINT(p, buf_printf(p->out, "%s\"%s\"", i > 0 ? "," : "", addr_print(&e->addrs.at[i], text)));
+    PRINT(p, buf_printf(p->out, "]"));
+    if (why != NULL) {
+        PRINT(p, buf_printf(p->out, ","));
+        print_name(p, "name_error", why);
+    }
+}
+
 /* e: NULL for one that is no longer configured. */
 static void print_backend(struct print *p, const struct backend *b, const struct endpoint *e, nanos now)
 {
@@ -44,6 +64,7 @@ static void print_backend(struct print *p, const struct backend *b, const struct
     if (e != NULL) {
         PRINT(p, buf_printf(p->out, ",\"kind\":\"%s\"", conf_kind_name(e->kind)));
         print_url(p, e);
+        print_addresses(p, e);
     }
     print_number(p, "limit", atomic_load_explicit(&b->limit, memory_order_relaxed));
     print_number(p, "in_flight", atomic_load_explicit(&b->in_flight, memory_order_relaxed));

@@ -45,6 +45,12 @@ static enum fail wait_edge(struct task *t, struct conn *c, const char *what, nan
     return f;
 }
 
+void conn_parser_init(struct conn *c)
+{
+    struct http_parse_limits limits = { CONN_HEAD_BYTES_MAX, 0, HTTP_HEADERS_MAX };
+    http_parser_init(&c->parser, HTTP_KIND_RESPONSE, &limits);
+}
+
 static struct conn *conn_new(struct worker *w, int fd)
 {
     struct conn *c = mem_zero(sizeof *c);
@@ -55,8 +61,7 @@ static struct conn *conn_new(struct worker *w, int fd)
     c->worker = w;
     c->watch = (struct watch){ -1, on_ready };
     buf_init(&c->in, SCRATCH_BYTES);
-    struct http_parse_limits limits = { CONN_HEAD_BYTES_MAX, 0, HTTP_HEADERS_MAX };
-    http_parser_init(&c->parser, HTTP_KIND_RESPONSE, &limits);
+    conn_parser_init(c);
     return c;
 }
 
@@ -90,6 +95,7 @@ enum fail conn_open(struct task *t, const struct addr *to, nanos deadline, struc
         w->world->close(w->world, fd);
         return FAIL_NO_MEMORY;
     }
+    c->peer = *to;
     enum fail f = watch_start(w, &c->watch, fd, false);
     if (f == OK)
         f = finish_connect(t, c, deadline);

@@ -24,6 +24,7 @@ struct conn {
     bool used_before;         /* a call was completed on it: a cut before the first byte may only mean it was too old */
     bool any_byte;            /* of the current answer */
     bool head_only;           /* the head was read, nothing of the body was asked for yet */
+    struct addr peer;         /* what conn_open was given: no name is looked up here, so one that changes between a look and the connect gains nothing */
     int error;                /* errno of the last failure, for messages; 0 = the peer closed */
     struct http_parser parser;
     struct buf in;            /* bytes that came with the head */
@@ -36,6 +37,10 @@ struct conn {
 /* Connects. FAIL_CONNECT (also when `deadline` passed first), FAIL_NO_DESCRIPTORS, FAIL_NO_MEMORY, or why the task must end. *out_error: an errno for the message. */
 MUSTUSE enum fail conn_open(struct task *t, const struct addr *to, nanos deadline, struct conn **out, int *out_error);
 void conn_free(struct conn *c); /* closes; takes NULL */
+/* Asks the proxy at the other end for a way to host:port (CONNECT, RFC 9110 9.3.6); afterwards the connection is one to that host. credentials:
+   base64 of USER:PASSWORD, empty = none. FAIL_CONNECT with a sentence in why, or why the task must end. In http_tunnel.c. */
+#define TUNNEL_WHY_MAX 128
+MUSTUSE enum fail conn_tunnel(struct task *t, struct conn *c, struct text host, uint16_t port, struct text credentials, nanos deadline, char why[TUNNEL_WHY_MAX]);
 /* Begins a call: the answer's head will live in arena. answers_head: the method was HEAD. */
 void conn_begin(struct conn *c, struct arena *arena, bool answers_head);
 /* Sends head and body; waits until the kernel has all of it. FAIL_RESET, FAIL_TIMEOUT ... An answer that comes early ends it with OK. */
@@ -48,6 +53,8 @@ typedef enum fail conn_sink(void *arg, struct text bytes);
 MUSTUSE enum fail conn_body(struct task *t, struct conn *c, nanos deadline, conn_sink *sink, void *arg);
 /* After the answer has ended: may it carry another call? */
 bool conn_is_reusable(const struct conn *c);
+/* net/ only: as before the first answer. */
+void conn_parser_init(struct conn *c);
 /* Nobody waits on it any more; from here on_gone is called when its peer leaves. */
 void conn_rest(struct conn *c);
 

@@ -55,6 +55,27 @@ bool addr_is_loopback(const struct addr *a)
     }
 }
 
+bool addr_equal(const struct addr *a, const struct addr *b)
+{
+    return a->len == b->len && memcmp(&a->any, &b->any, a->len) == 0;
+}
+
+bool addrs_have(const struct addrs *list, const struct addr *a)
+{
+    for (uint32_t i = 0; i < list->count; i++)
+        if (addr_equal(&list->at[i], a))
+            return true;
+    return false;
+}
+
+bool addrs_equal(const struct addrs *a, const struct addrs *b)
+{
+    for (uint32_t i = 0; i < a->count; i++)
+        if (!addrs_have(b, &a->at[i]))
+            return false;
+    return a->count == b->count; /* no list names an address twice */
+}
+
 char *addr_print(const struct addr *a, char out[64])
 {
     char name[INET6_ADDRSTRLEN] = "?";

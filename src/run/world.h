@@ -20,10 +20,22 @@ struct addr {
         struct sockaddr_un un;
     };
 };
+
+#define ADDRS_MAX 8 /* of one name that are kept and tried; the rest of a longer answer would not be reached in time */
+
+/* Where one name leads: its addresses, best first. */
+struct addrs {
+    uint32_t count;
+    struct addr at[ADDRS_MAX];
+};
+
 /* Numeric IPv4, or IPv6 with or without brackets, and a port. False if host is a name. */
 bool addr_from_text(struct addr *a, struct text host, uint16_t port);
 void addr_unix(struct addr *a, const char *path); /* asserts that the path fits */
 bool addr_is_loopback(const struct addr *a);      /* unix sockets count as loopback */
+bool addr_equal(const struct addr *a, const struct addr *b);
+bool addrs_have(const struct addrs *list, const struct addr *a);
+bool addrs_equal(const struct addrs *a, const struct addrs *b); /* the same ones in whatever order */
 char *addr_print(const struct addr *a, char out[64]); /* "127.0.0.1:80", "[::1]:80", "unix" */
 
 /* HANGUP: the peer has said FIN or is gone, so read until read says so: its edge may have come together with the last bytes'. */

@@ -356,7 +356,7 @@ enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
     if (f == OK) {
         fleet_on_change(g->fleet, roster_changed, g);
         stat_add_source(&g->stats, backend_numbers(g->fleet));
-        f = upstream_discover(&g->worker[0], g->fleet, g->desk[0].conns);
+        f = upstream_discover(&g->worker[0], g->fleet, g->desk[0].conns, o->dns);
     }
     if (f != OK) {
         gateway_free(g);

@@ -17,6 +17,7 @@ struct gateway_options {
     unsigned listener_count;
     const int *admin_listeners;       /* the admin socket: no key needed, all commands */
     unsigned admin_listener_count;
+    struct dns *dns;                  /* who resolves names; outlives the gateway */
     const char *version;
     /* Loads the configuration anew for `reload`; on a job thread. NULL: reload is refused. */
     bool (*load)(const struct conf **out, struct complaint *why, void *arg);

@@ -3,6 +3,7 @@
 #include "stat/stat.h"
 #include "base/limits.h"
 #include <errno.h>
+#include <string.h>
 
 #define JSON_POOL_BYTES 32768 /* an event of 2 KB; larger ones take memory of their own */
 
@@ -13,7 +14,8 @@
 struct shelf {
     struct conns *conns;
     struct list idle;  /* struct conn; newest first, so that the surplus grows old and closes */
-    uint32_t version;  /* of the address they lead to */
+    uint32_t place, addresses; /* versions of the endpoint they lead to */
+    uint32_t first;    /* the address that worked last; a hint */
 };
 
 struct conns {
@@ -22,6 +24,7 @@ struct conns {
     struct buf spares[SPARES_MAX];
     unsigned spare_count;
     char json_pool[JSON_POOL_BYTES];
+    char why[DIAL_WHY_MAX];
 };
 
 struct conns *conns_new(struct worker *w)
@@ -93,13 +96,24 @@ unsigned conns_idle(const struct conns *cs)
     return n;
 }
 
+/* The endpoint has changed: what leads to another place, or to an address that is no longer its own, is closed. */
+static void shelf_follow(struct shelf *s, const struct endpoint *e)
+{
+    LIST_EACH(&s->idle, node) {
+        struct conn *c = CONTAINER_OF(node, struct conn, node);
+        if (s->place != e->place_version || !addrs_have(&e->addrs, &c->peer))
+            close_idle(c);
+    }
+    s->place = e->place_version;
+    s->addresses = e->address_version;
+    s->first = 0;
+}
+
 static struct conn *take_idle(struct conns *cs, const struct endpoint *e)
 {
     struct shelf *shelf = &cs->shelves[e->backend->index];
-    if (shelf->version != e->address_version) {
-        shelf_clear(shelf);
-        shelf->version = e->address_version;
-    }
+    if (shelf->addresses != e->address_version)
+        shelf_follow(shelf, e);
     struct node *node = list_pop(&shelf->idle);
     if (node == NULL)
         return NULL;
@@ -108,23 +122,24 @@ static struct conn *take_idle(struct conns *cs, const struct endpoint *e)
     return c;
 }
 
-enum fail conns_take(struct task *t, struct conns *cs, const struct endpoint *e, bool fresh, nanos deadline, struct conn **out, int *out_error)
+enum fail conns_take(struct task *t, struct conns *cs, const struct endpoint *e, bool fresh, nanos deadline, struct conn **out)
 {
     struct conn *c = fresh ? NULL : take_idle(cs, e);
-    *out_error = 0;
     if (c != NULL) {
         COUNT(cs->worker, upstream_connections_reused);
         *out = c;
         return OK;
     }
-    if (!e->has_addr)
-        return FAIL_NAME;
+    struct shelf *shelf = &cs->shelves[e->backend->index];
+    struct dial d = { .first = shelf->first };
     nanos began = cs->worker->now;
-    enum fail f = conn_open(t, &e->addr, deadline, out, out_error);
+    enum fail f = dial(t, e, deadline, &d, out);
+    shelf->first = d.first;
+    memcpy(cs->why, d.why, sizeof cs->why);
     if (f == OK) {
         COUNT(cs->worker, upstream_connections_opened);
         RECORD(cs->worker, upstream_connect, cs->worker->now - began);
-    } else if (*out_error == ETIMEDOUT) {
+    } else if (d.error == ETIMEDOUT) {
         COUNT(cs->worker, timeout_connect);
     }
     return f;
@@ -133,7 +148,7 @@ enum fail conns_take(struct task *t, struct conns *cs, const struct endpoint *e,
 void conns_give(struct conns *cs, const struct endpoint *e, struct conn *c)
 {
     struct shelf *shelf = &cs->shelves[e->backend->index];
-    if (!conn_is_reusable(c) || shelf->version != e->address_version || list_count(&shelf->idle) >= CONNS_IDLE_MAX) {
+    if (!conn_is_reusable(c) || shelf->addresses != e->address_version || list_count(&shelf->idle) >= CONNS_IDLE_MAX) {
         conn_free(c);
         return;
     }
@@ -143,6 +158,11 @@ void conns_give(struct conns *cs, const struct endpoint *e, struct conn *c)
     c->timer.fire = idle_too_long;
     timer_set(cs->worker, &c->timer, cs->worker->now + CONNS_IDLE_NS);
     list_push_front(&shelf->idle, &c->node);
+}
+
+const char *conns_why(const struct conns *cs)
+{
+    return cs->why;
 }
 
 char *conns_json_pool(struct conns *cs, size_t *out_room)

@@ -123,12 +123,10 @@ static void look(struct task *t, struct local *l, enum local_model m)
 static void tell_fleet(struct local *l, const struct endpoint *e)
 {
     enum local_model m = local_find(e->conf->model);
-    struct addr addr;
-    bool up = m < l->count && l->healthy[m] != 0;
-    if (up)
-        loopback(&addr, (uint16_t)atomic_load(&l->rows[m].port));
-    bool is_told = up == e->has_addr && (!up || (addr.len == e->addr.len && memcmp(&addr.any, &e->addr.any, addr.len) == 0));
-    enum fail f = is_told ? OK : fleet_set_addr(l->fleet, e->backend, up ? &addr : NULL);
+    struct addrs addrs = { .count = 0 };
+    if (m < l->count && l->healthy[m] != 0)
+        loopback(&addrs.at[addrs.count++], (uint16_t)atomic_load(&l->rows[m].port));
+    enum fail f = fleet_set_addrs(l->fleet, e, &addrs);
     if (f != OK)
         log_line(l->worker, LOG_LEVEL_ERROR, "local", "%s: %s", e->backend->name, fail_row(f)->text);
 }
@@ -181,7 +179,7 @@ const char *local_why(const struct endpoint *e, bool *out_is_starting)
 {
     struct local_state *rows = atomic_load(&watched);
     *out_is_starting = false;
-    if (e->kind != CONF_KIND_LLAMA || (rows == NULL && e->has_addr))
+    if (e->kind != CONF_KIND_LLAMA || (rows == NULL && e->addrs.count > 0))
         return NULL;
     enum local_model m = local_find(e->conf->model);
     if (m == LOCAL_COUNT)
@@ -189,7 +187,7 @@ const char *local_why(const struct endpoint *e, bool *out_is_starting)
     if (rows == NULL)
         return "is not started by this process: weir serve starts it";
     enum local_phase phase = (enum local_phase)atomic_load(&rows[m].phase);
-    if (phase == LOCAL_RUNNING && e->has_addr && ntohs(e->addr.in.sin_port) == atomic_load(&rows[m].port))
+    if (phase == LOCAL_RUNNING && e->addrs.count > 0 && ntohs(e->addrs.at[0].in.sin_port) == atomic_load(&rows[m].port))
         return NULL;
     if (phase == LOCAL_MISSING)
         return "is not installed: tools/local-model.sh (or ./run) makes it, and weir starts it as soon as its files are there";

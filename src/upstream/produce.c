@@ -18,19 +18,23 @@ void call_fini(struct worker *w, struct call *call)
 }
 
 /* What ended an attempt, as a sentence for the person who reads the 502. */
-static void explain(struct attempt_story *a, enum fail f, const struct call *call, const struct conn *c, int error)
+static void explain(struct attempt_story *a, enum fail f, const struct call *call, const struct conn *c)
 {
     struct flight *fl = call->flight;
+    const struct endpoint *e = call->slot.endpoint;
     char span[24];
-    const char *why, *what = c != NULL && c->error != 0 ? strerror(c->error) : "it closed the connection";
+    const char *why, *unresolved, *what = c != NULL && c->error != 0 ? strerror(c->error) : "it closed the connection";
     bool is_starting;
     switch (f) {
     case FAIL_CONNECT:
-        attempt_because(fl, a, "connecting failed: %s", error != 0 ? strerror(error) : "no answer");
+        attempt_because(fl, a, "connecting failed: %s", conns_why(call->conns));
         break;
     case FAIL_NAME:
-        why = local_why(call->slot.endpoint, &is_starting);
-        attempt_because(fl, a, "%s", why != NULL ? why : "its address is not known yet");
+        why = local_why(e, &is_starting);
+        if (why == NULL && (unresolved = atomic_load(&e->backend->name_why)) != NULL)
+            attempt_because(fl, a, "the name %.*s does not resolve: %s", TEXT_ARG(e->dial_host), unresolved);
+        else
+            attempt_because(fl, a, "%s", why != NULL ? why : "its address is not known yet");
         break;
     case FAIL_RESET:
         attempt_because(fl, a, "%s: %s", a->first_token != 0 ? "the answer was cut" : "no answer", what);
@@ -89,12 +93,11 @@ static enum fail attempt_once(struct task *t, struct call *call, struct attempt_
     struct worker *w = t->worker;
     const struct http_head *head;
     struct conn *c = NULL;
-    int error = 0;
     *out_stale = false;
-    enum fail f = conns_take(t, call->conns, e, fresh, w->now + call->conf->timeouts.connect, &c, &error);
+    enum fail f = conns_take(t, call->conns, e, fresh, w->now + call->conf->timeouts.connect, &c);
     backend_mark(w, e->backend, f == OK || f == FAIL_CONNECT || f == FAIL_NAME ? f : FAIL_BUSY);
     if (f != OK) {
-        explain(a, f, call, NULL, error);
+        explain(a, f, call, NULL);
         return f;
     }
     a->connected = w->now;
@@ -105,7 +108,7 @@ static enum fail attempt_once(struct task *t, struct call *call, struct attempt_
         f = answer_read(t, call, a, c, head, deadline);
     *out_stale = f == FAIL_RESET && a->reused && !c->any_byte;
     if (f != OK)
-        explain(a, f, call, c, error);
+        explain(a, f, call, c);
     if (f == OK)
         conns_give(call->conns, e, c);
     else

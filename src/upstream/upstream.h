@@ -4,6 +4,7 @@
 #define WEIR_UPSTREAM_H
 
 #include "fleet/fleet.h"
+#include "net/dns.h"
 #include "net/http_client.h"
 #include "relay/flight.h"
 #include "upstream/fields.h"
@@ -13,8 +14,8 @@
 struct conns;
 struct conns *conns_new(struct worker *w) MUSTUSE; /* NULL when out of memory */
 void conns_free(struct conns *cs);                 /* closes the idle ones; the others must be back */
-/* An idle connection to the endpoint, or a new one. fresh: do not take an idle one. FAIL_CONNECT, FAIL_NAME (no address yet) …; *out_error: an errno for the message. */
-MUSTUSE enum fail conns_take(struct task *t, struct conns *cs, const struct endpoint *e, bool fresh, nanos deadline, struct conn **out, int *out_error);
+/* An idle connection to the endpoint, or a new one. fresh: do not take an idle one. FAIL_CONNECT (see conns_why), FAIL_NAME (no address yet) … */
+MUSTUSE enum fail conns_take(struct task *t, struct conns *cs, const struct endpoint *e, bool fresh, nanos deadline, struct conn **out);
 /* Keeps it for the next call if it may carry one, else closes it. */
 void conns_give(struct conns *cs, const struct endpoint *e, struct conn *c);
 unsigned conns_idle(const struct conns *cs);
@@ -23,6 +24,19 @@ struct buf conns_buf_take(struct conns *cs);
 void conns_buf_give(struct conns *cs, struct buf *b);
 /* Memory for the tree of one event, for whoever does not wait meanwhile. */
 char *conns_json_pool(struct conns *cs, size_t *out_room);
+
+/* Why this worker's last conns_take failed with FAIL_CONNECT: the addresses that were tried, or what the proxy said. Good until anything waits. */
+const char *conns_why(const struct conns *cs);
+
+/* One new connection. */
+#define DIAL_WHY_MAX 300 /* five addresses with a reason each; what does not fit is cut off, as in an attempt's story */
+struct dial {
+    uint32_t first;         /* in and out: index of the address to begin with, the one that worked last */
+    int error;              /* errno of the last address */
+    char why[DIAL_WHY_MAX]; /* of those that failed */
+};
+/* Tries the addresses in turn, each for its share of the time, and asks the proxy if there is one. FAIL_CONNECT with d->why, FAIL_NAME (no address), ... */
+MUSTUSE enum fail dial(struct task *t, const struct endpoint *e, nanos deadline, struct dial *d, struct conn **out);
 
 /* ---- a call ---- */
 
@@ -62,12 +76,14 @@ void call_fini(struct worker *w, struct call *call);
 
 /* ---- discovery ---- */
 
-/* Asks every configured backend for its models and resolves names, now and every DISCOVER_NS; in a root task of this worker that ends when the worker
-   stops. Of one worker only. */
+/* Asks every configured backend for its models, now and every DISCOVER_NS, and resolves names, now and whenever a TTL is over; in a root task of this
+   worker that ends when the worker stops. Of one worker only. */
 #define DISCOVER_NS (30 * NANOS_PER_S)
-MUSTUSE enum fail upstream_discover(struct worker *w, struct fleet *f, struct conns *cs);
+MUSTUSE enum fail upstream_discover(struct worker *w, struct fleet *f, struct conns *cs, struct dns *dns);
 
 /* upstream/ only */
+/* When a name is asked again after an answer with this ttl, or after so many failures in a row; never a time without a bound. */
+nanos discover_pause(nanos ttl, unsigned failures);
 MUSTUSE enum fail models_request(const struct endpoint *e, struct buf *out); /* GET /v1/models, whole */
 /* Body first, head behind it (its length is known by then): bytes [0, *out_head_from) and the rest. */
 MUSTUSE enum fail request_compose(const struct call *call, const struct slot *slot, struct buf *out, size_t *out_head_from);

@@ -128,7 +128,7 @@ class Mock(Process):
 
     def __init__(self, *options):
         super().__init__('mock', 'mock', '--listen', '127.0.0.1:0', *options)
-        self.url = until('the mock tells its address', lambda: self.said(r'(http://127\.0\.0\.1:\d+)'), START_S).group(1)
+        self.url = until('the mock tells its address', lambda: self.said(r'(http://127\.0\.0\.\d+:\d+)'), START_S).group(1)
 
     def stats(self):
         status, _, body = self.get('/_mock/stats')

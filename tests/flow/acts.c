@@ -133,6 +133,12 @@ static void do_new_config(struct player *p, const struct act *s)
     p->play->house.yaml = s->body.at; /* an arena's copy, which ends in a NUL */
 }
 
+static void do_name(struct player *p, const struct act *s)
+{
+    if (!names_set(&p->play->house.names, s->words[0], s->words[1]))
+        play_fails(p, "not ADDRESS ... [ttl SPAN], fails or silent");
+}
+
 static void need_open(struct player *p)
 {
     struct house *h = &p->play->house;

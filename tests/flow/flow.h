@@ -3,6 +3,7 @@
 #define WEIR_TESTS_FLOW_H
 
 #include "base/mem.h"
+#include "lib/names.h"
 #include "run/sim.h"
 #include "stat/stat.h"
 
@@ -55,6 +56,10 @@ struct flow_backend {
     enum manner manner;
 };
 
+struct flow_name {
+    struct text name, says;
+};
+
 struct flow_counter {
     unsigned line;
     struct text source;
@@ -70,7 +75,8 @@ struct flow {
     struct script scripts[FLOW_SCRIPTS_MAX];
     struct act acts[FLOW_ACTS_MAX];
     struct flow_counter counters[FLOW_COUNTERS_MAX];
-    unsigned backend_count, script_count, act_count, counter_count;
+    struct flow_name names[NAMES_MAX];
+    unsigned backend_count, script_count, act_count, counter_count, name_count;
 };
 
 /* Reads a file's content, which must outlive the flow. False with one line for a person in why. */

@@ -280,7 +280,8 @@ static bool read_act(struct reader *r, struct text line)
 
 static bool read_addr(struct reader *r, struct text t, struct addr *out)
 {
-    struct text host, port = text_cut(t, ':', &host);
+    const char *colon = t.len > 0 ? memrchr(t.at, ':', t.len) : NULL;
+    struct text host = { t.at, colon != NULL ? (size_t)(colon - t.at) : t.len }, port = colon != NULL ? (struct text){ colon + 1, t.len - host.len - 1 } : TEXT_NONE;
     uint64_t n;
     return (text_to_u64(port, 65535, &n) && addr_from_text(out, host, (uint16_t)n)) || complain_at(r, "not an address such as 10.0.0.1:8000", t);
 }
@@ -346,6 +347,17 @@ static bool read_counter(struct reader *r, struct text source, struct text t, bo
     return true;
 }
 
+/* name NAME: ADDRESS … */
+static bool read_name(struct reader *r, struct text t)
+{
+    struct flow *f = r->flow;
+    if (f->name_count == NAMES_MAX)
+        return complain_at(r, "too many names", TEXT_NONE);
+    struct flow_name *n = &f->names[f->name_count++];
+    n->says = text_trim(text_cut(t, ':', &n->name));
+    return n->says.at != NULL || complain_at(r, "NAME: ADDRESS ... should follow", TEXT_NONE);
+}
+
 static bool read_block(struct reader *r, struct text line)
 {
     struct text t = line, word = next_word(&t);
@@ -356,9 +368,11 @@ static bool read_block(struct reader *r, struct text line)
         return read_backend(r, t);
     if (text_eq(word, TEXT("client")))
         return read_client(r, t);
+    if (text_eq(word, TEXT("name")))
+        return read_name(r, t);
     if (text_eq(word, TEXT("counter")) || text_eq(word, TEXT("upstream")))
         return read_counter(r, line, t, text_eq(word, TEXT("upstream")));
-    return complain_at(r, "config, backend, client, counter or upstream begin a block", word);
+    return complain_at(r, "config, backend, client, name, counter or upstream begin a block", word);
 }
 
 bool flow_parse(struct flow *f, struct text content, char *why, size_t room)

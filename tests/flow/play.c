@@ -294,6 +294,11 @@ bool flow_play(struct flow *f, const struct way *way, char *report, size_t room)
     list_init(&play.players);
     begin(f);
     house_open(&play.house, &o, f->config.at);
+    for (unsigned i = 0; i < f->name_count; i++)
+        if (!names_set(&play.house.names, f->names[i].name, f->names[i].says)) {
+            snprintf(report, room, "  name %.*s: not ADDRESS ... [ttl SPAN], fails or silent", TEXT_ARG(f->names[i].name));
+            return false;
+        }
     for (unsigned i = 0; i < f->backend_count; i++)
         open_backend(&play, i);
     house_task(&play.house, "director", direct, &play);

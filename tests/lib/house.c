@@ -17,6 +17,7 @@ void house_open(struct house *h, const struct sim_options *options, const char *
     const struct conf *conf;
     memset(h, 0, sizeof *h);
     h->yaml = yaml;
+    names_init(&h->names);
     h->blocks_before = mem_alive();
     h->seed = options->seed;
     h->sim = sim_new(options);
@@ -32,7 +33,7 @@ void house_open(struct house *h, const struct sim_options *options, const char *
     h->admin_listener = h->world->listen(h->world, &h->admin);
     ASSERT(h->listener >= 0 && h->admin_listener >= 0);
     struct gateway_options go = { .world = h->world, .conf = conf, .workers = HOUSE_WORKERS, .listeners = &h->listener, .listener_count = 1,
-                                  .admin_listeners = &h->admin_listener, .admin_listener_count = 1, .version = "test", .load = load, .load_arg = h };
+                                  .admin_listeners = &h->admin_listener, .admin_listener_count = 1, .dns = &h->names.dns, .version = "test", .load = load, .load_arg = h };
     enum fail f = gateway_new(&go, &h->gateway);
     ASSERT(f == OK);
     conf_unref(conf);

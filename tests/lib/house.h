@@ -2,6 +2,7 @@
 #ifndef WEIR_TESTS_HOUSE_H
 #define WEIR_TESTS_HOUSE_H
 
+#include "lib/names.h"
 #include "run/sim.h"
 #include "serve/serve.h"
 
@@ -14,6 +15,7 @@ struct house {
     struct worker outside;        /* where the test's own tasks run: actors, and mocks */
     struct addr address, admin;   /* of the gateway */
     int listener, admin_listener;
+    struct names names;           /* what name servers say */
     const char *yaml;             /* what a reload finds */
     int64_t blocks_before;        /* mem_alive at the start */
     uint64_t seed;

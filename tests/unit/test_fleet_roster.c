@@ -84,9 +84,9 @@ TEST(endpoints_tell_host_port_base_and_key)
     struct roster *r = fleet_roster(fleet);
     const struct endpoint *e = roster_endpoints(r, &count);
     assert_int_equal(count, 3);
-    assert_true(text_eq(e[0].host, TEXT("127.0.0.1")) && e[0].port == 1001 && e[0].has_addr && e[0].key.len == 0);
+    assert_true(text_eq(e[0].host, TEXT("127.0.0.1")) && e[0].port == 1001 && e[0].addrs.count == 1 && e[0].key.len == 0);
     assert_true(text_eq(e[1].key, TEXT("sesame")));
-    assert_true(text_eq(e[2].host, TEXT("gpu")) && !e[2].has_addr && text_eq(e[2].base, TEXT("/prefix")));
+    assert_true(text_eq(e[2].host, TEXT("gpu")) && e[2].addrs.count == 0 && text_eq(e[2].base, TEXT("/prefix")));
     assert_int_equal(e[0].backend->limit, 2);
     assert_true(e[2].backend->limit > 0);
     assert_ptr_equal(roster_endpoint(r, TEXT("b")), &e[1]);
@@ -186,10 +186,81 @@ TEST(an_address_has_a_new_version_exactly_when_it_changes)
     roster_unref(three);
 }
 
+/* As of the current roster; port 9. */
+static void set_addresses(const char *backend, const char *const *hosts)
+{
+    struct addrs addrs = { .count = 0 };
+    struct roster *r = fleet_roster(fleet);
+    for (; *hosts != NULL; hosts++)
+        assert_true(addr_from_text(&addrs.at[addrs.count++], text_of(*hosts), 9));
+    assert_int_equal(fleet_set_addrs(fleet, roster_endpoint(r, text_of(backend)), &addrs), OK);
+    roster_unref(r);
+}
+
 static void count_change(struct fleet *f, void *arg)
 {
     assert_ptr_equal(f, fleet);
     ++*(int *)arg;
+}
+
+TEST(a_name_keeps_its_place_when_its_addresses_change_and_their_order_is_no_change)
+{
+    apply(fleet, "backends: {b: {url: 'http://gpu:1'}}\n");
+    set_addresses("b", (const char *[]){ "10.0.0.1", "fd00::1", NULL });
+    struct roster *one = fleet_roster(fleet);
+    set_addresses("b", (const char *[]){ "fd00::1", "10.0.0.1", NULL });
+    struct roster *same = fleet_roster(fleet);
+    assert_ptr_equal(one, same);
+    set_addresses("b", (const char *[]){ "fd00::1", NULL });
+    struct roster *two = fleet_roster(fleet);
+    const struct endpoint *a = roster_endpoint(one, TEXT("b")), *b = roster_endpoint(two, TEXT("b"));
+    assert_int_equal(a->place_version, b->place_version);
+    assert_int_not_equal(a->address_version, b->address_version);
+    assert_int_equal(b->addrs.count, 1);
+    assert_non_null(strstr(status(), "\"addresses\":[\"[fd00::1]:9\"]"));
+    roster_unref(one);
+    roster_unref(same);
+    roster_unref(two);
+}
+
+TEST(what_an_old_name_leads_to_is_not_where_a_new_one_is) /* hostile 45 */
+{
+    apply(fleet, "backends: {b: {url: 'http://old:1'}}\n");
+    struct roster *before = fleet_roster(fleet);
+    struct addrs old = { .count = 1 };
+    assert_true(addr_from_text(&old.at[0], TEXT("10.0.0.1"), 9));
+    apply(fleet, "backends: {b: {url: 'http://new:1', key: sesame}}\n");
+    assert_int_equal(fleet_set_addrs(fleet, roster_endpoint(before, TEXT("b")), &old), OK); /* an answer that came after the reload */
+    struct roster *after = fleet_roster(fleet);
+    assert_int_equal(roster_endpoint(after, TEXT("b"))->addrs.count, 0);
+    set_addresses("b", (const char *[]){ "10.0.0.2", NULL });
+    assert_int_equal(fleet_set_addrs(fleet, roster_endpoint(before, TEXT("b")), &old), OK); /* and one that came later still */
+    apply(fleet, "backends: {b: {url: 'http://new:1', key: sesame}}\n");
+    struct roster *told = fleet_roster(fleet);
+    const struct endpoint *e = roster_endpoint(told, TEXT("b"));
+    assert_true(e->addrs.count == 1 && !addrs_have(&e->addrs, &old.at[0]));
+    roster_unref(before);
+    roster_unref(after);
+    roster_unref(told);
+}
+
+TEST(a_backend_behind_a_proxy_is_dialled_there)
+{
+    apply(fleet, "backends: {b: {url: 'http://gpu:1', proxy: 'http://user:sesame@10.0.0.9:3128'}}\n");
+    struct roster *r = fleet_roster(fleet);
+    const struct endpoint *e = roster_endpoint(r, TEXT("b"));
+    assert_true(text_eq(e->host, TEXT("gpu")) && text_eq(e->host_header, TEXT("gpu:1")));
+    assert_true(text_eq(e->dial_host, TEXT("10.0.0.9")) && e->addrs.count == 1 && e->addrs.at[0].in.sin_port == htons(3128));
+    assert_non_null(strstr(status(), "\"proxy\":\"10.0.0.9\",\"proxy_port\":3128,"));
+    assert_null(strstr(status(), "sesame"));
+    assert_null(strstr(status(), "dXNlcjpzZXNhbWU="));
+    uint32_t place = e->place_version;
+    apply(fleet, "backends: {b: {url: 'http://gpu:1', proxy: off}}\n");
+    struct roster *straight = fleet_roster(fleet);
+    assert_int_not_equal(roster_endpoint(straight, TEXT("b"))->place_version, place);
+    assert_int_equal(roster_endpoint(straight, TEXT("b"))->addrs.count, 0);
+    roster_unref(r);
+    roster_unref(straight);
 }
 
 TEST(a_change_is_told_and_nothing_new_is_not)
@@ -253,17 +324,15 @@ TEST(a_local_model_is_known_by_its_configuration_and_reached_once_it_has_an_addr
     assert_true(serves("smollm2"));
     struct backend *local = backend_of(fleet, "local");
     assert_int_equal(local->limit, 8);
-    struct addr addr;
-    assert_true(addr_from_text(&addr, TEXT("127.0.0.1"), 9));
-    assert_int_equal(fleet_set_addr(fleet, local, &addr), OK);
+    set_addresses("local", (const char *[]){ "127.0.0.1", NULL });
     struct roster *r = fleet_roster(fleet);
     const struct endpoint *e = roster_endpoint(r, TEXT("local"));
-    assert_true(e->has_addr && e->addr.in.sin_port == htons(9));
+    assert_true(e->addrs.count == 1 && e->addrs.at[0].in.sin_port == htons(9));
     uint32_t version = e->address_version;
     roster_unref(r);
-    assert_int_equal(fleet_set_addr(fleet, local, NULL), OK);
+    set_addresses("local", (const char *[]){ NULL });
     r = fleet_roster(fleet);
-    assert_false(roster_endpoint(r, TEXT("local"))->has_addr);
+    assert_int_equal(roster_endpoint(r, TEXT("local"))->addrs.count, 0);
     assert_int_not_equal(roster_endpoint(r, TEXT("local"))->address_version, version);
     roster_unref(r);
 }
@@ -274,7 +343,8 @@ TEST(the_status_is_json_and_holds_no_key)
     backend_count(&backend_of(fleet, "b")->tokens_out, 5);
     const char *text = status();
     assert_null(strstr(text, "sesame"));
-    assert_non_null(strstr(text, "{\"name\":\"b\",\"kind\":\"openai\",\"url\":\"http://127.0.0.1:1002\",\"limit\":3,\"in_flight\":0,\"avoided_ms\":0,\"attempts\":0,\"failures\":0,\"tokens_in\":0,\"tokens_out\":5}"));
+    assert_non_null(strstr(text, "{\"name\":\"b\",\"kind\":\"openai\",\"url\":\"http://127.0.0.1:1002\",\"addresses\":[\"127.0.0.1:1002\"],"
+                                 "\"limit\":3,\"in_flight\":0,\"avoided_ms\":0,\"attempts\":0,\"failures\":0,\"tokens_in\":0,\"tokens_out\":5}"));
     struct arena arena;
     yyjson_doc *doc;
     arena_init(&arena, NULL, 0, ARENA_NO_MAX);
@@ -358,6 +428,9 @@ int main(void)
         ROW(an_old_roster_stays_as_it_was_until_it_is_given_back),
         ROW(backends_and_pools_are_the_same_after_a_reload),
         ROW(an_address_has_a_new_version_exactly_when_it_changes),
+        ROW(a_name_keeps_its_place_when_its_addresses_change_and_their_order_is_no_change),
+        ROW(what_an_old_name_leads_to_is_not_where_a_new_one_is),
+        ROW(a_backend_behind_a_proxy_is_dialled_there),
         ROW(a_change_is_told_and_nothing_new_is_not),
         ROW(a_backend_that_comes_back_is_asked_for_its_models_again),
         ROW(a_backend_too_many_changes_nothing),
