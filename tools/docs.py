@@ -100,7 +100,7 @@ def errors_page():
         'What weir itself answers when a request cannot be served. On the OpenAI surface the body is',
         '`{"error": {"message": …, "type": …, "param": …, "code": …}}`; `message` often says more than the sentence below: which field, which models',
         'have a near name, which backends were asked and why each failed. `x-request-id` is on every answer; `weir explain ID` tells its story.',
-        '"Retry" is what `x-should-retry` says where it is sent: the same request may succeed later.',
+        '"Retry" is what `x-should-retry` says at most where it is sent (see [http.md](http.md)): the same request may succeed later.',
         '499 is seen in the log only: that client has left.',
         '', 'A stream that has begun cannot change its status: it ends with an error event instead of `[DONE]`.', '',
         table(['Status', 'code', 'type', 'Retry', 'Text'], lines), ''])

@@ -6,6 +6,7 @@
 #define TARGET_BYTES_MAX     8192                /* nginx's large_client_header_buffers; our longest URL is a few hundred bytes */
 #define KEEPALIVE_IDLE_NS    (75 * NANOS_PER_S)  /* nginx's keepalive_timeout */
 #define LINGER_NS            (2 * NANOS_PER_S)   /* a refused body is read away this long, so that the refusal is not lost to a RST */
+#define CUT_READ_NS          (200 * NANOS_PER_MS) /* between the last bytes of a cut answer and the RST that may destroy them: a client that reads has them */
 #define LINGER_BYTES_MAX     (1u << 20)          /* or this much */
 #define OUT_HIGH_BYTES       65536               /* an answer's unsent bytes past which its writer waits */
 #define ACCEPTS_PER_TURN     64                  /* so that a connection flood cannot keep a loop from its requests */

@@ -113,7 +113,7 @@ void conn_begin(struct conn *c, struct arena *arena, bool answers_head)
     http_parser_begin(&c->parser, arena);
     if (answers_head)
         http_parser_answers_head(&c->parser);
-    c->ended = c->any_byte = false;
+    c->ended = c->any_byte = c->sent = false;
     c->keep_alive = false;
     c->error = 0;
 }
@@ -155,7 +155,16 @@ enum fail conn_send(struct task *t, struct conn *c, struct text head, struct tex
         if (c->readable && !c->writable)
             return OK;
     }
+    c->sent = true;
     return OK;
+}
+
+/* A backend that sends faster than we read would never let us wait, so neither another task nor a deadline would have its turn. */
+static enum fail pause_burst(struct task *t, struct conn *c, nanos deadline)
+{
+    c->burst = 0;
+    enum fail f = task_yield(t);
+    return f == OK && t->worker->now >= deadline ? FAIL_TIMEOUT : f;
 }
 
 /* Bytes into the worker's scratch. OK with len 0: the peer has finished. */
@@ -163,15 +172,18 @@ static enum fail read_bytes(struct task *t, struct conn *c, const char *what, na
 {
     struct world *world = c->worker->world;
     for (;;) {
-        while (!c->readable) {
-            enum fail f = wait_edge(t, c, what, deadline);
-            if (f != OK)
-                return f;
+        enum fail f = c->burst > CONN_BURST_MAX ? pause_burst(t, c, deadline) : OK;
+        while (f == OK && !c->readable) {
+            c->burst = 0;
+            f = wait_edge(t, c, what, deadline);
         }
+        if (f != OK)
+            return f;
         ssize_t n = world->read(world, c->fd, c->worker->scratch, SCRATCH_BYTES);
         if (n >= 0) {
             COUNT_BY(c->worker, upstream_received_bytes, n);
             c->any_byte = c->any_byte || n > 0;
+            c->burst += (size_t)n;
             if (n < SCRATCH_BYTES)
                 c->readable = c->half_closed;
             *out = (struct text){ c->worker->scratch, (size_t)n };
@@ -268,7 +280,7 @@ enum fail conn_body(struct task *t, struct conn *c, nanos deadline, conn_sink *s
 
 bool conn_is_reusable(const struct conn *c)
 {
-    return c->ended && c->keep_alive && !c->gone && !c->half_closed && !c->readable && buf_len(&c->in) == 0 && http_parser_is_idle(&c->parser);
+    return c->ended && c->sent && c->keep_alive && !c->gone && !c->half_closed && !c->readable && buf_len(&c->in) == 0 && http_parser_is_idle(&c->parser);
 }
 
 void conn_rest(struct conn *c)

@@ -11,6 +11,7 @@
 
 #define CONN_MAGIC 0xc0114ec7u
 #define CONN_HEAD_BYTES_MAX 65536 /* an answer's headers; more is no model server */
+#define CONN_BURST_MAX (1u << 20) /* read in one go: some milliseconds' work, then the worker's other tasks are due */
 
 struct conn {
     uint32_t magic;
@@ -23,9 +24,11 @@ struct conn {
     bool keep_alive, ended;   /* of the current answer */
     bool used_before;         /* a call was completed on it: a cut before the first byte may only mean it was too old */
     bool any_byte;            /* of the current answer */
+    bool sent;                /* the current request, to its last byte: the rest of one would be read as the next one's beginning */
     bool head_only;           /* the head was read, nothing of the body was asked for yet */
     struct addr peer;         /* what conn_open was given: no name is looked up here, so one that changes between a look and the connect gains nothing */
     int error;                /* errno of the last failure, for messages; 0 = the peer closed */
+    size_t burst;             /* bytes read since it last waited or yielded */
     struct http_parser parser;
     struct buf in;            /* bytes that came with the head */
     void (*on_gone)(struct conn *c); /* idle and gone: whoever keeps it lets go of it and calls conn_free. May be NULL */
@@ -43,7 +46,8 @@ void conn_free(struct conn *c); /* closes; takes NULL */
 MUSTUSE enum fail conn_tunnel(struct task *t, struct conn *c, struct text host, uint16_t port, struct text credentials, nanos deadline, char why[TUNNEL_WHY_MAX]);
 /* Begins a call: the answer's head will live in arena. answers_head: the method was HEAD. */
 void conn_begin(struct conn *c, struct arena *arena, bool answers_head);
-/* Sends head and body; waits until the kernel has all of it. FAIL_RESET, FAIL_TIMEOUT ... An answer that comes early ends it with OK. */
+/* Sends head and body; waits until the kernel has all of it. FAIL_RESET, FAIL_TIMEOUT ... An answer that comes early ends it with OK; the connection then
+   carries no other call. */
 MUSTUSE enum fail conn_send(struct task *t, struct conn *c, struct text head, struct text body, nanos deadline);
 /* The answer's head. FAIL_RESET, FAIL_PROTOCOL (c->parser.why), FAIL_TIMEOUT ... */
 MUSTUSE enum fail conn_head(struct task *t, struct conn *c, nanos deadline, const struct http_head **out_head);

@@ -67,13 +67,15 @@ void down_lost(struct downstream *d)
         task_cancel(d->request->task, FAIL_CLIENT_GONE);
 }
 
-/* Says FIN, then reads away what still comes, so that our last bytes are not destroyed by a RST. */
+/* Says FIN, then reads away what still comes, so that our last bytes are not destroyed by a RST. An answer whose cut only a RST can tell gets no FIN,
+   which would look like its end, but a moment in which it can be read. */
 static void say_fin(struct downstream *d)
 {
     struct worker *w = down_worker(d);
-    w->world->shutdown(w->world, d->fd);
+    if (!d->aborted)
+        w->world->shutdown(w->world, d->fd);
     d->said_fin = true;
-    down_due(d, w->now + LINGER_NS);
+    down_due(d, w->now + (d->aborted ? CUT_READ_NS : LINGER_NS));
 }
 
 void down_linger(struct downstream *d)
@@ -218,11 +220,11 @@ static void request_over(struct worker *w, struct turn_end *self)
         down_free(d);
         return;
     }
-    if (d->aborted && buf_len(&d->out) == 0 && d->request->answer_left < 0 && !d->request->answer_chunked) {
-        down_free(d); /* only a RST tells this answer's cut from its end */
+    d->aborted = d->aborted && d->request->answer_left < 0 && !d->request->answer_chunked; /* else the framing tells its cut from its end */
+    if (d->aborted && d->reset_now) {
+        down_free(d);
         return;
     }
-    d->aborted = false;
     if (!may_go_on(d)) {
         if (!d->request->answer_ended && buf_len(&d->out) == 0) { /* cancelled without an answer */
             down_free(d);

@@ -68,5 +68,7 @@ unsigned http_head_times(const struct http_head *h, enum http_header_id id);
 bool http_head_lists(const struct http_head *h, enum http_header_id id, struct text lower_word);
 /* True for names that end at this hop (RFC 9110 section 7.6.1) or that this hop writes itself: a relay drops them. */
 bool http_header_is_hop(enum http_header_id id);
+/* A date of HTTP, in any of its three forms, as seconds of Unix time. False if it is none. */
+bool http_date_read(struct text t, int64_t *out_unix_second);
 
 #endif

@@ -46,7 +46,8 @@ struct downstream {
     bool half_closed;        /* the kernel said hang-up: read on until it says so too */
     bool lost;               /* the peer is gone; the task, if any, has been told */
     bool said_fin;
-    bool aborted;            /* the answer was cut: a counted or chunked body must not look whole */
+    bool aborted;            /* the answer was cut: the connection ends by a RST unless its framing tells the cut */
+    bool reset_now;          /* that RST does not wait until the answer may have been read */
     bool body_wanted;        /* the task waits for body bytes */
     bool write_waiter;       /* the task waits for room in out */
     bool wants_continue;     /* the client holds its body back until 100 Continue */

@@ -306,5 +306,5 @@ void http_answer_reset(struct http_request *rq)
     rq->answer_begun = rq->answer_ended = rq->answer_close = true;
     rq->answer_chunked = false;
     rq->answer_left = -1; /* neither chunked nor counted: then the connection's end is a RST */
-    rq->from->aborted = true;
+    rq->from->aborted = rq->from->reset_now = true;
 }

@@ -60,13 +60,7 @@ static enum fail heartbeat(struct task *t, struct request *rq)
     enum fail f = OK;
     rq->beats = true;
     if (!http->answer_begun) {
-        f = http_answer_begin(http, 200);
-        if (f == OK)
-            f = http_write_header(http_answer_head(http), TEXT("content-type"), TEXT("text/event-stream"));
-        if (f == OK)
-            f = http_write_header(http_answer_head(http), TEXT("cache-control"), TEXT("no-cache"));
-        if (f == OK)
-            f = path_headers(rq);
+        f = path_stream_head(rq);
         if (f == OK)
             f = http_answer_stream(http, -1);
     }

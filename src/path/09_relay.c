@@ -2,17 +2,29 @@
 #include "net/http_write.h"
 #include "path/path.h"
 
+#define SLICE_BYTES 65536 /* a large event goes out in slices, so that a slow reader holds it once, not once more in its connection's buffer */
+
+enum fail path_stream_head(struct request *rq)
+{
+    struct buf *head = http_answer_head(rq->http);
+    enum fail f = http_answer_begin(rq->http, 200);
+    if (f == OK)
+        f = http_write_header(head, TEXT("content-type"), TEXT("text/event-stream"));
+    if (f == OK)
+        f = http_write_header(head, TEXT("cache-control"), TEXT("no-cache"));
+    if (f == OK)
+        f = http_write_header(head, TEXT("x-accel-buffering"), TEXT("no")); /* an nginx in front would hold the stream back */
+    return f == OK ? path_headers(rq) : f;
+}
+
 static enum fail answer_head(struct request *rq)
 {
     struct flight *fl = rq->flight;
-    struct buf *head = http_answer_head(rq->http);
+    if (fl->is_stream)
+        return path_stream_head(rq);
     enum fail f = http_answer_begin(rq->http, fl->status);
     if (f == OK)
-        f = http_write_header(head, TEXT("content-type"), text_of(fl->content_type));
-    if (f == OK && fl->is_stream)
-        f = http_write_header(head, TEXT("cache-control"), TEXT("no-cache"));
-    if (f == OK && fl->is_stream)
-        f = http_write_header(head, TEXT("x-accel-buffering"), TEXT("no")); /* an nginx in front would hold the stream back */
+        f = http_write_header(http_answer_head(rq->http), TEXT("content-type"), text_of(fl->content_type));
     return f == OK ? path_headers(rq) : f;
 }
 
@@ -30,6 +42,7 @@ static enum fail write_ready(struct task *t, struct request *rq)
 {
     struct flight *fl = rq->flight;
     for (struct text some = flight_peek(fl); some.len > 0; some = flight_peek(fl)) {
+        some.len = MIN(some.len, SLICE_BYTES);
         enum fail f = http_answer_write(t, rq->http, some);
         if (f != OK)
             return f;

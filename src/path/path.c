@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define SDK_WAITS_NS (60 * NANOS_PER_S) /* the longest retry-after that every version of OpenAI's SDKs obeys */
+
 const char *const step_names[STEP_COUNT] = {
 #define STEP(name, fn, waits, what) #name,
 #include "path/steps.def"
@@ -49,7 +51,14 @@ void request_begin(struct request *rq, struct task *t, struct desk *desk, struct
     stat_request_started(t->worker);
 }
 
-/* x-should-retry: the official SDKs obey it before any status. */
+/* Would the same request fare better soon? The official SDKs obey x-should-retry before any status. */
+static bool should_retry(const struct request *rq, const struct fail_row *row)
+{
+    bool no_time = row == fail_row(FAIL_DEADLINE) && rq->flight != NULL; /* a backend had all the time there was: again it would only cost that again */
+    bool too_soon = rq->retry_after > SDK_WAITS_NS;                      /* they would not wait so long, but come back at once */
+    return row->retry && !no_time && !too_soon && !(rq->flight != NULL && rq->flight->is_hopeless);
+}
+
 static enum fail retry_headers(struct request *rq, const struct fail_row *row, struct buf *head)
 {
     enum fail f = OK;
@@ -59,7 +68,7 @@ static enum fail retry_headers(struct request *rq, const struct fail_row *row, s
             f = http_write_header_number(head, TEXT("retry-after-ms"), (rq->retry_after + NANOS_PER_MS - 1) / NANOS_PER_MS);
     }
     if (f == OK && row->http >= 500)
-        f = http_write_header(head, TEXT("x-should-retry"), row->retry ? TEXT("true") : TEXT("false"));
+        f = http_write_header(head, TEXT("x-should-retry"), should_retry(rq, row) ? TEXT("true") : TEXT("false"));
     return f;
 }
 

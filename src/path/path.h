@@ -117,6 +117,8 @@ MUSTUSE enum fail path_record(struct task *t, struct request *rq);
 
 /* x-weir-… headers of an answer whose attempts are known. */
 MUSTUSE enum fail path_headers(struct request *rq);
+/* The head of an answer that is a stream of events, up to its own headers' end: status 200. */
+MUSTUSE enum fail path_stream_head(struct request *rq);
 /* Sets rq->why; returns f, so that steps write `return because(rq, FAIL_X, "…")`. */
 enum fail because(struct request *rq, enum fail f, const char *format, ...) PRINTF(3, 4);
 

@@ -50,8 +50,9 @@ struct flight {
     bool is_stream;               /* events follow as they come; else one JSON body, whole when OPEN unless is_long */
     bool is_long;                 /* a body too long to hold back: length below, -1 unknown */
     int64_t length;
-    const char *content_type;
+    const char *content_type;     /* of a plain answer */
     nanos retry_after;            /* -1 = none said */
+    bool is_hopeless;             /* every attempt failed for what no retry changes: our key there, its models, where it sends us */
 
     struct flight_chunk *first, *last;
     uint32_t taken;               /* bytes of the first chunk that were read */

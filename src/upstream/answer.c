@@ -5,6 +5,9 @@
 #include "stat/stat.h"
 #include <string.h>
 
+#define REFUSAL_NS      NANOS_PER_S           /* for the body of a no, which only makes its message better */
+#define RETRY_AFTER_MAX (86400 * NANOS_PER_S) /* a longer one is a day: nobody waits for it */
+
 static bool is_json(struct text type)
 {
     return text_starts(type, TEXT("application/json")) || text_starts(type, TEXT("application/problem+json"));
@@ -18,16 +21,9 @@ static bool is_backends_trouble(int status)
 
 /* ---- a plain body ---- */
 
-struct plain {
-    struct flight *flight;
-    struct call *call;
-    size_t hold_max;  /* more than this is committed and streamed through */
-};
-
 static enum fail plain_sink(void *arg, struct text bytes)
 {
-    struct plain *p = arg;
-    return flight_append(p->flight, bytes);
+    return flight_append(arg, bytes);
 }
 
 void answer_take_usage(struct flight *fl, yyjson_val *usage)
@@ -39,14 +35,20 @@ void answer_take_usage(struct flight *fl, yyjson_val *usage)
         fl->completion_tokens = (int64_t)yyjson_get_uint(out);
 }
 
-/* The message of {"error":{"message":…}}, {"error":"…"} or {"detail":"…"}; at == NULL if there is none. */
-static struct text error_message(yyjson_val *root)
+/* {"error":{"message":…}}, {"error":"…"}, {"object":"error","message":…} or {"detail":"…"}. */
+struct text answer_error_text(yyjson_val *root)
 {
     yyjson_val *error = yyjson_obj_get(root, "error");
-    yyjson_val *message = yyjson_is_obj(error) ? yyjson_obj_get(error, "message") : error;
+    yyjson_val *message = yyjson_is_str(error) ? error : yyjson_obj_get(yyjson_is_obj(error) ? error : root, "message");
     if (!yyjson_is_str(message))
         message = yyjson_obj_get(root, "detail");
     return yyjson_is_str(message) ? (struct text){ yyjson_get_str(message), yyjson_get_len(message) } : TEXT_NONE;
+}
+
+bool answer_is_error(yyjson_val *root)
+{
+    yyjson_val *error = yyjson_obj_get(root, "error");
+    return (error != NULL && !yyjson_is_null(error)) || yyjson_equals_str(yyjson_obj_get(root, "object"), "error");
 }
 
 /* A whole 2xx body must be a JSON object, and no error in disguise. */
@@ -62,14 +64,14 @@ static enum fail check_plain(struct call *call, struct attempt_story *a)
         return OK; /* in pieces or large: passed on as it is */
     arena_init(&arena, pool, room, 16u << 20);
     enum fail f = json_parse(&arena, body, &doc, NULL);
-    if (f != OK || !yyjson_is_obj(yyjson_doc_get_root(doc))) {
+    if (f == FAIL_BAD_JSON || (f == OK && !yyjson_is_obj(yyjson_doc_get_root(doc)))) {
         attempt_because(fl, a, "answered %d with a body that is no JSON object", a->status);
         f = FAIL_PROTOCOL;
-    } else {
-        yyjson_val *root = yyjson_doc_get_root(doc), *error = yyjson_obj_get(root, "error");
+    } else if (f == OK) {
+        yyjson_val *root = yyjson_doc_get_root(doc);
         answer_take_usage(fl, yyjson_obj_get(root, "usage"));
-        if (error != NULL && !yyjson_is_null(error) && a->status < 400) {
-            attempt_because(fl, a, "answered %d with an error: %.*s", a->status, TEXT_ARG(error_message(root)));
+        if (a->status < 400 && answer_is_error(root)) {
+            attempt_because(fl, a, "answered %d with an error: %.*s", a->status, TEXT_ARG(answer_error_text(root)));
             f = FAIL_UPSTREAM;
         }
     }
@@ -86,20 +88,35 @@ static void commit_plain(struct flight *fl, struct attempt_story *a, nanos now)
     flight_commit(fl);
 }
 
-static enum fail read_plain(struct task *t, struct call *call, struct attempt_story *a, struct conn *c, const struct http_head *head, nanos deadline)
+/* A body that drips never falls silent: as long as nothing of it is the client's, the deadline for its first token holds for the whole of it. */
+static enum fail too_slow(struct call *call, struct attempt_story *a, enum fail f, bool is_silent)
+{
+    char span[24];
+    if (f != FAIL_TIMEOUT || call->flight->unread == 0 || call->flight->state != FLIGHT_WAITING)
+        return f;
+    if (is_silent)
+        attempt_because(call->flight, a, "fell silent for %s in the middle of its answer (timeouts.between_tokens)",
+                        nanos_print(call->conf->timeouts.between_tokens, span));
+    else
+        attempt_because(call->flight, a, "its answer was not complete in the time for a first token (timeouts.first_token)");
+    return f;
+}
+
+static enum fail read_plain(struct task *t, struct call *call, struct attempt_story *a, struct conn *c, const struct http_head *head, nanos whole_by)
 {
     struct flight *fl = call->flight;
-    struct plain p = { fl, call, fl->buffer_max };
-    if (head->content_length > 0 && (uint64_t)head->content_length <= p.hold_max) {
+    nanos deadline = whole_by;
+    size_t hold_max = fl->buffer_max; /* more than this is committed and streamed through */
+    if (head->content_length > 0 && (uint64_t)head->content_length <= hold_max) {
         enum fail f = flight_reserve(fl, (size_t)head->content_length);
         if (f != OK)
             return f;
     }
     while (!c->ended) {
-        enum fail f = conn_body(t, c, deadline, plain_sink, &p);
+        enum fail f = conn_body(t, c, deadline, plain_sink, fl);
         if (f != OK)
-            return f;
-        if (!c->ended && fl->unread >= p.hold_max && fl->state == FLIGHT_WAITING) {
+            return too_slow(call, a, f, deadline < whole_by);
+        if (!c->ended && fl->unread >= hold_max && fl->state == FLIGHT_WAITING) {
             fl->is_long = true;
             fl->length = head->content_length;
             commit_plain(fl, a, t->worker->now);
@@ -107,6 +124,8 @@ static enum fail read_plain(struct task *t, struct call *call, struct attempt_st
         if (!c->ended && (f = flight_wait_room(t, fl)) != OK) /* nobody reads what is whole and not yet committed */
             return f;
         deadline = t->worker->now + call->conf->timeouts.between_tokens; /* a slow reader is not the backend's silence */
+        if (fl->state == FLIGHT_WAITING)
+            deadline = MIN(deadline, whole_by);
     }
     if (fl->state == FLIGHT_WAITING) {
         enum fail f = check_plain(call, a);
@@ -128,14 +147,21 @@ static enum fail error_sink(void *arg, struct text bytes)
     return buf_add(b, bytes.at, MIN(room, bytes.len)); /* the rest of a long complaint is not needed */
 }
 
-static nanos retry_after_of(const struct http_head *head)
+/* When to come back, from now; -1 if it is not said, or in a form nobody knows. A date counts from the answer's own, if it has one: clocks differ. */
+static nanos retry_after_of(const struct http_head *head, nanos wall)
 {
+    struct text said = http_head_get(head, HEADER_RETRY_AFTER);
+    int64_t at, from;
     uint64_t n;
-    if (text_to_u64(http_head_find(head, TEXT("retry-after-ms")), 86400000, &n))
-        return (nanos)n * NANOS_PER_MS;
-    if (text_to_u64(http_head_get(head, HEADER_RETRY_AFTER), 86400, &n))
-        return (nanos)n * NANOS_PER_S;
-    return -1;
+    if (text_to_u64(http_head_find(head, TEXT("retry-after-ms")), INT64_MAX, &n))
+        return (nanos)MIN(n, RETRY_AFTER_MAX / NANOS_PER_MS) * NANOS_PER_MS;
+    if (text_to_u64(said, INT64_MAX, &n))
+        return (nanos)MIN(n, RETRY_AFTER_MAX / NANOS_PER_S) * NANOS_PER_S;
+    if (!http_date_read(said, &at))
+        return -1;
+    if (!http_date_read(http_head_get(head, HEADER_DATE), &from))
+        from = wall / NANOS_PER_S;
+    return MIN(MAX(at - from, 0), RETRY_AFTER_MAX / NANOS_PER_S) * NANOS_PER_S;
 }
 
 static enum fail read_refusal(struct task *t, struct call *call, struct attempt_story *a, struct conn *c, const struct http_head *head, nanos deadline)
@@ -144,17 +170,18 @@ static enum fail read_refusal(struct task *t, struct call *call, struct attempt_
     struct arena arena;
     yyjson_doc *doc;
     enum fail f = OK;
+    deadline = MIN(deadline, t->worker->now + REFUSAL_NS);
     buf_init(&body, ANSWER_ERROR_BYTES_MAX);
     while (f == OK && !c->ended && buf_len(&body) < body.max)
         f = conn_body(t, c, deadline, error_sink, &body);
     arena_init(&arena, NULL, 0, 1u << 20);
     struct text message = TEXT_NONE;
     if (f == OK && json_parse(&arena, buf_text(&body), &doc, NULL) == OK)
-        message = error_message(yyjson_doc_get_root(doc));
+        message = answer_error_text(yyjson_doc_get_root(doc));
     attempt_because(call->flight, a, "answered %d%s%.*s", head->status, message.len > 0 ? ": " : "", TEXT_ARG(message));
     arena_fini(&arena);
     buf_fini(&body);
-    nanos retry = retry_after_of(head);
+    nanos retry = retry_after_of(head, t->worker->wall);
     if (retry >= 0)
         call->flight->retry_after = MAX(call->flight->retry_after, retry);
     return t->cancel != OK ? t->cancel : FAIL_UPSTREAM;
@@ -169,10 +196,14 @@ enum fail answer_read(struct task *t, struct call *call, struct attempt_story *a
         attempt_because(call->flight, a, "answered in an encoding nobody asked for");
         return FAIL_PROTOCOL;
     }
-    if (text_starts(type, TEXT("text/event-stream")))
+    if (text_starts(type, TEXT("text/event-stream")) && call->stream)
         return stream_read(t, call, a, c, deadline);
     if (!is_json(type)) {
         attempt_because(call->flight, a, "answered %d with %.*s where JSON was due", head->status, (int)MIN(type.len, 60u), type.at != NULL ? type.at : "no type");
+        return FAIL_PROTOCOL;
+    }
+    if (call->stream && head->status < 400) { /* who reads events finds none in it, and takes that for a whole answer without a word */
+        attempt_because(call->flight, a, "answered %d in one piece where a stream was due", head->status);
         return FAIL_PROTOCOL;
     }
     return read_plain(t, call, a, c, head, deadline);

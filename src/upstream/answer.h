@@ -13,6 +13,10 @@
    FAIL_UPSTREAM: the backend said no, a->why tells; FAIL_PROTOCOL, FAIL_RESET, FAIL_TIMEOUT, or why the producer was cancelled. */
 MUSTUSE enum fail answer_read(struct task *t, struct call *call, struct attempt_story *a, struct conn *c, const struct http_head *head, nanos deadline);
 
+/* Does this body or event say that something failed: "error", of any form but null, or "object":"error" as older servers have it? */
+bool answer_is_error(yyjson_val *root);
+/* What one that does, or was sent with a status that does, says of it; as long as root lives, at == NULL if it says nothing. */
+struct text answer_error_text(yyjson_val *root);
 /* The tokens that a usage object tells, if it tells them; usage may be NULL. */
 void answer_take_usage(struct flight *fl, yyjson_val *usage);
 

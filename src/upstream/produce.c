@@ -183,6 +183,20 @@ static enum fail verdict(const struct flight *fl, enum fail f)
     return FAIL_TIMEOUT;
 }
 
+/* 401, 403, 404 and redirects last until somebody changes a configuration. */
+static bool is_lasting(const struct attempt_story *a)
+{
+    return a->fail == FAIL_UPSTREAM && (a->status == 401 || a->status == 403 || a->status == 404 || a->status / 100 == 3);
+}
+
+static bool all_are_lasting(const struct flight *fl)
+{
+    for (unsigned i = 0; i < fl->attempt_count; i++)
+        if (!is_lasting(&fl->attempts[i]))
+            return false;
+    return true;
+}
+
 static void forget_begun_answer(struct flight *fl)
 {
     /* events before the first content were held back; the next backend sends its own */
@@ -216,6 +230,7 @@ static void produce(struct task *t, void *arg)
         f = t->cancel;
     if (f != OK) {
         tell_failures(fl);
+        fl->is_hopeless = all_are_lasting(fl);
         f = fl->state == FLIGHT_WAITING ? verdict(fl, f) : f;
     }
     if (fl->state != FLIGHT_ENDED)

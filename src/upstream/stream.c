@@ -15,13 +15,15 @@ struct stream {
     struct attempt_story *attempt;
     struct worker *worker;
     struct sse_reader reader;
-    uint64_t events;   /* of any kind */
+    uint64_t events;   /* that were understood, of any kind */
     bool done;         /* [DONE] came */
-    bool finished;     /* a finish_reason came */
+    uint64_t begun, finished; /* choices, a bit each by index: what came of them, and their finish_reason */
     nanos last;        /* when the last content came */
 };
 
-enum event_kind { EVENT_BAD, EVENT_QUIET, EVENT_CONTENT, EVENT_USAGE_ONLY, EVENT_ERROR };
+#define CHOICES_MAX 64 /* told apart, those after them count as one: OpenAI's n is 128 at most, and nobody streams so many */
+
+enum event_kind { EVENT_BAD, EVENT_QUIET, EVENT_CONTENT, EVENT_USAGE_ONLY, EVENT_ERROR, EVENT_NO_MEMORY };
 
 static bool is_text(yyjson_val *v) { return yyjson_is_str(v) && yyjson_get_len(v) > 0; }
 static bool is_filled(yyjson_val *v) { return is_text(v) || (yyjson_is_arr(v) && yyjson_arr_size(v) > 0) || (yyjson_is_obj(v) && yyjson_obj_size(v) > 0); }
@@ -39,26 +41,34 @@ static bool choice_has_content(yyjson_val *choice)
     return false;
 }
 
-static void take_error(struct stream *s, yyjson_val *error)
+/* Has every choice that began come to its finish_reason? With n > 1 they end one by one. */
+static bool is_finished(const struct stream *s) { return s->finished != 0 && s->finished == s->begun; }
+
+/* True if this choice ends here. */
+static bool note_choice(struct stream *s, yyjson_val *choice)
 {
-    yyjson_val *message = yyjson_is_obj(error) ? yyjson_obj_get(error, "message") : error;
-    const char *text = yyjson_is_str(message) ? yyjson_get_str(message) : "it did not say why";
-    attempt_because(s->flight, s->attempt, "sent an error in its stream: %s", text);
+    bool ends = yyjson_is_str(yyjson_obj_get(choice, "finish_reason"));
+    uint64_t bit = 1ull << MIN(yyjson_get_uint(yyjson_obj_get(choice, "index")), CHOICES_MAX - 1); /* no index: 0 */
+    s->begun |= bit;
+    if (ends)
+        s->finished |= bit;
+    return ends;
 }
 
-static enum event_kind look_into(struct stream *s, yyjson_val *root)
+static enum event_kind look_into(struct stream *s, const struct sse_event *e, yyjson_val *root)
 {
     size_t i, n;
-    yyjson_val *choice, *choices = yyjson_obj_get(root, "choices"), *usage = yyjson_obj_get(root, "usage"), *error = yyjson_obj_get(root, "error");
+    yyjson_val *choice, *choices = yyjson_obj_get(root, "choices"), *usage = yyjson_obj_get(root, "usage");
     bool content = false;
     if (!yyjson_is_obj(root))
         return EVENT_BAD;
-    if (error != NULL && !yyjson_is_null(error)) {
-        take_error(s, error);
+    if (answer_is_error(root) || text_eq(e->name, TEXT("error"))) {
+        struct text message = answer_error_text(root);
+        attempt_because(s->flight, s->attempt, "sent an error in its stream: %.*s", TEXT_ARG(message.len > 0 ? message : TEXT("it did not say why")));
         return EVENT_ERROR;
     }
     yyjson_arr_foreach(choices, i, n, choice) {
-        s->finished = s->finished || yyjson_is_str(yyjson_obj_get(choice, "finish_reason"));
+        content |= note_choice(s, choice);
         content = content || choice_has_content(choice);
     }
     if (yyjson_is_obj(usage)) {
@@ -66,19 +76,24 @@ static enum event_kind look_into(struct stream *s, yyjson_val *root)
         if (yyjson_arr_size(choices) == 0)
             return EVENT_USAGE_ONLY;
     }
-    return content || s->finished ? EVENT_CONTENT : EVENT_QUIET;
+    return content ? EVENT_CONTENT : EVENT_QUIET;
 }
 
-static enum event_kind event_kind(struct stream *s, struct text data)
+static enum event_kind event_kind(struct stream *s, const struct sse_event *e)
 {
     struct arena arena;
     yyjson_doc *doc;
     size_t room;
     char *pool = conns_json_pool(s->call->conns, &room);
     arena_init(&arena, pool, room, SSE_LINE_BYTES_MAX * 4);
-    enum event_kind kind = EVENT_BAD;
-    if (json_parse(&arena, data, &doc, NULL) == OK)
-        kind = look_into(s, yyjson_doc_get_root(doc));
+    enum fail f = json_parse(&arena, e->data, &doc, NULL);
+    enum event_kind kind = f == FAIL_NO_MEMORY ? EVENT_NO_MEMORY : EVENT_BAD; /* what we could not look into may have been content */
+    if (f == OK)
+        kind = look_into(s, e, yyjson_doc_get_root(doc));
+    if (kind == EVENT_BAD && text_eq(e->name, TEXT("error"))) {
+        attempt_because(s->flight, s->attempt, "sent an error in its stream: %.*s", TEXT_ARG(e->data));
+        kind = EVENT_ERROR;
+    }
     arena_fini(&arena);
     return kind;
 }
@@ -113,31 +128,43 @@ static void content_came(struct stream *s)
         s->attempt->first_token = now;
         s->flight->status = 200;
         s->flight->is_stream = true;
-        s->flight->content_type = "text/event-stream";
         flight_commit(s->flight);
     }
 }
 
+/* What comes before the first content is held back, so it needs a bound of its own: nobody reads yet. */
+static enum fail hold_back(struct stream *s, const struct sse_event *e)
+{
+    if (s->flight->state == FLIGHT_WAITING && !flight_has_room(s->flight)) {
+        attempt_because(s->flight, s->attempt, "sent more than %zu bytes of events without a token (stream.buffer)", s->flight->buffer_max);
+        return FAIL_PROTOCOL;
+    }
+    return pass_on(s, e);
+}
+
 static enum fail stream_event(struct stream *s, const struct sse_event *e)
 {
-    s->events++;
-    if (text_eq(text_trim(e->data), TEXT("[DONE]"))) {
+    if (text_starts(text_trim(e->data), TEXT("[DONE]"))) { /* whatever follows it: no JSON begins so, and the official SDKs end here too */
         s->done = true;
         return OK;
     }
-    switch (event_kind(s, e->data)) {
+    enum event_kind kind = event_kind(s, e);
+    s->events += kind != EVENT_BAD;
+    switch (kind) {
     case EVENT_BAD:
         COUNT(s->worker, stream_events_dropped);
         return OK;
     case EVENT_ERROR:
         return FAIL_UPSTREAM;
+    case EVENT_NO_MEMORY:
+        return FAIL_NO_MEMORY;
     case EVENT_USAGE_ONLY:
-        return s->call->usage_wanted ? pass_on(s, e) : OK;
+        return s->call->usage_wanted ? hold_back(s, e) : OK;
     case EVENT_CONTENT:
         content_came(s);
         return pass_on(s, e);
     case EVENT_QUIET:
-        return pass_on(s, e);
+        return hold_back(s, e);
     }
     return OK;
 }
@@ -172,7 +199,7 @@ static void read_remains(struct task *t, struct stream *s, struct conn *c)
 
 static enum fail finish(struct task *t, struct stream *s, struct conn *c)
 {
-    if (!s->done && !s->finished) {
+    if (!s->done && !is_finished(s)) {
         attempt_because(s->flight, s->attempt, "its stream ended without a finish_reason or [DONE]");
         return FAIL_RESET;
     }
@@ -197,7 +224,7 @@ enum fail stream_read(struct task *t, struct call *call, struct attempt_story *a
         if (f == OK && s.flight->state == FLIGHT_OPEN) {
             nanos came = t->worker->now;
             f = flight_wait_room(t, s.flight);
-            if (s.events != seen || t->worker->now != came) /* comments are no tokens; what our reader took is not the backend's time */
+            if (s.events != seen || t->worker->now != came) /* comments and broken lines are no tokens; what our reader took is not the backend's time */
                 deadline = t->worker->now + call->conf->timeouts.between_tokens;
             seen = s.events;
         }

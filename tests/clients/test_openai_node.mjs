@@ -238,31 +238,56 @@ const tests = {
         assert.deepEqual(seen.map((s) => s[0]), [404]);
     },
 
+    // hostile 77, hostile 78, complaint 1, complaint 2: with a healthy backend behind it and alone
     async a_cut_stream_is_an_error() {
-        const a = await mock(), b = await mock(), faults = ['cut', 'rst', 'stall', 'badchunk', 'errorevent'];
-        for (const fault of faults) {
-            await a.script({ faults: [fault], itl: '1ms' });
-            const w = await weir([a, b], { timeouts: { between_tokens: '200ms' } });    // a new one knows nothing of the fault before
-            const chunks = [];
-            const e = await (async () => {
-                for await (const chunk of await w.client().chat.completions.create({ ...HELLO, stream: true }))
-                    chunks.push(chunk);
-            })().then(() => assert.fail(`${fault} ended clean`), (error) => error);
-            assert(e instanceof OpenAI.APIError && e.code && e.error.request_id, `${fault}: ${e}`);
-            assert(contents(chunks).length > 0 && finishes(chunks).length === 0, fault);
+        const a = await mock(), b = await mock();
+        const faults = { cut: 'connection_reset', rst: 'connection_reset', stall: 'timeout', badchunk: 'bad_upstream_answer', errorevent: 'upstream_failed' };
+        for (const [fault, code] of Object.entries(faults)) {
+            for (const backends of [[a, b], [a]]) {
+                await a.script({ faults: [fault], itl: '1ms' });
+                const w = await weir(backends, { timeouts: { between_tokens: '200ms' } });    // a new one knows nothing of the fault before
+                const chunks = [];
+                const e = await (async () => {
+                    for await (const chunk of await w.client().chat.completions.create({ ...HELLO, stream: true }))
+                        chunks.push(chunk);
+                })().then(() => assert.fail(`${fault} ended clean`), (error) => error);
+                assert(e instanceof OpenAI.APIError && e.code === code && e.error.request_id && e.message.includes('b0: '), `${fault}: ${e}`);
+                assert(contents(chunks).length > 0 && finishes(chunks).length === 0, fault);
+            }
+            const whole = await weir([a, b], { timeouts: { first_token: '300ms', between_tokens: '200ms' } });   // a plain answer is never broken
+            assert.equal(words((await whole.client().chat.completions.create(HELLO)).choices[0].message.content), 20, fault);
         }
-        assert.deepEqual([(await a.stats()).requests, (await b.stats()).requests], [faults.length, 0]);
+        assert.deepEqual([(await a.stats()).requests, (await b.stats()).requests], [15, 5]);
     },
 
+    // hostile 78, complaint 4, complaint 12
     async failover_before_the_first_token() {
-        const a = await mock(), b = await mock('--tokens', '6'), faults = ['hang', 'hang-headers', 'cut=first', 'rst=first', 'errorevent=first', 'garbage', 'html', 'status=503'];
+        const a = await mock(), b = await mock('--tokens', '6');
+        const faults = ['hang', 'hang-headers', 'cut=first', 'rst=first', 'stall=first', 'errorevent=first', 'garbage', 'html', 'hugeheader', 'status=500', 'status=429,retry-after=2'];
         for (const fault of faults) {
             await a.script({ faults: [fault] });
             const w = await weir([a, b], { timeouts: { first_token: '200ms' } });
-            const chunks = await collect(await w.client().chat.completions.create({ ...HELLO, stream: true }));
-            assert.equal(contents(chunks).length, 6, fault);
+            assert.equal(contents(await collect(await w.client().chat.completions.create({ ...HELLO, stream: true }))).length, 6, fault);
+            const alone = await weir([a], { timeouts: { first_token: '200ms' } });
+            for (const stream of [true, false]) {
+                const e = await alone.client().chat.completions.create({ ...HELLO, stream }).then(() => assert.fail(`${fault} ended clean`), (error) => error);
+                const hangs = fault.startsWith('hang') || fault === 'stall=first';
+                assert(e instanceof OpenAI.InternalServerError && e.requestID && e.message.includes('b0: '), `${fault}: ${e}`);
+                assert.deepEqual([e.status, e.code], hangs ? [504, 'timeout'] : [502, 'upstream_failed'], fault);
+            }
         }
-        assert.deepEqual([(await a.stats()).requests, (await b.stats()).requests], [faults.length, faults.length]);
+        assert.equal((await b.stats()).requests, faults.length);
+    },
+
+    // hostile 77, hostile 78: what looks odd and is whole
+    async faults_that_do_no_harm() {
+        const a = await mock('--itl', '0ms');
+        for (const fault of ['drip', 'splitutf8', 'bigline', 'nodone', 'echo-id']) {
+            await a.script({ faults: [fault], tokens: 4 });
+            const chunks = await collect(await (await weir([a])).client().chat.completions.create({ ...HELLO, stream: true }));
+            assert.equal(contents(chunks).length, 4, fault);
+            assert.deepEqual(finishes(chunks), ['stop'], fault);
+        }
     },
 
     async a_time_out_and_an_abort_cancel_the_backend() {

@@ -157,7 +157,7 @@ def test_stream_tokens_in_order():
 
 
 def test_stream_arrives_piece_by_piece():
-    """The first token is there long before the last one is made: nobody collects the answer first."""
+    """complaint 13: the first token is there long before the last one is made: nobody collects the answer first."""
     with Mock('--itl', '40ms', '--tokens', '20') as m, Weir(one_model(m)) as w:
         moments = [time.monotonic() for x in client(w).chat.completions.create(model='chat', messages=HELLO, stream=True) if x.choices[0].delta.content]
         assert len(moments) == 20
@@ -206,7 +206,7 @@ def test_fields_weir_does_not_know_arrive():
 
 
 def test_unicode():
-    """Every kind of character, towards the backend and back: also where the backend cuts its bytes inside of them."""
+    """hostile 77, complaint 14: every kind of character, towards the backend and back: also where the backend cuts its bytes inside of them."""
     text = 'naïve 水 🌊 👩‍🔬 🇨🇭 \u2028 \x7f \ufeff "quoted" \\ \n\ttabs ' + ''.join(chr(c) for c in (0x80, 0x7ff, 0x800, 0xffff, 0x10000, 0x10ffff))
     ask = [{'role': 'user', 'content': text}]
     with Mock('--tokens', '200', '--fault', 'splitutf8') as m, Weir(None, m.url) as w:
@@ -219,13 +219,14 @@ def test_unicode():
 
 
 def test_a_slow_backend_byte_by_byte():
+    # hostile 78
     with Mock('--tokens', '4', '--fault', 'drip', '--itl', '0ms') as m, Weir(one_model(m)) as w:
         check_chunks(list(client(w).chat.completions.create(model='chat', messages=HELLO, stream=True)), 4, usage=False)
         check_chat(client(w).chat.completions.create(model='chat', messages=HELLO), 4)
 
 
 def test_a_stream_without_its_end_mark_is_whole():
-    """Some servers forget [DONE]; finish_reason came, so the answer is complete."""
+    """hostile 77: some servers forget [DONE]; finish_reason came, so the answer is complete."""
     with Mock('--tokens', '4', '--fault', 'nodone') as m, Weir(one_model(m)) as w:
         check_chunks(list(client(w).chat.completions.create(model='chat', messages=HELLO, stream=True)), 4, usage=False)
 
@@ -331,7 +332,7 @@ async def test_embeddings_async():
 
 
 def test_a_large_batch_of_embeddings():
-    """An answer of several MB passes whole (agentgateway #1685: a cap of 2 MB broke batches)."""
+    """complaint 15: an answer of several MB passes whole (agentgateway #1685: a cap of 2 MB broke batches)."""
     texts = [f'text {i}' for i in range(400)]
     with Mock('--embedding-dim', '1024') as m, Weir(one_model(m)) as w:
         answer = client(w).embeddings.create(model='chat', input=texts, encoding_format='float')
@@ -552,7 +553,7 @@ def test_retries_each_have_their_own_id():
 # ---- failing backends ----
 
 def test_failover_after_a_hang():
-    """The first backend says nothing: after timeouts.first_token the second is asked, and the client notices nothing but the time."""
+    """complaint 12: the first backend says nothing: after timeouts.first_token the second is asked, and the client notices nothing but the time."""
     with Mock('--fault', 'hang') as a, Mock('--tokens', '6') as b, Weir(one_model(a, b, timeouts={'first_token': '200ms'})) as w:
         raw = client(w).chat.completions.with_raw_response.create(model='chat', messages=HELLO, stream=True)
         failed = time.monotonic()
@@ -572,7 +573,7 @@ def test_failover_of_a_plain_answer_after_a_hang():
 
 
 def test_failover_is_silent():
-    """Every fault that comes before the first token: the client gets a whole answer of the other backend."""
+    """hostile 78, complaint 4: every fault that comes before the first token: the client gets a whole answer of the other backend."""
     faults = ('status=500', 'status=429', 'status=503', 'cut=first', 'rst=first', 'errorevent=first', 'garbage', 'html', 'hugeheader', 'hang-headers')
     with Mock() as a, Mock('--tokens', '6') as b:
         for n, fault in enumerate(faults):
@@ -594,7 +595,7 @@ def cut_stream(weir, tokens_at_least=1):
 
 
 def test_a_cut_stream_is_an_error():
-    """Portkey #1797, litellm #40404: never a clean end. The second backend is not asked: its words would not continue the first one's."""
+    """hostile 78, complaint 1, complaint 2: Portkey #1797, litellm #40404: never a clean end. The second backend is not asked: its words would not continue the first one's."""
     with Mock() as a, Mock() as b:
         codes = {'cut': 'connection_reset', 'rst': 'connection_reset', 'stall': 'timeout', 'badchunk': 'bad_upstream_answer', 'errorevent': 'upstream_failed'}
         for fault, code in codes.items():
@@ -664,7 +665,7 @@ def test_a_cut_plain_answer_is_another_backends():
 # ---- leaving ----
 
 def test_a_client_that_times_out_cancels_the_backend():
-    """litellm #37140, bifrost #3341: the backend is free at once, not at the next poll. The median of seven, as the machine may be busy."""
+    """complaint 7, complaint 8: litellm #37140, bifrost #3341: the backend is free at once, not at the next poll. The median of seven, as the machine may be busy."""
     with Mock('--fault', 'hang') as m, Weir(one_model(m)) as w:
         took = []
         for n in range(7):
@@ -679,6 +680,7 @@ def test_a_client_that_times_out_cancels_the_backend():
 
 
 def test_a_client_that_leaves_its_stream_cancels_the_backend():
+    # hostile 79, complaint 8, complaint 9
     with Mock('--itl', '10ms', '--tokens', '100000') as m, Weir(one_model(m)) as w:
         took = []
         for n in range(5):
@@ -704,6 +706,7 @@ async def test_a_cancelled_task_cancels_the_backend():
 
 
 def test_who_leaves_the_queue_asks_nobody():
+    # complaint 8
     with Mock('--fault', 'hang') as m, Weir(one_model(m, backends={'b0': {'concurrency': 1}})) as w, concurrent.futures.ThreadPoolExecutor(1) as pool:
         first = pool.submit(lambda: client(w, timeout=2).chat.completions.create(model='chat', messages=HELLO))
         until('the mock is asked', lambda: m.stats()['active'] == 1)
@@ -717,7 +720,7 @@ def test_who_leaves_the_queue_asks_nobody():
 # ---- silence ----
 
 def test_heartbeats_are_no_events():
-    """A slow first token: comments keep the connection alive, and the SDK sees nothing of them."""
+    """complaint 13: a slow first token: comments keep the connection alive, and the SDK sees nothing of them."""
     with Mock('--ttft', '450ms', '--tokens', '4') as m, Weir(one_model(m, stream={'heartbeat': '100ms'})) as w:
         with client(w) as c:
             with c.chat.completions.with_streaming_response.create(model='chat', messages=HELLO, stream=True) as answer:
@@ -749,7 +752,7 @@ def test_waiting_in_the_queue_is_told():
 # ---- many ----
 
 async def test_a_hundred_streams_each_get_their_own():
-    """The mock says the request's id in each word. Two workers, one mock, connections used again."""
+    """hostile 60: the mock says the request's id in each word. Two workers, one mock, connections used again."""
     with Mock('--fault', 'echo-id', '--itl', '3ms', '--ttft', 'lognormal(20ms,0.5)') as m, Weir(one_model(m, workers=2, backends={'b0': {'concurrency': 64}})) as w:
         async with client_async(w) as c:
             async def one():
@@ -765,7 +768,7 @@ async def test_a_hundred_streams_each_get_their_own():
 
 
 async def test_a_hundred_mixed_calls_each_get_their_own():
-    """Plain, streamed and embeddings at once, some of them leaving in the middle."""
+    """hostile 58, hostile 60: plain, streamed and embeddings at once, some of them leaving in the middle."""
     with Mock('--fault', 'echo-id', '--itl', '2ms') as m, Weir(one_model(m, workers=2)) as w:
         async with client_async(w) as c:
             async def plain():
@@ -829,7 +832,7 @@ def test_a_long_answer():
 
 
 def test_a_slow_reader_gets_all_of_it():
-    """A client that looks away holds a fast backend back once stream.buffer and the sockets are full; then it gets every token."""
+    """hostile 79: a client that looks away holds a fast backend back once stream.buffer and the sockets are full; then it gets every token."""
     with Mock('--tokens', '100000') as m, Weir(one_model(m, stream={'buffer': '16KiB'})) as w, client(w) as c:
         with c.chat.completions.with_streaming_response.create(model='chat', messages=HELLO, stream=True) as answer:
             pieces = answer.iter_bytes(65536)

@@ -163,14 +163,38 @@ TEST(every_day_of_four_centuries_follows_the_one_before)
     struct http_date d = { 0 };
     char before[30];
     memcpy(before, http_date_at(&d, 0).at, sizeof(before));
+    int64_t read;
     for (int64_t day = 1; day < 146097; day++) {
-        const char *now = http_date_at(&d, day * 86400).at;
+        const char *now = http_date_at(&d, day * 86400 + day % 86400).at;
+        assert_true(http_date_read(text_of(now), &read) && read == day * 86400 + day % 86400);
+        now = http_date_at(&d, day * 86400).at;
         bool next_day = memcmp(now + 5, before + 5, 2) > 0 && memcmp(now + 8, before + 8, 8) == 0;
         bool next_month = memcmp(now + 5, "01", 2) == 0 && memcmp(before + 5, "28", 2) >= 0 && memcmp(now + 8, before + 8, 3) != 0;
         assert_true(next_day || next_month);
         memcpy(before, now, sizeof(before));
     }
     assert_string_equal(before, "Wed, 31 Dec 2369 00:00:00 GMT");
+}
+
+/* hostile 78: what stands in a Retry-After. */
+TEST(dates_are_read_in_three_forms_and_nothing_else)
+{
+    static const char *const good[] = { "Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994" };
+    static const char *const bad[] = {
+        "", "Sun", "784111777", "Sun, 06 Nov 1994 08:49:37", "Sun, 06 Nov 1994 08:49:37 GMT ", "Sun, 06 Nov 1994 08:49:37 CET", "Sun, 06 Now 1994 08:49:37 GMT",
+        "Sun, 06 ovD 1994 08:49:37 GMT", "Sun, 32 Nov 1994 08:49:37 GMT", "Sun, 00 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1969 08:49:37 GMT", "Sun, 06 Nov 1994 24:49:37 GMT",
+        "Sun, 06 Nov 1994 08:60:37 GMT", "Sun, 06 Nov 1994 08:49:61 GMT", "Sun, 06 Nov 1994 -8:49:37 GMT", "Sun Nov  6 08:49:37 1994 GMT", "Sunday, 06-Nov-1994 08:49:37 GMT",
+        "Sun, 06 Nov 19940 08:49:37 GMT", "Sunday, the sixth of November in the year of 1994",
+    };
+    int64_t read;
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        assert_true(http_date_read(text_of(good[i]), &read));
+        assert_int_equal(read, 784111777);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        if (http_date_read(text_of(bad[i]), &read))
+            fail_msg("read as a date: \"%s\"", bad[i]);
+    assert_true(http_date_read(TEXT("Monday, 01-Jan-01 00:00:00 GMT"), &read) && read == 978307200); /* two digits below 70 are this century */
 }
 
 int main(void)
@@ -186,6 +210,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_full_buffer_keeps_what_it_had, fresh, gone),
         cmocka_unit_test_setup_teardown(dates_are_those_of_the_standard, fresh, gone),
         cmocka_unit_test_setup_teardown(every_day_of_four_centuries_follows_the_one_before, fresh, gone),
+        cmocka_unit_test_setup_teardown(dates_are_read_in_three_forms_and_nothing_else, fresh, gone),
     };
     return cmocka_run_group_tests_name("net_http_write", tests, NULL, NULL);
 }
