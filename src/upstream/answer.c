@@ -69,7 +69,7 @@ static enum fail check_plain(struct call *call, struct attempt_story *a)
         yyjson_val *root = yyjson_doc_get_root(doc), *error = yyjson_obj_get(root, "error");
         answer_take_usage(fl, yyjson_obj_get(root, "usage"));
         if (error != NULL && !yyjson_is_null(error) && a->status < 400) {
-            attempt_because(fl, a, "answered %d with an error: %.*s", a->status, TEXT_ARG(error_message(root)));
+            attempt_because(fl, a, "answered %d with an error: %.*s", a->status, TEXT_ARG(border_words(call->slot.endpoint, error_message(root))));
             f = FAIL_UPSTREAM;
         }
     }
@@ -99,6 +99,10 @@ static enum fail read_plain(struct task *t, struct call *call, struct attempt_st
         enum fail f = conn_body(t, c, deadline, plain_sink, &p);
         if (f != OK)
             return f;
+        if (!c->ended && fl->unread >= p.hold_max && fl->state == FLIGHT_WAITING && a->status >= 400) {
+            attempt_because(fl, a, "answered %d with more words than stream.buffer holds", a->status); /* nobody could look through them */
+            return FAIL_PROTOCOL;
+        }
         if (!c->ended && fl->unread >= p.hold_max && fl->state == FLIGHT_WAITING) {
             fl->is_long = true;
             fl->length = head->content_length;
@@ -109,7 +113,9 @@ static enum fail read_plain(struct task *t, struct call *call, struct attempt_st
         deadline = t->worker->now + call->conf->timeouts.between_tokens; /* a slow reader is not the backend's silence */
     }
     if (fl->state == FLIGHT_WAITING) {
-        enum fail f = check_plain(call, a);
+        enum fail f = a->status >= 400 ? border_error_body(fl, call->slot.endpoint, a->status) : OK;
+        if (f == OK)
+            f = check_plain(call, a);
         if (f != OK)
             return f;
         fl->length = (int64_t)fl->unread;
@@ -151,6 +157,7 @@ static enum fail read_refusal(struct task *t, struct call *call, struct attempt_
     struct text message = TEXT_NONE;
     if (f == OK && json_parse(&arena, buf_text(&body), &doc, NULL) == OK)
         message = error_message(yyjson_doc_get_root(doc));
+    message = border_words(call->slot.endpoint, message);
     attempt_because(call->flight, a, "answered %d%s%.*s", head->status, message.len > 0 ? ": " : "", TEXT_ARG(message));
     arena_fini(&arena);
     buf_fini(&body);
@@ -172,6 +179,7 @@ enum fail answer_read(struct task *t, struct call *call, struct attempt_story *a
     if (text_starts(type, TEXT("text/event-stream")))
         return stream_read(t, call, a, c, deadline);
     if (!is_json(type)) {
+        type = border_words(call->slot.endpoint, type);
         attempt_because(call->flight, a, "answered %d with %.*s where JSON was due", head->status, (int)MIN(type.len, 60u), type.at != NULL ? type.at : "no type");
         return FAIL_PROTOCOL;
     }

@@ -42,8 +42,8 @@ static bool choice_has_content(yyjson_val *choice)
 static void take_error(struct stream *s, yyjson_val *error)
 {
     yyjson_val *message = yyjson_is_obj(error) ? yyjson_obj_get(error, "message") : error;
-    const char *text = yyjson_is_str(message) ? yyjson_get_str(message) : "it did not say why";
-    attempt_because(s->flight, s->attempt, "sent an error in its stream: %s", text);
+    struct text said = yyjson_is_str(message) ? (struct text){ yyjson_get_str(message), yyjson_get_len(message) } : TEXT("it did not say why");
+    attempt_because(s->flight, s->attempt, "sent an error in its stream: %.*s", TEXT_ARG(border_words(s->call->slot.endpoint, said)));
 }
 
 static enum event_kind look_into(struct stream *s, yyjson_val *root)
