@@ -81,7 +81,6 @@ NAMES = {
     'shown': 'conf/ alone: an argument of a sentence',
     'stamp_write': 'stat/ alone: the time a line begins with',
     'status_print': 'keeper/ alone: the status of a child',
-    'trees_wipe': 'conf/ alone',
     'url_parse': 'conf/ alone: the other half of address.c',
     'variable_get': 'conf/ alone: an environment variable',
 }
@@ -107,6 +106,7 @@ DOCUMENTED = {
     'src/path/steps.def': {'STEP': 3},
     'src/serve/routes.def': {'ROUTE': 5},
     'src/stat/counters.def': {'COUNTER': 2, 'FAMILY': 3, 'MEMBER': 2, 'HISTOGRAM': 1, 'SURFACE': 1},
+    'src/upstream/border.def': {'PASS': 2, 'REFUSE': 1, 'PRIVATE': 2, 'INSIDE': 1},
     'src/upstream/local_models.def': {'LOCAL': 3},
 }
 

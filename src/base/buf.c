@@ -13,10 +13,23 @@ void buf_init(struct buf *b, size_t max)
     *b = (struct buf){ .max = max };
 }
 
+void buf_init_secret(struct buf *b, size_t max)
+{
+    buf_init(b, max);
+    b->is_secret = true;
+}
+
+static void drop_memory(struct buf *b)
+{
+    if (b->is_secret && b->mem != NULL)
+        mem_wipe(b->mem, b->room);
+    mem_free(b->mem);
+}
+
 void buf_fini(struct buf *b)
 {
-    mem_free(b->mem);
-    *b = (struct buf){ .max = b->max };
+    drop_memory(b);
+    *b = (struct buf){ .max = b->max, .is_secret = b->is_secret };
 }
 
 static void slide_to_front(struct buf *b)
@@ -29,9 +42,14 @@ static void slide_to_front(struct buf *b)
 
 static enum fail grow(struct buf *b, size_t room)
 {
-    char *mem = mem_resize(b->mem, room);
+    char *mem = b->is_secret ? mem_alloc(room) : mem_resize(b->mem, room); /* realloc leaves a copy behind */
     if (mem == NULL)
         return FAIL_NO_MEMORY;
+    if (b->is_secret) {
+        if (b->to > 0)
+            memcpy(mem, b->mem, b->to);
+        drop_memory(b);
+    }
     b->mem = mem;
     b->room = room;
     return OK;

@@ -9,9 +9,11 @@ struct buf {
     size_t from, to; /* content is mem[from..to) */
     size_t room;     /* bytes of mem; 0 = no memory held */
     size_t max;      /* ceiling of content; reaching it is FAIL_TOO_LARGE */
+    bool is_secret;  /* its memory is wiped before it goes back, also when it grows */
 };
 
 void buf_init(struct buf *b, size_t max);
+void buf_init_secret(struct buf *b, size_t max); /* for what may hold keys */
 void buf_fini(struct buf *b);                /* frees; b may be used again */
 static inline size_t buf_len(const struct buf *b) { return b->to - b->from; }
 static inline struct text buf_text(const struct buf *b) { return (struct text){ b->mem ? b->mem + b->from : NULL, b->to - b->from }; }

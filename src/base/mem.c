@@ -163,6 +163,15 @@ void arena_fini(struct arena *a)
     *a = (struct arena){ 0 }; /* a ceiling of 0: nothing is allocated until the next init */
 }
 
+void arena_wipe(struct arena *a)
+{
+    for (struct arena_block *block = a->blocks; block != NULL; block = block->next) {
+        char *from = block_content(block), *to = block == a->blocks ? a->at : (char *)block + block->bytes;
+        ASAN_UNPOISON_MEMORY_REGION(from, (size_t)(to - from));
+        mem_wipe(from, (size_t)(to - from));
+    }
+}
+
 static struct arena_block *block_new(struct arena *a, size_t bytes)
 {
     if (a->bytes > a->bytes_max || bytes > a->bytes_max - a->bytes)

@@ -31,6 +31,7 @@ struct arena {
 /* first may be NULL (first_bytes 0): then the first allocation takes a block. The caller keeps ownership of first. */
 void arena_init(struct arena *a, void *first, size_t first_bytes, size_t bytes_max);
 void arena_fini(struct arena *a); /* frees every block; a may be init'ed again */
+void arena_wipe(struct arena *a); /* zeroes what was allocated, before a fini: it held secrets */
 /* 16-byte aligned. NULL at the ceiling or when out of memory. */
 void *arena_alloc(struct arena *a, size_t bytes) MUSTUSE;
 char *arena_copy(struct arena *a, struct text t) MUSTUSE; /* NUL-terminated copy */

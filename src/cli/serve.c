@@ -15,8 +15,20 @@ bool serving_load(const struct conf **out, struct complaint *why, void *arg)
 {
     struct serving *s = arg;
     const struct conf *conf;
-    if (!conf_load(&s->options, &conf, why))
+    struct conf_options options = s->options;
+    struct vault_words words;
+    if (!vault_open(&s->vault, &words, why))
         return false;
+    options.environ = words.environ;
+    options.sets = words.sets;
+    bool is_ok = conf_load(&options, &conf, why);
+    vault_close(&words);
+    if (!is_ok)
+        return false;
+    if (s->is_public && conf->keys_count == 0) {
+        conf_unref(conf);
+        return complain(why, NULL, 0, 0, "keys: a non-loopback address needs at least one key");
+    }
     if (conf->limits.connections == 0) { /* nobody else has seen it yet, so it may still change. A client's connection may need one to a backend */
         uint64_t most = s->files > FILES_SPARE + 2 ? (s->files - FILES_SPARE) / 2 : 1;
         ((struct conf *)(uintptr_t)conf)->limits.connections = (uint32_t)MIN(most, 1000000u);
@@ -79,9 +91,7 @@ static bool read_command_line(struct serving *s, int argc, char **argv, int *out
     }
     s->options.urls = s->urls;
     s->options.urls_count = urls.count;
-    s->options.sets = s->sets;
     s->options.sets_count = sets.count;
-    s->options.environ = environ;
     s->options.local_fallback = true;
     return true;
 }
@@ -95,6 +105,15 @@ static bool open_log(struct serving *s, struct complaint *why)
     if (c->log.file != NULL && log_open(&s->log, c->log.file) != OK)
         return complain(why, c->path, 0, 0, "log.file: cannot open %s: %s", c->log.file, strerror(errno));
     return true;
+}
+
+static bool open_listeners(struct serving *s, struct complaint *why)
+{
+    if (!keeper_listen(s->world, s->conf, s->listeners, &s->listener_count, &s->port, why))
+        return false;
+    s->is_public = keeper_listens_publicly(s->listeners, s->listener_count);
+    return !s->is_public || s->conf->keys_count > 0 ||
+           complain(why, NULL, 0, 0, "the sockets passed with LISTEN_FDS can be reached from other machines: that needs at least one key");
 }
 
 /* A socket that was asked for must work; the default one is a convenience that a read-only container may lack. */
@@ -141,9 +160,9 @@ static int open_all(struct serving *s)
         return EXIT_FAILED;
     }
     log_init(&s->log, s->world);
-    if (!serving_load(&s->conf, &why, s))
+    if (!vault_fill(&s->vault, environ, s->sets, s->options.sets_count, &why) || !serving_load(&s->conf, &why, s))
         return refuse(&why);
-    if (open_log(s, &why) && keeper_listen(s->world, s->conf, s->listeners, &s->listener_count, &s->port, &why) && open_admin(s, &why))
+    if (open_log(s, &why) && open_listeners(s, &why) && open_admin(s, &why))
         return EXIT_OK;
     (void)refuse(&why); /* the world's, not the command line's */
     return EXIT_FAILED;

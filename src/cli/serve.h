@@ -8,7 +8,8 @@
 #define SETS_MAX 256 /* --set options; more belong in a file */
 
 struct serving {
-    struct conf_options options; /* as given; for the first load and every reload */
+    struct conf_options options; /* as given, but for what is in the vault; for the first load and every reload */
+    struct vault vault;
     const char *urls[CONF_BACKENDS_MAX];
     const char *sets[SETS_MAX + 2];
     uint64_t files;              /* descriptors we may have */
@@ -19,6 +20,7 @@ struct serving {
     int listeners[LISTENERS_MAX];
     unsigned listener_count;
     uint16_t port;               /* of the first */
+    bool is_public;              /* a listener can be reached from another machine: then there are keys, now and after every reload */
     int admin;                   /* -1 = none */
     char socket[SOCKET_PATH_MAX];
     int line;                    /* to the keeper; in a server */

@@ -129,7 +129,11 @@ int server_run(const struct server_start *start, void *arg)
     s.world = world_real_new(JOB_THREADS);
     s.dns = dns_cares_new();
     task_catch_overflow();
-    enum fail f = s.world != NULL && s.dns != NULL ? make(&s, serving, start) : FAIL_NO_MEMORY;
+    if (s.world == NULL) {
+        log_line(NULL, LOG_LEVEL_ERROR, "server", "cannot start its job threads: %s", strerror(errno));
+        return EXIT_FAILED;
+    }
+    enum fail f = s.dns != NULL ? make(&s, serving, start) : FAIL_NO_MEMORY;
     if (f != OK) {
         log_line(NULL, LOG_LEVEL_ERROR, "server", "cannot start: %s", fail_row(f)->text);
         return EXIT_FAILED;

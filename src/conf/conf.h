@@ -122,6 +122,7 @@ struct conf {
         uint64_t body, header; /* bytes */
         uint64_t memory;       /* bytes, 0 = auto; not served yet, so always 0 */
         uint32_t queue;        /* requests waiting for a slot, each pool */
+        enum conf_switch private_urls; /* may messages name URLs inside the operator's network? */
     } limits;
     struct {
         uint64_t buffer;  /* bytes */

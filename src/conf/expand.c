@@ -34,14 +34,12 @@ static bool add_file(struct loading *l, const struct place *at, struct buf *b, s
     const char *name = arena_copy(&l->scratch, path);
     if (name == NULL)
         return refuse_memory(l);
-    buf_init(&content, CONF_INCLUDE_MAX);
+    buf_init_secret(&content, CONF_INCLUDE_MAX);
     bool is_ok = file_read(l, at, name, true, &content);
     struct text t = without_newline(buf_text(&content));
     if (is_ok && (!text_is_utf8(t) || (t.len > 0 && memchr(t.at, 0, t.len) != NULL)))
         is_ok = refuse(l, at, "%s is not UTF-8 text", shown(l, path));
     is_ok = is_ok && add(l, at, b, t);
-    if (content.mem != NULL)
-        mem_wipe(content.mem, content.room);
     buf_fini(&content);
     return is_ok;
 }
@@ -92,7 +90,7 @@ bool expand(struct loading *l, const struct tree *scalar, struct text *out)
         return true;
     }
     struct buf b;
-    buf_init(&b, VALUE_MAX);
+    buf_init_secret(&b, VALUE_MAX);
     bool is_ok = buf_reserve(&b, VALUE_MAX) == OK ? expand_into(l, scalar, &b) : refuse_memory(l);
     if (is_ok) {
         struct tree *kept = tree_scalar(l, scalar->place, buf_text(&b)); /* so that it is wiped with the rest */
@@ -100,8 +98,6 @@ bool expand(struct loading *l, const struct tree *scalar, struct text *out)
         if (is_ok)
             *out = kept->text;
     }
-    if (b.mem != NULL)
-        mem_wipe(b.mem, b.room);
     buf_fini(&b);
     return is_ok;
 }

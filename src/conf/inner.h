@@ -78,7 +78,6 @@ struct tree {
     struct text text;               /* TREE_SCALAR, NUL-terminated; may be a secret */
     struct member *first, *last;    /* otherwise */
     unsigned count;
-    struct tree *older; /* every tree of a load, so that their texts can be wiped */
 };
 
 struct member {
@@ -92,7 +91,6 @@ struct loading {
     const struct conf_options *options;
     struct complaint *why;
     struct arena scratch;
-    struct tree *newest;
     struct tree *root; /* a TREE_MAP */
     struct conf *conf;
     bool has_said_less; /* say() had no memory: what was looked up by its words cannot be trusted, so the load is refused */
@@ -121,10 +119,15 @@ struct tree *tree_scalar(struct loading *l, struct place at, struct text text); 
 bool tree_add(struct loading *l, struct tree *into, struct text name, struct place at, struct tree *value);
 struct member *tree_find(const struct tree *map, struct text name); /* NULL if absent or map is not one */
 bool tree_is_empty(const struct tree *t);                           /* nothing was written: `key:` or ~ */
-void trees_wipe(struct loading *l);
 
 /* yaml.c: from is NULL for the file. An empty text is an empty map. */
 bool yaml_parse(struct loading *l, const char *from, struct text yaml, struct tree **out);
+
+/* In place of libyaml's own; it alone calls them. */
+void *yaml_malloc(size_t bytes);
+void *yaml_realloc(void *p, size_t bytes);
+void yaml_free(void *p);
+unsigned char *yaml_strdup(const unsigned char *s);
 
 /* override.c: URLs, environment and flags onto l->root; then the local model if there is no backend. */
 bool overrides_apply(struct loading *l);

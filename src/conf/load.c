@@ -15,10 +15,8 @@ static bool source_parse(struct loading *l)
         return yaml_parse(l, NULL, TEXT_NONE, &l->root);
     struct place nowhere = { 0 };
     struct buf file;
-    buf_init(&file, CONF_FILE_MAX);
+    buf_init_secret(&file, CONF_FILE_MAX);
     bool is_ok = file_read(l, &nowhere, l->options->path, false, &file) && yaml_parse(l, NULL, buf_text(&file), &l->root);
-    if (file.mem != NULL)
-        mem_wipe(file.mem, file.room); /* its keys are secrets */
     buf_fini(&file);
     return is_ok;
 }
@@ -54,7 +52,7 @@ bool conf_load(const struct conf_options *options, const struct conf **out, stru
     bool is_ok = source_parse(&l) && root_expect_map(&l) && overrides_apply(&l) && conf_new(&l) && conf_read(&l) && conf_check(&l);
     if (l.has_said_less)
         is_ok = refuse_memory(&l);
-    trees_wipe(&l);
+    arena_wipe(&l.scratch); /* every value that was read, keys too */
     arena_fini(&l.scratch);
     if (is_ok)
         *out = l.conf;
@@ -79,9 +77,7 @@ void conf_unref(const struct conf *c)
     struct conf *mine = (struct conf *)c; /* const towards readers; the count and the end are ours */
     if (atomic_fetch_sub_explicit(&mine->references, 1, memory_order_acq_rel) != 1)
         return;
-    for (uint32_t i = 0; i < mine->backends_count; i++)
-        if (mine->backends[i].key != NULL)
-            mem_wipe((char *)mine->backends[i].key, strlen(mine->backends[i].key));
+    arena_wipe(&mine->arena); /* the one place where backends' keys stand */
     arena_fini(&mine->arena);
     mine->magic = 0;
     mem_free(mine);

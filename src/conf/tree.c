@@ -13,8 +13,7 @@ struct tree *tree_new(struct loading *l, enum tree_kind kind, struct place at)
         (void)refuse_memory(l);
         return NULL;
     }
-    *t = (struct tree){ .kind = kind, .place = at, .older = l->newest };
-    l->newest = t;
+    *t = (struct tree){ .kind = kind, .place = at };
     return t;
 }
 
@@ -64,13 +63,6 @@ bool tree_is_empty(const struct tree *t)
 {
     return t->kind == TREE_SCALAR && t->is_plain &&
            (t->text.len == 0 || text_eq(t->text, TEXT("~")) || text_eq_nocase(t->text, TEXT("null")));
-}
-
-void trees_wipe(struct loading *l)
-{
-    for (struct tree *t = l->newest; t != NULL; t = t->older)
-        if (t->text.len > 0)
-            mem_wipe((char *)t->text.at, t->text.len); /* ours: tree_scalar copied it */
 }
 
 /* How many bytes of t make a whole number of UTF-8 characters and are at most max. */

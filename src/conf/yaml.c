@@ -4,6 +4,51 @@
 
 #include <yaml.h>
 
+/* ---- libyaml's memory ----
+   It frees buffers, tokens and scalars as they are, and they hold the file with its keys. These stand in place of the library's own functions of these
+   names: it calls them by name, and the dynamic linker finds ours first. Each block says how long it is, and is wiped when it goes. */
+
+struct yaml_block {
+    _Alignas(16) size_t bytes;
+    char content[];
+};
+void *yaml_malloc(size_t bytes)
+{
+    struct yaml_block *b = mem_alloc(sizeof *b + bytes);
+    if (b == NULL)
+        return NULL;
+    b->bytes = bytes;
+    return b->content;
+}
+
+void yaml_free(void *p)
+{
+    if (p == NULL)
+        return;
+    struct yaml_block *b = CONTAINER_OF(p, struct yaml_block, content);
+    mem_wipe(b->content, b->bytes);
+    mem_free(b);
+}
+
+void *yaml_realloc(void *p, size_t bytes)
+{
+    void *next = yaml_malloc(bytes);
+    if (next != NULL && p != NULL)
+        memcpy(next, p, MIN(bytes, CONTAINER_OF(p, struct yaml_block, content)->bytes));
+    if (next != NULL)
+        yaml_free(p);
+    return next;
+}
+
+unsigned char *yaml_strdup(const unsigned char *s)
+{
+    size_t bytes = s != NULL ? strlen((const char *)s) + 1 : 0;
+    yaml_char_t *copy = s != NULL ? yaml_malloc(bytes) : NULL;
+    if (copy != NULL)
+        memcpy(copy, s, bytes);
+    return copy;
+}
+
 struct reading {
     struct loading *l;
     const char *from; /* NULL = the file */
@@ -58,8 +103,6 @@ static bool refuse_syntax(struct reading *r)
 
 static void event_drop(struct reading *r)
 {
-    if (r->event.type == YAML_SCALAR_EVENT)
-        mem_wipe(r->event.data.scalar.value, r->event.data.scalar.length); /* may be a key */
     yaml_event_delete(&r->event);
 }
 
@@ -213,16 +256,6 @@ static bool bytes_check(struct reading *r)
     return refuse(r->l, &at, "not UTF-8");
 }
 
-/* libyaml frees its buffers as they are; they hold the file, and with it its keys. */
-static void parser_end(yaml_parser_t *p)
-{
-    if (p->raw_buffer.start != NULL)
-        mem_wipe(p->raw_buffer.start, (size_t)(p->raw_buffer.end - p->raw_buffer.start));
-    if (p->buffer.start != NULL)
-        mem_wipe(p->buffer.start, (size_t)(p->buffer.end - p->buffer.start));
-    yaml_parser_delete(p);
-}
-
 bool yaml_parse(struct loading *l, const char *from, struct text yaml, struct tree **out)
 {
     struct reading r = { .l = l, .from = from, .yaml = yaml };
@@ -234,6 +267,6 @@ bool yaml_parse(struct loading *l, const char *from, struct text yaml, struct tr
     yaml_parser_set_input_string(&r.parser, (const unsigned char *)(yaml.at ? yaml.at : ""), yaml.len);
     bool is_ok = document_take(&r, out);
     event_drop(&r);
-    parser_end(&r.parser);
+    yaml_parser_delete(&r.parser);
     return is_ok;
 }

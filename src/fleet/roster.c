@@ -74,6 +74,16 @@ const struct conf_model *roster_conf_model(const struct roster *r, const struct 
     return roster_members(r, p)->conf;
 }
 
+bool roster_has_kind(const struct roster *r, const struct pool *p, enum conf_kind kind)
+{
+    CHECK(r, ROSTER);
+    const struct members *m = roster_members(r, p);
+    for (uint32_t i = 0; i < r->endpoints_count; i++)
+        if (r->endpoints[i].kind == kind && ((m->use | m->fallback) & backend_bit(r->endpoints[i].backend)) != 0)
+            return true;
+    return false;
+}
+
 /* ---- building: endpoints ---- */
 
 static struct text host_header(struct roster *r, const struct endpoint *e)

@@ -75,7 +75,7 @@ static void drop_line(struct keeper *k)
 
 static void server_begin(struct keeper *k, nanos now)
 {
-    struct server_start start = { ++k->starts, k->rows, -1 };
+    struct server_start start = { k->starts + 1, k->rows, -1 };
     drop_line(k);
     pid_t keeper = getpid();
     fflush(NULL);
@@ -94,6 +94,7 @@ static void server_begin(struct keeper *k, nanos now)
     }
     close(k->line[1]);
     k->line[1] = -1;
+    k->starts++; /* what could not be forked was no server: the first one tells the address */
     k->server = pid;
     k->server_started = now;
 }
@@ -271,6 +272,7 @@ static bool take_signals(struct keeper *k)
     sigaddset(&set, SERVER_WORKERS_ENDED);
     sigprocmask(SIG_BLOCK, &set, &k->before);
     signal(SIGPIPE, SIG_IGN);              /* whoever reads our stdout may leave */
+    signal(SIGXFSZ, SIG_IGN);              /* a log that may not grow (RLIMIT_FSIZE) loses lines, not the server */
     return k->signals >= 0;
 }
 

@@ -54,12 +54,36 @@ int keeper_run(const struct keeper_options *options);
 /* Listens where the configuration says, or takes the sockets that systemd passes (LISTEN_FDS). False with a sentence that names who has the port.
    *out_port: of the first one. */
 bool keeper_listen(struct world *world, const struct conf *conf, int fds[LISTENERS_MAX], unsigned *out_count, uint16_t *out_port, struct complaint *why);
+/* Can one of them be reached from another machine? What systemd passes need not be what the configuration says. */
+bool keeper_listens_publicly(const int *fds, unsigned count);
 /* The admin socket, mode 0600. A dead one of that name is replaced; a live one is a complaint. */
 bool keeper_listen_admin(struct world *world, const char *path, int *out_fd, struct complaint *why);
 void keeper_unlisten_admin(const char *path); /* at the very end: the name goes too */
 
+/* ---- secrets that were given from outside (vault.c) ---- */
+
+struct vault {
+    int fd;
+    size_t bytes, environ_count, sets_count;
+};
+/* As conf_load wants them. */
+struct vault_words {
+    struct buf bytes;
+    char **at;
+    char *const *environ;
+    const char *const *sets;
+};
+/* Keeps a copy of both, and wipes them where they stand: of the environment all values but those that weir and its libraries need themselves,
+   of the command line the keys. Once, before any thread is started. False when the kernel has no memory for it. */
+bool vault_fill(struct vault *v, char **variables, const char *const *sets, size_t sets_count, struct complaint *why);
+/* Plain copies for one load; vault_close wipes them. Any thread. */
+bool vault_open(const struct vault *v, struct vault_words *out, struct complaint *why);
+void vault_close(struct vault_words *words);
+
 /* ---- the machine (system.c) ---- */
 
+/* Descriptors 0, 1 and 2 that were closed when we started become /dev/null: else the first sockets would get these numbers, and clients our log. */
+void system_open_standard(void);
 /* Threads worth having: CPU affinity and the cgroup's quota (v2 cpu.max, v1 cfs_quota_us), rounded up, at least 1. */
 unsigned system_cpus(void);
 /* Raises the soft limit on open files to the hard one; returns what it is then. */

@@ -76,6 +76,16 @@ bool keeper_listen(struct world *world, const struct conf *conf, int fds[LISTENE
     return true;
 }
 
+bool keeper_listens_publicly(const int *fds, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        struct addr a = { .len = sizeof a - offsetof(struct addr, any) };
+        if (getsockname(fds[i], &a.any, &a.len) != 0 || !addr_is_loopback(&a))
+            return true;
+    }
+    return false;
+}
+
 static bool somebody_listens(const struct addr *a)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

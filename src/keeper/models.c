@@ -116,6 +116,9 @@ static void compose(struct arguments *a, const struct model *mo, const char *pro
     }
 }
 
+/* All that llama-server is told: nothing of ours, which may hold keys. GGML_… and LLAMA_… are its own settings, so they stay ours to choose. */
+static const char *const environment[] = { "PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/nonexistent", "LANG=C.UTF-8", NULL };
+
 /* In the child; does not return. Descriptors that a model server keeps would keep our listeners and locks alive after us. */
 static void become(const char *program, char *const *arguments, int log_fd, pid_t keeper)
 {
@@ -123,6 +126,7 @@ static void become(const char *program, char *const *arguments, int log_fd, pid_
     int in = open("/dev/null", O_RDONLY);
     setsid(); /* Ctrl-C on the terminal is for the keeper, which lets requests finish first */
     signal(SIGPIPE, SIG_DFL);
+    signal(SIGXFSZ, SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     die_with(keeper);
@@ -132,7 +136,7 @@ static void become(const char *program, char *const *arguments, int log_fd, pid_
     if (close_range(STDERR_FILENO + 1, ~0u, 0) != 0) /* Linux before 5.9 */
         for (int fd = STDERR_FILENO + 1; fd < 4096; fd++)
             close(fd);
-    execv(program, arguments);
+    execve(program, arguments, (char *const *)(uintptr_t)environment);
     _exit(127);
 }
 

@@ -11,6 +11,12 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+void system_open_standard(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) /* in order, so that each open takes the number that is free */
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+            (void)!open("/dev/null", O_RDWR | O_NOCTTY);
+}
 
 /* ---- processors ---- */
 

@@ -113,6 +113,8 @@ static enum fail head_whole(struct downstream *d, struct text rest)
     struct http_event event;
     size_t eaten = 0;
     rq->head = d->parser.head;
+    if (rq->arena.bytes <= sizeof rq->block)
+        rq->head_end = rq->arena.at;
     rq->body_done = d->server->worker->now;
     if (!rq->head->chunked && rq->head->content_length <= 0) {
         enum fail f = http_parse(&d->parser, rest, &eaten, &event);

@@ -29,7 +29,11 @@ void down_give_request(struct downstream *d)
     if (rq == NULL)
         return;
     buf_fini(&rq->body);
+    if (rq->head_end == NULL)
+        arena_wipe(&rq->arena);
     arena_fini(&rq->arena);
+    if (rq->head_end != NULL) /* Authorization, and wherever else a client put its key; not the body's tree, which is larger */
+        mem_wipe(rq->block, (size_t)(rq->head_end - rq->block));
     rq->magic = 0;
     slab_give(&d->server->requests, rq);
     d->request = NULL;
@@ -54,6 +58,7 @@ void down_free(struct downstream *d)
     COUNT_DOWN(s->worker, connections_open);
     d->magic = 0;
     slab_give(&s->connections, d);
+    http_server_has_room(s);
 }
 
 /* The peer is gone, or must be treated so. A running task learns it as cancellation and ends by itself. */
@@ -140,10 +145,17 @@ static bool read_some(struct downstream *d, struct text *out_bytes)
     return false;
 }
 
+/* What was read may be a head with a key in it, and the scratch lives as long as the worker. */
+static void forget(struct text bytes)
+{
+    mem_wipe((char *)(uintptr_t)bytes.at, bytes.len);
+}
+
 static void read_away(struct downstream *d)
 {
     struct text bytes;
     while (d->readable && read_some(d, &bytes)) {
+        forget(bytes);
         d->lingered += bytes.len;
         if (d->lingered > LINGER_BYTES_MAX) {
             down_free(d);
@@ -165,6 +177,7 @@ void down_read_in_task(struct downstream *d)
             down_feed_body(d, bytes);
         else if (buf_add_text(&d->in, bytes) != OK)
             down_lost(d);
+        forget(bytes);
     }
 }
 
@@ -176,7 +189,9 @@ static void read_between(struct downstream *d)
     while (d->readable && (d->state == DOWN_IDLE || d->state == DOWN_HEAD)) {
         if (!read_some(d, &bytes))
             return; /* gone or dry */
-        if (!down_feed_head(d, bytes))
+        bool lives = down_feed_head(d, bytes);
+        forget(bytes);
+        if (!lives)
             return;
     }
     if (d->state == DOWN_TASK)
@@ -200,7 +215,7 @@ static void go_on(struct downstream *d)
         return; /* as in read_between: pipelined answers that nobody reads would fill memory */
     if (buf_len(&d->in) > 0) {
         struct buf next = d->in;
-        buf_init(&d->in, PIPELINE_BYTES_MAX + SCRATCH_BYTES);
+        buf_init_secret(&d->in, PIPELINE_BYTES_MAX + SCRATCH_BYTES);
         bool lives = down_feed_head(d, buf_text(&next));
         buf_fini(&next);
         if (!lives)
@@ -239,6 +254,7 @@ static void request_over(struct worker *w, struct turn_end *self)
     }
     down_give_request(d);
     d->state = DOWN_IDLE;
+    d->idle_since = w->now;
     down_due(d, w->now + KEEPALIVE_IDLE_NS);
     go_on(d);
 }
@@ -311,11 +327,12 @@ void down_open(struct http_server *s, int fd, const struct addr *peer)
     d->fd = fd;
     (void)addr_print(peer, d->peer_text);
     d->state = DOWN_IDLE;
+    d->idle_since = s->worker->now;
     d->due = NEVER;
     d->timer.fire = on_time;
     d->again.run = request_over;
     d->watch = (struct watch){ -1, on_ready };
-    buf_init(&d->in, PIPELINE_BYTES_MAX + SCRATCH_BYTES);
+    buf_init_secret(&d->in, PIPELINE_BYTES_MAX + SCRATCH_BYTES); /* pipelined heads */
     buf_init(&d->out, 1u << 30); /* writers stop at OUT_HIGH_BYTES; one write may pass it */
     struct http_parse_limits limits = { s->options.head_bytes_max, TARGET_BYTES_MAX, HTTP_HEADERS_MAX };
     http_parser_init(&d->parser, HTTP_KIND_REQUEST, &limits);

@@ -26,7 +26,8 @@ struct http_server {
     struct list running; /* struct http_request with a task */
     struct listener listeners[LISTENERS_MAX];
     unsigned listener_count;
-    struct timer accept_again; /* descriptors ran out: the listener's edge is spent, so we come back by the clock */
+    struct timer accept_again; /* the listener's edge is spent, so we come back by the clock */
+    bool paused;               /* limits.connections is reached, or descriptors ran out */
     struct http_date date;
     uint64_t ids;
     bool draining;
@@ -58,12 +59,15 @@ struct downstream {
     struct buf in;           /* bytes after the head, or after the request: bounded look-ahead */
     struct buf out;          /* what the kernel has not taken */
     nanos due;               /* when the state ends by the clock; NEVER if it does not */
+    nanos idle_since;        /* in IDLE */
     nanos write_due;         /* when unsent bytes have made no progress for too long */
     struct timer timer;      /* lazy: never later than due */
     struct turn_end again;   /* after its task ended */
     char peer_text[64];
 };
 
+/* A connection has gone: one that waits may come in. */
+void http_server_has_room(struct http_server *s);
 void down_open(struct http_server *s, int fd, const struct addr *peer);
 void down_free(struct downstream *d);
 void down_give_request(struct downstream *d);

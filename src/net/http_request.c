@@ -63,7 +63,7 @@ static bool take_whole(struct downstream *d, struct buf *kept)
     ASSERT(f == OK && event.kind == HTTP_GOT_BODY && eaten == buf_len(kept)); /* counted bytes are not looked into */
     buf_fini(&rq->body);
     rq->body = *kept;
-    buf_init(kept, kept->max);
+    buf_init_secret(kept, kept->max);
     down_feed_body(d, TEXT_NONE); /* the end */
     return true;
 }
@@ -89,7 +89,7 @@ static enum fail body_begin(struct downstream *d)
     }
     d->body_wanted = true;
     struct buf kept = d->in;
-    buf_init(&d->in, kept.max);
+    buf_init_secret(&d->in, kept.max);
     if (buf_len(&kept) > 0 && !take_whole(d, &kept))
         down_feed_body(d, buf_text(&kept));
     buf_fini(&kept);

@@ -6,6 +6,43 @@
 #define REQUESTS_PER_CHUNK 16
 #define CONNECTIONS_PER_CHUNK 32
 
+/* ---- when there is no room for one more ---- */
+
+#define ACCEPT_PAUSE_NS (20 * NANOS_PER_MS) /* 50 looks a second cost nothing; who waits in the kernel's queue waits this much longer at most */
+#define IDLE_LOOK_MAX   64                  /* connections looked at for one that can go; the list turns, so that all have their turn */
+#define IDLE_SPARED_NS  NANOS_PER_S         /* one that was used within this is about to be used again */
+
+/* The longest idle of the next few connections, or NULL: between two requests either side may close, and clients know (RFC 9112 section 9.5). */
+static struct downstream *who_can_go(struct http_server *s)
+{
+    nanos now = s->worker->now;
+    struct downstream *oldest = NULL;
+    for (unsigned i = MIN(list_count(&s->open), IDLE_LOOK_MAX); i > 0; i--) {
+        struct node *node = list_pop(&s->open);
+        struct downstream *d = CONTAINER_OF(node, struct downstream, node);
+        list_push(&s->open, node);
+        bool can_go = d->state == DOWN_IDLE && buf_len(&d->out) == 0 && !d->readable && now - d->idle_since >= IDLE_SPARED_NS;
+        if (can_go && (oldest == NULL || d->idle_since < oldest->idle_since))
+            oldest = d;
+    }
+    return oldest;
+}
+
+/* The listener's edge is spent while others wait behind it: we come back by the clock, or when one of ours closes. */
+static void pause_accept(struct http_server *s)
+{
+    if (!s->paused)
+        COUNT(s->worker, accept_pauses);
+    s->paused = true;
+    timer_set(s->worker, &s->accept_again, s->worker->now + ACCEPT_PAUSE_NS);
+}
+
+void http_server_has_room(struct http_server *s)
+{
+    if (s->paused && !s->draining)
+        timer_set(s->worker, &s->accept_again, s->worker->now);
+}
+
 static void on_listener(struct worker *w, struct watch *self, unsigned events)
 {
     struct listener *l = CONTAINER_OF(self, struct listener, watch);
@@ -13,18 +50,23 @@ static void on_listener(struct worker *w, struct watch *self, unsigned events)
     (void)events;
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         struct addr peer;
-        if (list_count(&s->open) >= s->options.connections_max) {
-            COUNT(w, connections_refused);
-            break;
-        }
-        int fd = w->world->accept(w->world, self->fd, &peer);
-        if (fd == -EAGAIN)
+        bool is_full = list_count(&s->open) >= s->options.connections_max;
+        struct downstream *goes = is_full ? who_can_go(s) : NULL;
+        int fd = is_full && goes == NULL ? -EMFILE : w->world->accept(w->world, self->fd, &peer);
+        if (fd == -EAGAIN) {
+            s->paused = false;
             return;
+        }
         if (fd == -ECONNABORTED || fd == -EINTR)
             continue;
-        if (fd < 0) {
-            COUNT(w, connections_refused);
-            break;
+        if (fd < 0) { /* EMFILE, ENFILE, ENOBUFS, ENOMEM */
+            pause_accept(s);
+            return;
+        }
+        s->paused = false;
+        if (goes != NULL) { /* only now: before, nobody may have been waiting */
+            COUNT(w, connections_dropped);
+            down_free(goes);
         }
         down_open(s, fd, &peer);
     }
@@ -123,6 +165,7 @@ void http_server_free(struct http_server *s)
     for (unsigned i = 0; i < s->listener_count; i++)
         watch_stop(s->worker, &s->listeners[i].watch);
     timer_stop(s->worker, &s->accept_again);
+    s->paused = false; /* nobody comes in any more */
     LIST_EACH(&s->open, node)
         down_free(CONTAINER_OF(node, struct downstream, node));
     slab_fini(&s->requests);

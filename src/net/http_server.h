@@ -58,6 +58,7 @@ struct http_request {
     struct downstream *from;
     struct task *task;
     struct arena arena;             /* dies with the request */
+    char *head_end;                 /* the head lies in block, up to here; NULL: it is not whole, or needed more */
     const struct http_head *head;
     struct buf body;                /* filled by http_body */
     bool body_read;                 /* all of it was read, or there is none */

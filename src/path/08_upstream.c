@@ -9,10 +9,15 @@ static struct call *make_call(struct request *rq)
     struct flight *fl = rq->flight;
     struct call *call = arena_alloc(&fl->arena, sizeof *call);
     char *id = arena_copy(&fl->arena, text_of(rq->http->id));
-    char *trace = arena_copy(&fl->arena, http_head_get(rq->http->head, HEADER_TRACEPARENT));
-    if (call == NULL || id == NULL || trace == NULL)
+    if (call == NULL || id == NULL)
         return NULL;
     memset(call, 0, sizeof *call);
+    for (enum border_pass i = 0; i < BORDER_PASS_COUNT; i++) {
+        struct text value = border_header(rq->http->head, i);
+        call->passed[i] = (struct text){ value.len > 0 ? arena_copy(&fl->arena, value) : NULL, value.len };
+        if (value.len > 0 && call->passed[i].at == NULL)
+            return NULL;
+    }
     for (unsigned i = 0; i < rq->splice_count; i++) {
         call->splices[i] = rq->splices[i];
         if (!rq->splices[i].is_model && (call->splices[i].with.at = arena_copy(&fl->arena, rq->splices[i].with)) == NULL)
@@ -34,7 +39,6 @@ static struct call *make_call(struct request *rq)
     call->usage_wanted = rq->usage_wanted;
     call->max_tokens = rq->max_tokens;
     call->request_id = text_of(id);
-    call->traceparent = text_of(trace);
     call->deadline = rq->deadline;
     return call;
 }

@@ -76,6 +76,7 @@ struct request {
     const struct conf_model *pool_conf; /* settings of the configured model; NULL for a discovered one */
     struct text model;          /* as the client named it */
     bool stream, usage_wanted;
+    bool fetches;               /* a URL in its messages would have to be fetched by the backend */
     uint32_t max_tokens;
     struct splice splices[SPLICES_MAX];
     unsigned splice_count;

@@ -80,7 +80,8 @@ struct world {
 static inline nanos world_now(struct world *w) { return w->now(w); }
 static inline nanos world_wall(struct world *w) { return w->wall(w); }
 
-/* The real world: epoll and job_threads threads. One per process; ends with world_real_free after the workers have ended. */
+/* The real world: epoll and job_threads threads. One per process; ends with world_real_free after the workers have ended.
+   NULL with errno: no memory, or no thread. */
 struct world *world_real_new(unsigned job_threads);
 void world_real_free(struct world *);
 

@@ -167,10 +167,11 @@ static int real_poll_new(struct world *w)
     int wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.ptr = NULL };
     if (wake < 0 || poll >= (int)ARRAY_LEN(wake_fds) || epoll_ctl(poll, EPOLL_CTL_ADD, wake, &event) < 0) {
+        int rc = wake < 0 ? -errno : -EMFILE;
         if (wake >= 0)
             close(wake);
         close(poll);
-        return -EMFILE;
+        return rc;
     }
     wake_fds[poll] = wake;
     return poll;
@@ -292,13 +293,14 @@ struct world *world_real_new(unsigned job_threads)
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->more, NULL);
     list_init(&r->queue);
-    for (unsigned i = 0; i < MIN(job_threads, JOB_THREADS_MAX); i++)
-        if (pthread_create(&r->threads[i], NULL, job_thread, r) == 0)
-            r->thread_count++;
-        else
-            break;
-    if (r->thread_count < MIN(job_threads, JOB_THREADS_MAX)) { /* with too few, jobs would be refused and nobody would know why */
+    int error = 0;
+    for (unsigned i = 0; i < MIN(job_threads, JOB_THREADS_MAX) && error == 0; i++) {
+        error = pthread_create(&r->threads[i], NULL, job_thread, r);
+        r->thread_count += error == 0;
+    }
+    if (error != 0) { /* with too few, jobs would be refused and nobody would know why */
         world_real_free(&r->world);
+        errno = error;
         return NULL;
     }
     return &r->world;

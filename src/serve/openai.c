@@ -140,6 +140,11 @@ static enum fail read_common(struct request *rq, bool generates)
     const char *bad = fields_check(root, rq->api->fields, must, sizeof must);
     if (bad != NULL)
         return wrong(rq, bad, must);
+    struct border_refusal no = border_body(root, rq->conf->limits.private_urls == CONF_ON, &rq->fetches);
+    if (no.why != NULL) {
+        rq->param = arena_copy(&rq->http->arena, no.field);
+        return because(rq, FAIL_BAD_FIELD, "\"%.*s\" %s.", (int)MIN(no.field.len, 64u), no.field.at, no.why);
+    }
     enum fail f = read_model(rq, root);
     if (f == OK && generates)
         f = read_generation(rq, root);

@@ -71,6 +71,12 @@ void line_raw(struct line *l, struct text bytes);
 #define STAMP_LEN 20
 void stamp_write(int64_t second, char out[STAMP_LEN]);
 
+/* ---- log.c ---- */
+
+#define LOST_LINE_MAX 256
+/* "… warn log message="3 log lines were lost: No space left on device"" with its newline; returns its length. */
+size_t log_lost_line(const struct log *log, char out[LOST_LINE_MAX]);
+
 /* ---- log_file.c ---- */
 
 /* Writes the whole lines at bytes as far as it goes without waiting, in order. Returns how many bytes are done with: written, or lost for good

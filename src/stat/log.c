@@ -207,6 +207,19 @@ __attribute__((noinline)) static void write_direct(struct log *log, enum log_lev
     atomic_fetch_add_explicit(&log->dropped, lost, memory_order_relaxed);
 }
 
+size_t log_lost_line(const struct log *log, char out[LOST_LINE_MAX])
+{
+    char message[128], stamp[STAMP_LEN];
+    nanos wall = world_wall(log->world);
+    struct line l = { out, out + LOST_LINE_MAX - 2, is_json((struct log *)(uintptr_t)log) };
+    const char *why = log->missing_error != 0 ? strerror(log->missing_error) : "nobody read them";
+    int n = snprintf(message, sizeof message, "%u log lines were lost here: %s", log->missing, why);
+    stamp_write(wall / NANOS_PER_S, stamp);
+    put_head(&l, stamp, wall, LOG_LEVEL_WARN, TEXT("log"));
+    line_text(&l, FIELD("message"), (struct text){ message, (size_t)n }, 160);
+    return (size_t)(line_close(&l) - out);
+}
+
 static void keep(struct worker *w, struct log_writer *lw, enum log_level level, const char *event, struct text message)
 {
     struct line l;

@@ -128,6 +128,17 @@ static enum written write_piece(struct log *log, struct text lines, size_t *out_
     return is;
 }
 
+/* Where lines are missing, the first that can be written again says how many. */
+static void tell_missing(struct log *log)
+{
+    char line[LOST_LINE_MAX];
+    size_t n, len = log_lost_line(log, line);
+    if ((!log->is_file && readiness(log->fd) != WRITTEN) || write_some(log, line, len, &n) != WRITTEN)
+        return;
+    log->missing = 0;
+    log->torn = n < len;
+}
+
 size_t log_write_lines(struct log *log, struct text lines, unsigned *out_lost)
 {
     unsigned lost = 0;
@@ -135,8 +146,16 @@ size_t log_write_lines(struct log *log, struct text lines, unsigned *out_lost)
     pthread_mutex_lock(&log->lock);
     while (done < lines.len) { /* each round takes a line at least, or mends a torn one */
         size_t n = 0;
+        unsigned before = lost;
+        if (log->missing > 0 && !log->torn)
+            tell_missing(log);
+        errno = 0;
         if (write_piece(log, (struct text){ lines.at + done, lines.len - done }, &n, &lost) == LATER)
             break;
+        if (lost > before) {
+            log->missing += lost - before;
+            log->missing_error = errno;
+        }
         done += n;
     }
     pthread_mutex_unlock(&log->lock);

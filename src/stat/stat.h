@@ -58,6 +58,8 @@ struct log {
     bool is_file;              /* a regular file: whole blocks at once, nothing blocks but the disk */
     const char *path;          /* NULL: stderr. The caller's, kept */
     pthread_mutex_t lock;      /* one writer at a time, so that lines stay whole; nothing held under it waits */
+    unsigned missing;          /* lines lost since the last that was written: the next one to be written says so first */
+    int missing_error;         /* and why: an errno, 0 = the reader went */
     bool torn;                 /* the last write ended within a line: the next one starts a new line first */
     _Atomic int level, format; /* enum log_level, enum log_format */
     _Atomic bool access;

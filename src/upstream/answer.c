@@ -71,7 +71,7 @@ static enum fail check_plain(struct call *call, struct attempt_story *a)
         yyjson_val *root = yyjson_doc_get_root(doc);
         answer_take_usage(fl, yyjson_obj_get(root, "usage"));
         if (a->status < 400 && answer_is_error(root)) {
-            attempt_because(fl, a, "answered %d with an error: %.*s", a->status, TEXT_ARG(answer_error_text(root)));
+            attempt_because(fl, a, "answered %d with an error: %.*s", a->status, TEXT_ARG(border_words(call->slot.endpoint, answer_error_text(root))));
             f = FAIL_UPSTREAM;
         }
     }
@@ -116,6 +116,10 @@ static enum fail read_plain(struct task *t, struct call *call, struct attempt_st
         enum fail f = conn_body(t, c, deadline, plain_sink, fl);
         if (f != OK)
             return too_slow(call, a, f, deadline < whole_by);
+        if (!c->ended && fl->unread >= hold_max && fl->state == FLIGHT_WAITING && a->status >= 400) {
+            attempt_because(fl, a, "answered %d with more words than stream.buffer holds", a->status); /* nobody could look through them */
+            return FAIL_PROTOCOL;
+        }
         if (!c->ended && fl->unread >= hold_max && fl->state == FLIGHT_WAITING) {
             fl->is_long = true;
             fl->length = head->content_length;
@@ -128,7 +132,9 @@ static enum fail read_plain(struct task *t, struct call *call, struct attempt_st
             deadline = MIN(deadline, whole_by);
     }
     if (fl->state == FLIGHT_WAITING) {
-        enum fail f = check_plain(call, a);
+        enum fail f = a->status >= 400 ? border_error_body(fl, call->slot.endpoint, a->status) : OK;
+        if (f == OK)
+            f = check_plain(call, a);
         if (f != OK)
             return f;
         fl->length = (int64_t)fl->unread;
@@ -177,7 +183,7 @@ static enum fail read_refusal(struct task *t, struct call *call, struct attempt_
     arena_init(&arena, NULL, 0, 1u << 20);
     struct text message = TEXT_NONE;
     if (f == OK && json_parse(&arena, buf_text(&body), &doc, NULL) == OK)
-        message = answer_error_text(yyjson_doc_get_root(doc));
+        message = border_words(call->slot.endpoint, answer_error_text(yyjson_doc_get_root(doc)));
     attempt_because(call->flight, a, "answered %d%s%.*s", head->status, message.len > 0 ? ": " : "", TEXT_ARG(message));
     arena_fini(&arena);
     buf_fini(&body);
@@ -199,6 +205,7 @@ enum fail answer_read(struct task *t, struct call *call, struct attempt_story *a
     if (text_starts(type, TEXT("text/event-stream")) && call->stream)
         return stream_read(t, call, a, c, deadline);
     if (!is_json(type)) {
+        type = border_words(call->slot.endpoint, type);
         attempt_because(call->flight, a, "answered %d with %.*s where JSON was due", head->status, (int)MIN(type.len, 60u), type.at != NULL ? type.at : "no type");
         return FAIL_PROTOCOL;
     }

@@ -4,6 +4,7 @@
 #include "net/http_write.h"
 
 #define USER_AGENT "weir"
+#define HEAD_ROOM  2048 /* a head without key and base, and the splices */
 
 /* "http://host/v1" is what people paste; our paths begin with /v1 themselves. */
 static struct text base_without_v1(struct text base)
@@ -51,8 +52,9 @@ static enum fail write_headers(const struct call *call, const struct endpoint *e
         f = http_write_header(b, TEXT("user-agent"), TEXT(USER_AGENT));
     if (f == OK)
         f = http_write_header(b, TEXT("x-request-id"), call->request_id);
-    if (f == OK && call->traceparent.len > 0)
-        f = http_write_header(b, TEXT("traceparent"), call->traceparent);
+    for (enum border_pass i = 0; i < BORDER_PASS_COUNT && f == OK; i++)
+        if (call->passed[i].len > 0)
+            f = http_write_header(b, border_name(i), call->passed[i]);
     if (f == OK)
         f = write_key(e, b);
     return f == OK ? http_write_head_end(b) : f;
@@ -62,7 +64,8 @@ static enum fail write_spliced(const struct call *call, const struct slot *slot,
 {
     struct text body = buf_text(&call->body);
     size_t at = 0;
-    enum fail f = buf_reserve(b, body.len + 1024);
+    const struct endpoint *e = slot->endpoint;
+    enum fail f = buf_reserve(b, body.len + HEAD_ROOM + e->key.len + e->base.len); /* once: growing later would leave a copy of the key behind */
     for (unsigned i = 0; i < call->splice_count && f == OK; i++) {
         const struct splice *s = &call->splices[i];
         f = buf_add(b, body.at + at, s->from - at);

@@ -122,6 +122,19 @@ static struct conn *take_idle(struct conns *cs, const struct endpoint *e)
     return c;
 }
 
+/* Closes the connection of some backend that is idle longest there. False if all are in use. */
+static bool give_up_idle(struct conns *cs)
+{
+    for (unsigned i = 0; i < BACKENDS_MAX; i++) {
+        struct node *node = list_last(&cs->shelves[i].idle);
+        if (node == NULL)
+            continue;
+        close_idle(CONTAINER_OF(node, struct conn, node));
+        return true;
+    }
+    return false;
+}
+
 enum fail conns_take(struct task *t, struct conns *cs, const struct endpoint *e, bool fresh, nanos deadline, struct conn **out)
 {
     struct conn *c = fresh ? NULL : take_idle(cs, e);
@@ -134,6 +147,8 @@ enum fail conns_take(struct task *t, struct conns *cs, const struct endpoint *e,
     struct dial d = { .first = shelf->first };
     nanos began = cs->worker->now;
     enum fail f = dial(t, e, deadline, &d, out);
+    if (f == FAIL_NO_DESCRIPTORS && give_up_idle(cs)) /* one that nobody uses holds what a request needs */
+        f = dial(t, e, deadline, &d, out);
     shelf->first = d.first;
     memcpy(cs->why, d.why, sizeof cs->why);
     if (f == OK) {

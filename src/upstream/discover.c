@@ -52,7 +52,7 @@ static enum fail ask(struct task *t, struct question *q, struct arena *a, struct
     enum fail f = conns_take(t, q->discovery->conns, e, true, until, &c);
     if (f != OK)
         return f;
-    buf_init(&request, 16384);
+    buf_init_secret(&request, 16384);
     conn_begin(c, a, false);
     f = models_request(e, &request);
     if (f == OK)

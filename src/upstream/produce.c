@@ -48,6 +48,10 @@ static void explain(struct attempt_story *a, enum fail f, const struct call *cal
         else
             attempt_because(fl, a, "no first token within %s (timeouts.first_token)", nanos_print(call->conf->timeouts.first_token, span));
         break;
+    case FAIL_NO_DESCRIPTORS:
+        fl->retry_after = MAX(fl->retry_after, NANOS_PER_S);
+        attempt_because(fl, a, "%s", fail_row(f)->text);
+        break;
     default:
         attempt_because(fl, a, "%s", fail_row(f)->text);
     }
@@ -65,6 +69,7 @@ static enum fail send_and_head(struct task *t, struct call *call, struct attempt
             call->flight->first_upstream_byte_out = world_now(w->world);
         struct text all = buf_text(&bytes);
         f = conn_send(t, c, (struct text){ all.at + head_from, all.len - head_from }, (struct text){ all.at, head_from }, deadline);
+        mem_wipe((char *)(uintptr_t)all.at + head_from, all.len - head_from); /* the backend's key was in it, and the buffer is used again */
     }
     conns_buf_give(call->conns, &bytes);
     if (f == OK)
@@ -175,8 +180,8 @@ static void tell_failures(struct flight *fl)
 /* What the client is told when no attempt brought an answer: 504 if they all ran out of time, else 502 with each one's reason. */
 static enum fail verdict(const struct flight *fl, enum fail f)
 {
-    if (f == FAIL_CLIENT_GONE || f == FAIL_CANCELLED || f == FAIL_DEADLINE || f == FAIL_DRAINING || f == FAIL_NO_MEMORY)
-        return f;
+    if (f == FAIL_CLIENT_GONE || f == FAIL_CANCELLED || f == FAIL_DEADLINE || f == FAIL_DRAINING || f == FAIL_NO_MEMORY || f == FAIL_NO_DESCRIPTORS)
+        return f; /* our own trouble is not every backend's */
     for (unsigned i = 0; i < fl->attempt_count; i++)
         if (fl->attempts[i].fail != FAIL_TIMEOUT)
             return FAIL_UPSTREAM;

@@ -64,7 +64,7 @@ static enum event_kind look_into(struct stream *s, const struct sse_event *e, yy
         return EVENT_BAD;
     if (answer_is_error(root) || text_eq(e->name, TEXT("error"))) {
         struct text message = answer_error_text(root);
-        attempt_because(s->flight, s->attempt, "sent an error in its stream: %.*s", TEXT_ARG(message.len > 0 ? message : TEXT("it did not say why")));
+        attempt_because(s->flight, s->attempt, "sent an error in its stream: %.*s", TEXT_ARG(border_words(s->call->slot.endpoint, message.len > 0 ? message : TEXT("it did not say why"))));
         return EVENT_ERROR;
     }
     yyjson_arr_foreach(choices, i, n, choice) {
@@ -91,7 +91,7 @@ static enum event_kind event_kind(struct stream *s, const struct sse_event *e)
     if (f == OK)
         kind = look_into(s, e, yyjson_doc_get_root(doc));
     if (kind == EVENT_BAD && text_eq(e->name, TEXT("error"))) {
-        attempt_because(s->flight, s->attempt, "sent an error in its stream: %.*s", TEXT_ARG(e->data));
+        attempt_because(s->flight, s->attempt, "sent an error in its stream: %.*s", TEXT_ARG(border_words(s->call->slot.endpoint, e->data)));
         kind = EVENT_ERROR;
     }
     arena_fini(&arena);

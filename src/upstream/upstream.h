@@ -7,6 +7,7 @@
 #include "net/dns.h"
 #include "net/http_client.h"
 #include "relay/flight.h"
+#include "upstream/border.h"
 #include "upstream/fields.h"
 
 /* ---- connections of one worker ---- */
@@ -65,7 +66,8 @@ struct call {
     bool stream;                  /* the client asked for one */
     bool usage_wanted;            /* the client asked for usage in the stream */
     uint32_t max_tokens;          /* as asked; 0 = not said */
-    struct text request_id, traceparent;
+    struct text request_id;
+    struct text passed[BORDER_PASS_COUNT]; /* the client's headers that travel; at == NULL: it sent none */
     nanos deadline;
 };
 

@@ -28,6 +28,7 @@ WEIR = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / 'build' / 'weir').resol
 START_S = 15            # a start takes milliseconds; the machine may be busy
 STOP_S = 15
 TEST_S = 60             # a test that takes longer hangs
+BACKEND_KEY = 'sk-CANARY-of-every-backend-0123456789'   # unless a test says otherwise; no output of any process may hold it, see Process.keys_told
 
 # Whoever runs this may have a proxy, or keys of a real account.
 for _name in list(os.environ):
@@ -63,14 +64,15 @@ class Process:
     running = []
     is_shared = False   # by all tests of a file: it is ended after the last one
 
-    def __init__(self, name, *arguments):
+    def __init__(self, name, *arguments, env=None, before=None):
+        """env: variables besides the usual ones. before: called in the child before it becomes the program (limits, closed descriptors)."""
         self.name = name
         self.folder = Path(tempfile.mkdtemp(prefix=f'weir-{name}.'))
         self.out, self.err = self.folder / 'stdout', self.folder / 'stderr'
         home = {'HOME': str(self.folder), 'XDG_RUNTIME_DIR': str(self.folder), 'XDG_STATE_HOME': str(self.folder)}
         with open(self.out, 'wb') as out, open(self.err, 'wb') as err:
             self.child = subprocess.Popen([str(WEIR), *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                                          env={**os.environ, **home}, cwd=self.folder)
+                                          env={**os.environ, **home, **(env or {})}, cwd=self.folder, preexec_fn=before)
         Process.running.append(self)
 
     def __enter__(self):
@@ -101,7 +103,15 @@ class Process:
         if quietly:
             return      # forget_all prints and forgets
         assert code == 0, f'{self.name} answered TERM with {code}'
+        told = self.keys_told()
+        assert not told, f'{self.name} wrote a key: {told}'
         self.forget()
+
+    keys = ()           # that this process was given
+
+    def keys_told(self):
+        """Lines of all it wrote that have a key in them: every test of every file looks for them, without asking."""
+        return [line for line in self.lines() if 'CANARY' in line or any(key in line for key in self.keys)]
 
     def forget(self):
         Process.running.remove(self)
@@ -147,7 +157,7 @@ class Mock(Process):
 class Weir(Process):
     """`weir serve` on a free port. conf: the configuration as a dict (JSON is YAML). arguments: others of the command line."""
 
-    def __init__(self, conf=None, *arguments):
+    def __init__(self, conf=None, *arguments, **more):
         own = []
         if conf is not None:
             file = Path(tempfile.mkdtemp(prefix='weir-conf.')) / 'weir.yaml'
@@ -156,7 +166,8 @@ class Weir(Process):
         else:
             own = ['--listen', '127.0.0.1:0']
         self.conf_folder = own[1].parent if conf is not None else None
-        super().__init__('serve', 'serve', *own, *arguments)
+        self.keys = [member['key'] for section in ('keys', 'backends') for member in ((conf or {}).get(section) or {}).values() if '${' not in member.get('key', '${')]
+        super().__init__('serve', 'serve', *own, *arguments, **more)
         self.url = until('weir tells its address', lambda: self.said(r'serves (http://127\.0\.0\.1:\d+)/v1'), START_S).group(1)
         until('weir is ready', lambda: self.get('/readyz')[0] == 200, START_S)
 
@@ -164,6 +175,11 @@ class Weir(Process):
         super().forget()
         if self.conf_folder:
             shutil.rmtree(self.conf_folder, ignore_errors=True)
+
+    def server_pid(self):
+        """Of the process that the keeper started to serve."""
+        children = Path(f'/proc/{self.child.pid}/task/{self.child.pid}/children')
+        return until('the keeper has a server', lambda: [int(p) for p in children.read_text().split() if Path(f'/proc/{p}/exe').resolve() == WEIR])[0]
 
     def access_line(self, request_id):
         """The access log's line of a finished request, which is written a moment after its answer."""
@@ -179,7 +195,7 @@ class Weir(Process):
 
 def one_model(*mocks, model='chat', **more):
     """A configuration: one model in front of these mocks; the first is used, the others are its fallback."""
-    backends = {f'b{i}': {'url': m.url} for i, m in enumerate(mocks)}
+    backends = {f'b{i}': {'url': m.url, 'key': BACKEND_KEY} for i, m in enumerate(mocks)}
     names = [f'b{i}/mock-1' for i in range(len(mocks))]
     models = {model: {'use': names[:1], **({'fallback': names[1:]} if names[1:] else {})}}
     return merged({'backends': backends, 'models': models, 'timeouts': {'drain': '1s'}}, more)

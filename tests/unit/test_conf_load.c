@@ -1,8 +1,10 @@
 /* test_conf_load.c: what a configuration means once it is loaded: values, defaults, ${...}, and who goes before whom. */
 #include "test_conf_help.h"
 
+#include "conf/inner.h"
 #include <stdlib.h>
 #include <unistd.h>
+#include <yaml.h>
 
 #define MIB (1u << 20)
 
@@ -273,6 +275,24 @@ static void any_allocation_may_fail(void **state)
     assert_true(n > 3);
 }
 
+/* hostile 39: what libyaml gives back is wiped, because the functions it calls for memory are ours. */
+static void libyaml_takes_its_memory_from_us(void **state)
+{
+    (void)state;
+    yaml_parser_t p;
+    int64_t before = mem_alive();
+    assert_true(yaml_parser_initialize(&p));
+    assert_true(mem_alive() > before);
+    yaml_parser_delete(&p);
+    unsigned char *copy = yaml_strdup((const unsigned char *)"secret");
+    copy = yaml_realloc(copy, 100);
+    assert_string_equal((char *)copy, "secret");
+    yaml_free(copy);
+    yaml_free(NULL);
+    assert_null(yaml_strdup(NULL));
+    assert_int_equal(mem_alive(), before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -288,6 +308,7 @@ int main(void)
         cmocka_unit_test(references_keep_it_alive),
         cmocka_unit_test(only_restart_keys_need_a_restart),
         cmocka_unit_test(any_allocation_may_fail),
+        cmocka_unit_test(libyaml_takes_its_memory_from_us),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

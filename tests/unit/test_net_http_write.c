@@ -158,6 +158,18 @@ TEST(dates_are_those_of_the_standard)
     wrote("date: Thu, 01 Jan 1970 00:00:00 GMT\r\n");
 }
 
+/* A wall clock may be set back or on: the date follows, whatever it said last. */
+TEST(a_date_follows_a_clock_that_jumps)
+{
+    static const struct { int64_t second; const char *text; } jumps[] = {
+        { 1700000000, "Tue, 14 Nov 2023 22:13:20 GMT" }, { 1699996400, "Tue, 14 Nov 2023 21:13:20 GMT" }, { 1700082800, "Wed, 15 Nov 2023 21:13:20 GMT" },
+        { 0, "Thu, 01 Jan 1970 00:00:00 GMT" }, { 253402300799, "Fri, 31 Dec 9999 23:59:59 GMT" }, { 1700000000, "Tue, 14 Nov 2023 22:13:20 GMT" },
+    };
+    struct http_date d = { 0 };
+    for (size_t i = 0; i < ARRAY_LEN(jumps); i++)
+        assert_true(text_eq(http_date_at(&d, jumps[i].second), text_of(jumps[i].text)));
+}
+
 TEST(every_day_of_four_centuries_follows_the_one_before)
 {
     struct http_date d = { 0 };
@@ -209,6 +221,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(chunk_sizes_are_hexadecimal, fresh, gone),
         cmocka_unit_test_setup_teardown(a_full_buffer_keeps_what_it_had, fresh, gone),
         cmocka_unit_test_setup_teardown(dates_are_those_of_the_standard, fresh, gone),
+        cmocka_unit_test_setup_teardown(a_date_follows_a_clock_that_jumps, fresh, gone),
         cmocka_unit_test_setup_teardown(every_day_of_four_centuries_follows_the_one_before, fresh, gone),
         cmocka_unit_test_setup_teardown(dates_are_read_in_three_forms_and_nothing_else, fresh, gone),
     };

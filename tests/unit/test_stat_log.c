@@ -294,6 +294,7 @@ static void check_line(struct text line, bool json)
     arena_fini(&arena);
 }
 
+/* hostile 75 */
 static void test_nobody_forges_a_line(void **state)
 {
     (void)state;
@@ -478,6 +479,32 @@ static void test_torn_line_does_not_swallow_the_next(void **state)
     end();
 }
 
+/* The first line that can be written after a full disk says how many are missing; once. */
+static void test_missing_lines_are_told(void **state)
+{
+    (void)state;
+    begin(LOG_FORMAT_TEXT, false);
+    char path[] = "/tmp/weir-log-XXXXXX", got[512] = "";
+    close(mkstemp(path));
+    assert_int_equal(log_open(&fx.log, "/dev/full"), OK);
+    for (int i = 0; i < 3; i++)
+        log_line(&fx.worker, LOG_LEVEL_INFO, "x", "%d", i);
+    turn();
+    assert_int_equal(log_open(&fx.log, path), OK);
+    for (int i = 3; i < 5; i++) {
+        log_line(&fx.worker, LOG_LEVEL_INFO, "x", "%d", i);
+        turn();
+    }
+    int fd = open(path, O_RDONLY);
+    assert_true(read(fd, got, sizeof got - 1) > 0);
+    assert_string_equal(got, "2026-02-01T00:00:00.123Z warn  log      message=\"3 log lines were lost here: No space left on device\"\n"
+                             "2026-02-01T00:00:00.123Z info  x        message=3\n2026-02-01T00:00:00.123Z info  x        message=4\n");
+    assert_int_equal(dropped(), 3);
+    close(fd);
+    unlink(path);
+    end();
+}
+
 static void test_reopen_after_rotation(void **state)
 {
     (void)state;
@@ -572,6 +599,7 @@ int main(void)
         cmocka_unit_test(test_reader_gone),
         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_torn_line_does_not_swallow_the_next),
+        cmocka_unit_test(test_missing_lines_are_told),
         cmocka_unit_test(test_reopen_after_rotation),
         cmocka_unit_test(test_no_memory_costs_a_line),
         cmocka_unit_test(test_every_date),
