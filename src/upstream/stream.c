@@ -63,8 +63,8 @@ static enum event_kind look_into(struct stream *s, const struct sse_event *e, yy
     if (!yyjson_is_obj(root))
         return EVENT_BAD;
     if (answer_is_error(root) || text_eq(e->name, TEXT("error"))) {
-        struct text message = answer_error_text(root);
-        attempt_because(s->flight, s->attempt, "sent an error in its stream: %.*s", TEXT_ARG(border_words(s->call->slot.endpoint, message.len > 0 ? message : TEXT("it did not say why"))));
+        struct text message = border_words(s->call->slot.endpoint, answer_error_text(root));
+        attempt_because(s->flight, s->attempt, "sent an error in its stream: %.*s", TEXT_ARG(message.len > 0 ? message : TEXT("it did not say why")));
         return EVENT_ERROR;
     }
     yyjson_arr_foreach(choices, i, n, choice) {
