@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#define JOB_THREADS 2 /* names and reloads; none is on a request's way */
+#define JOB_THREADS 2 /* names, reloads, and bodies too large for a loop */
 
 struct server {
     const struct serving *serving;
@@ -125,6 +125,7 @@ int server_run(const struct server_start *start, void *arg)
     static struct seat seats[WORKERS_MAX];
     serving->line = start->line;
     s.serving = serving;
+    mem_tune(JOB_THREADS + 1 + (serving->conf->workers != 0 ? serving->conf->workers : serving->cpus));
     s.world = world_real_new(JOB_THREADS);
     task_catch_overflow();
     enum fail f = s.world != NULL ? make(&s, serving, start) : FAIL_NO_MEMORY;

@@ -74,6 +74,23 @@ const struct conf_model *roster_conf_model(const struct roster *r, const struct 
     return roster_members(r, p)->conf;
 }
 
+bool roster_has(const struct roster *r, enum conf_kind kind)
+{
+    for (uint32_t i = 0; i < r->endpoints_count; i++)
+        if (r->endpoints[i].kind == kind)
+            return true;
+    return false;
+}
+
+bool roster_pool_has(const struct roster *r, const struct pool *p, enum conf_kind kind)
+{
+    const struct members *m = roster_members(r, p);
+    for (int i = 0; i < __builtin_popcountll(m->use | m->fallback); i++)
+        if (m->at[i].endpoint->kind == kind)
+            return true;
+    return false;
+}
+
 /* ---- building: endpoints ---- */
 
 static bool addr_equal(const struct addr *a, const struct addr *b)

@@ -1,5 +1,6 @@
 /* http_server.c: listening sockets, accepting, and the set of a worker's connections. serve/, the admin socket and the mock each open one. */
 #include "net/http_inner.h"
+#include "base/account.h"
 #include <errno.h>
 #include <string.h>
 
@@ -15,6 +16,10 @@ static void on_listener(struct worker *w, struct watch *self, unsigned events)
         struct addr peer;
         if (list_count(&s->open) >= s->options.connections_max) {
             COUNT(w, connections_refused);
+            break;
+        }
+        if (s->options.spares_memory && account_is_short()) {
+            COUNT(w, connections_held);
             break;
         }
         int fd = w->world->accept(w->world, self->fd, &peer);

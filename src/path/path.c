@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define RETRY_NS NANOS_PER_S /* after a 503 that cannot tell: memory is free again in moments */
+
 const char *const step_names[STEP_COUNT] = {
 #define STEP(name, fn, waits, what) #name,
 #include "path/steps.def"
@@ -53,10 +55,11 @@ void request_begin(struct request *rq, struct task *t, struct desk *desk, struct
 static enum fail retry_headers(struct request *rq, const struct fail_row *row, struct buf *head)
 {
     enum fail f = OK;
-    if (rq->retry_after >= 0 && row->retry) {
-        f = http_write_header_number(head, TEXT("retry-after"), (rq->retry_after + NANOS_PER_S - 1) / NANOS_PER_S);
+    nanos after = rq->retry_after < 0 && row->http == 503 ? RETRY_NS : rq->retry_after;
+    if (after >= 0 && row->retry) {
+        f = http_write_header_number(head, TEXT("retry-after"), (after + NANOS_PER_S - 1) / NANOS_PER_S);
         if (f == OK)
-            f = http_write_header_number(head, TEXT("retry-after-ms"), (rq->retry_after + NANOS_PER_MS - 1) / NANOS_PER_MS);
+            f = http_write_header_number(head, TEXT("retry-after-ms"), (after + NANOS_PER_MS - 1) / NANOS_PER_MS);
     }
     if (f == OK && row->http >= 500)
         f = http_write_header(head, TEXT("x-should-retry"), row->retry ? TEXT("true") : TEXT("false"));

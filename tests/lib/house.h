@@ -16,6 +16,7 @@ struct house {
     int listener, admin_listener;
     const char *yaml;             /* what a reload finds */
     int64_t blocks_before;        /* mem_alive at the start */
+    uint64_t bytes_before;        /* account_used at the start */
     uint64_t seed;
 };
 
