@@ -81,6 +81,13 @@ enum fail buf_reserve(struct buf *b, size_t n)
     return make_room(b, n);
 }
 
+enum fail buf_reserve_exact(struct buf *b, size_t n)
+{
+    if (n > b->max - buf_len(b))
+        return FAIL_TOO_LARGE;
+    return b->room - b->to >= n ? OK : grow(b, b->to + n);
+}
+
 enum fail buf_add(struct buf *b, const void *bytes, size_t n)
 {
     if (n == 0)

@@ -19,6 +19,8 @@ static inline size_t buf_len(const struct buf *b) { return b->to - b->from; }
 static inline struct text buf_text(const struct buf *b) { return (struct text){ b->mem ? b->mem + b->from : NULL, b->to - b->from }; }
 /* Room for n more bytes at the end, contiguous. FAIL_TOO_LARGE past max, FAIL_NO_MEMORY. */
 MUSTUSE enum fail buf_reserve(struct buf *b, size_t n);
+/* The same, taking exactly what is needed and not the double: for what has announced its length. */
+MUSTUSE enum fail buf_reserve_exact(struct buf *b, size_t n);
 static inline char *buf_end(struct buf *b) { return b->mem + b->to; } /* after a reserve */
 static inline void buf_added(struct buf *b, size_t n) { ASSERT(b->to + n <= b->room); b->to += n; }
 MUSTUSE enum fail buf_add(struct buf *b, const void *bytes, size_t n);

@@ -87,6 +87,8 @@ struct tree {
     size_t bytes;
 };
 
+#define ARENA_OVERHEAD 128 /* of two allocations: headers, padding, rounding */
+
 static void *tree_alloc(void *ctx, size_t size)
 {
     struct tree *tree = ctx;
@@ -134,13 +136,15 @@ enum fail json_parse(struct arena *a, struct text body, yyjson_doc **out_doc, co
     if (shape.too_deep < body.len)
         return refuse(a, out_why, "nested deeper than " TEXT_OF_NUMBER(JSON_DEPTH_MAX) " levels", shape.too_deep);
 
+    struct tree tree = { .arena = a, .bytes = tree_bytes(shape.values) };
+    if (tree.bytes + body.len + ARENA_OVERHEAD > a->bytes_max)
+        return FAIL_TOO_LARGE;
     char *copy = arena_alloc(a, body.len + YYJSON_PADDING_SIZE);
     if (copy == NULL)
         return FAIL_NO_MEMORY;
     memcpy(copy, body.at, body.len);
     memset(copy + body.len, 0, YYJSON_PADDING_SIZE);
 
-    struct tree tree = { .arena = a, .bytes = tree_bytes(shape.values) };
     yyjson_alc alc = { tree_alloc, tree_grow, tree_free, &tree };
     yyjson_read_err err;
     yyjson_doc *doc = yyjson_read_opts(copy, body.len, YYJSON_READ_INSITU, &alc, &err);
@@ -213,62 +217,100 @@ bool json_span_next(struct text body, size_t *cursor, struct json_span *out_span
 
 static struct text key_text(yyjson_val *key)
 {
-    return (struct text){ yyjson_get_str(key), yyjson_get_len(key) };
+    return (struct text){ unsafe_yyjson_get_str(key), unsafe_yyjson_get_len(key) };
 }
 
-static bool few_have_duplicates(yyjson_val *object)
+static yyjson_val *key_after(yyjson_val *key)
 {
-    struct text keys[FEW_MEMBERS];
-    size_t count = 0, i, max;
-    yyjson_val *key, *value;
-    yyjson_obj_foreach(object, i, max, key, value) {
-        keys[count] = key_text(key);
-        for (size_t k = 0; k < count; k++)
-            if (text_eq(keys[k], keys[count]))
-                return true;
-        count++;
+    return unsafe_yyjson_get_next(key + 1);
+}
+
+/* A NUL comes only by an escape, and yyjson marks what had none. */
+static bool holds_nul(yyjson_val *key)
+{
+    return UNLIKELY(unsafe_yyjson_get_subtype(key) != YYJSON_SUBTYPE_NOESC) && memchr(unsafe_yyjson_get_str(key), '\0', unsafe_yyjson_get_len(key)) != NULL;
+}
+
+static bool few_are_unique(yyjson_val *object, size_t count)
+{
+    yyjson_val *keys[FEW_MEMBERS], *key = unsafe_yyjson_get_first(object);
+    for (size_t i = 0; i < count; i++, key = key_after(key)) {
+        keys[i] = key;
+        for (size_t k = 0; k < i; k++)
+            if (UNLIKELY(unsafe_yyjson_get_len(keys[k]) == unsafe_yyjson_get_len(key)) && text_eq(key_text(keys[k]), key_text(key)))
+                return false;
+    }
+    return true;
+}
+
+/* Keys by their hash, linear probing. Half empty, a key takes 1.5 looks on average; PROBES_MAX a key on average means that somebody has aimed collisions,
+   though the seed is an address that who writes the body cannot know. Then it is refused: the time stays linear whatever the hash is worth. */
+#define PROBES_MAX 16
+struct key_table {
+    yyjson_val **at;
+    size_t mask, probes_left;
+    uint64_t seed;
+};
+
+/* Puts key into the table. False if it was there already, or looking for it takes too long. */
+static bool is_new_key(struct key_table *t, yyjson_val *key)
+{
+    struct text text = key_text(key);
+    for (size_t i = XXH3_64bits_withSeed(text.at, text.len, t->seed) & t->mask; t->probes_left > 0; i = (i + 1) & t->mask, t->probes_left--) {
+        if (t->at[i] == NULL) {
+            t->at[i] = key;
+            return true;
+        }
+        if (text_eq(key_text(t->at[i]), text))
+            return false;
     }
     return false;
 }
 
-/* Puts key into the table (linear probing) and tells whether it was there. */
-static bool seen_before(yyjson_val **table, size_t mask, yyjson_val *key, uint64_t seed)
+static enum fail many_are_unique(yyjson_val *object, size_t count)
 {
-    struct text t = key_text(key);
-    for (size_t i = XXH3_64bits_withSeed(t.at, t.len, seed) & mask;; i = (i + 1) & mask) {
-        if (table[i] == NULL) {
-            table[i] = key;
-            return false;
-        }
-        if (text_eq(key_text(table[i]), t))
-            return true;
-    }
-}
-
-bool json_has_duplicate_keys(yyjson_val *object)
-{
-    size_t count = yyjson_obj_size(object);
-    if (count <= FEW_MEMBERS)
-        return few_have_duplicates(object);
-
     size_t room = 64;
+    enum fail f = OK;
     while (room < 2 * count)
         room *= 2;
-    yyjson_val **table = mem_zero(room * sizeof *table);
-    if (table == NULL)
-        return true; /* cannot tell: refused rather than passed on unchecked */
+    struct key_table t = { .at = mem_zero(room * sizeof(*t.at)), .mask = room - 1, .probes_left = PROBES_MAX * count };
+    if (t.at == NULL)
+        return FAIL_NO_MEMORY;
+    t.seed = (uintptr_t)t.at;
+    yyjson_val *key = unsafe_yyjson_get_first(object);
+    for (size_t i = 0; i < count && f == OK; i++, key = key_after(key))
+        f = is_new_key(&t, key) ? OK : FAIL_BAD_JSON;
+    mem_free(t.at);
+    return f;
+}
 
-    bool found = false;
-    size_t i, max;
-    yyjson_val *key, *value;
-    uint64_t seed = (uintptr_t)table; /* an address: who writes the body cannot know it and aim collisions */
-    yyjson_obj_foreach(object, i, max, key, value) {
-        found = seen_before(table, room - 1, key, seed);
-        if (found)
-            break;
+enum fail json_check_keys(yyjson_val *object, const char **out_why)
+{
+    size_t count = unsafe_yyjson_get_len(object);
+    yyjson_val *key = unsafe_yyjson_get_first(object);
+    for (size_t i = 0; i < count; i++, key = key_after(key))
+        if (holds_nul(key)) {
+            *out_why = "has a NUL in the name of a field: some backends read only what stands before it";
+            return FAIL_BAD_JSON;
+        }
+    enum fail f = count > FEW_MEMBERS ? many_are_unique(object, count) : few_are_unique(object, count) ? OK : FAIL_BAD_JSON;
+    if (f == FAIL_BAD_JSON)
+        *out_why = "names a field twice: backends disagree on which one wins";
+    return f;
+}
+
+/* The values lie one behind the other, whatever their depth, so nothing here recurses. */
+enum fail json_check_all_keys(yyjson_doc *doc, yyjson_val **out_object, const char **out_why)
+{
+    yyjson_val *v = yyjson_doc_get_root(doc);
+    for (size_t left = yyjson_doc_get_val_count(doc); left > 0; left--, v++) {
+        enum fail f = yyjson_is_obj(v) ? json_check_keys(v, out_why) : OK;
+        if (f != OK) {
+            *out_object = v;
+            return f;
+        }
     }
-    mem_free(table);
-    return found;
+    return OK;
 }
 
 /* --- writing --- */

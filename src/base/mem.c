@@ -1,6 +1,8 @@
 /* mem.c: counted malloc, the fault switch of the tests, arenas and slabs. Everyone who needs memory calls it. */
 #include "base/mem.h"
 
+#include "base/account.h"
+#include <malloc.h>
 #include <sanitizer/asan_interface.h> /* poisoning; its macros are empty outside ASan builds */
 #include <stdarg.h>
 #include <stdio.h>
@@ -31,38 +33,58 @@ static void count_alive(int64_t change)
     __atomic_fetch_add(&my_stripe->alive, change, __ATOMIC_RELAXED);
 }
 
-/* Every allocation asks here first. */
-static bool may_allocate(size_t bytes)
+/* What it will cost at most: malloc rounds to 16 and may leave a remainder too small to use; a mapped block is whole pages. */
+#define MAPPED_MIN ((size_t)128 << 10)
+static size_t cost_most(size_t bytes)
+{
+    return bytes + (bytes < MAPPED_MIN ? 48 : 4144);
+}
+
+/* Every allocation asks here first: the test's fault switch, then the account. paid: what a block that is to grow has cost already. */
+static bool may_allocate(size_t bytes, size_t paid)
 {
     fault_seen++;
     bool told_to_fail = fault_in > 0 && --fault_in == 0;
-    return !told_to_fail && bytes <= BYTES_MAX;
+    return !told_to_fail && bytes <= BYTES_MAX && (cost_most(bytes) <= paid || account_has(cost_most(bytes) - paid));
+}
+
+/* What a block costs: what malloc set aside for it. */
+#define MALLOC_HEADER 8
+static size_t cost_of(void *p)
+{
+    return malloc_usable_size(p) + MALLOC_HEADER;
 }
 
 static void *counted(void *p)
 {
-    if (LIKELY(p != NULL))
-        count_alive(1);
+    if (UNLIKELY(p == NULL))
+        return NULL;
+    account_spend(cost_of(p));
+    count_alive(1);
     return p;
 }
 
 void *mem_alloc(size_t bytes)
 {
-    return may_allocate(bytes) ? counted(malloc(MAX(bytes, 1))) : NULL; /* malloc(0) may be NULL without being a failure */
+    return may_allocate(bytes, 0) ? counted(malloc(MAX(bytes, 1))) : NULL; /* malloc(0) may be NULL without being a failure */
 }
 
 void *mem_zero(size_t bytes)
 {
-    return may_allocate(bytes) ? counted(calloc(1, MAX(bytes, 1))) : NULL;
+    return may_allocate(bytes, 0) ? counted(calloc(1, MAX(bytes, 1))) : NULL;
 }
 
 void *mem_resize(void *p, size_t bytes)
 {
-    if (!may_allocate(bytes))
+    size_t before = p != NULL ? cost_of(p) : 0;
+    if (!may_allocate(bytes, before))
         return NULL;
-    bool fresh = p == NULL;
     void *resized = realloc(p, MAX(bytes, 1));
-    return fresh ? counted(resized) : resized;
+    if (p == NULL || resized == NULL)
+        return counted(resized);
+    account_give(before);
+    account_spend(cost_of(resized));
+    return resized;
 }
 
 void mem_free(void *p)
@@ -70,7 +92,15 @@ void mem_free(void *p)
     if (p == NULL)
         return;
     count_alive(-1);
+    account_give(cost_of(p));
     free(p);
+}
+
+void mem_tune(unsigned threads)
+{
+    mallopt(M_ARENA_MAX, (int)threads);             /* each worker its own; more would only keep free memory apart */
+    mallopt(M_MMAP_THRESHOLD, (int)MAPPED_MIN);     /* fixed: left alone it grows with what is freed, and then large blocks stay in holes */
+    mallopt(M_TRIM_THRESHOLD, (int)MAPPED_MIN * 4); /* what is free at the end goes back, but not at every request */
 }
 
 char *mem_copy_text(struct text t)
@@ -262,63 +292,123 @@ char *arena_printf(struct arena *a, const char *format, ...)
 
 /* --- slabs --- */
 
+/* Chunks stand in a ring behind the slab's first: those with free objects in front, last used first; the full ones behind. Before each object stands its
+   chunk, so that an object finds its way home and a chunk that is wholly free, after a flood, goes back to the system. */
 struct slab_chunk {
     _Alignas(ALIGN) struct slab_chunk *next;
+    struct slab_chunk *prev;
+    void *free_list;
+    unsigned used;
 };
+
+#define PREFIX    ALIGN /* of an object: where its chunk is */
+#define KEPT_FREE 256   /* objects kept for the next flood: a worker's load changes by fewer within moments */
+
+static size_t stride_of(const struct slab *s)
+{
+    return PREFIX + s->object_bytes;
+}
 
 void slab_init(struct slab *s, size_t object_bytes, unsigned per_chunk)
 {
-    ASSERT(object_bytes > 0 && object_bytes <= BYTES_MAX / MAX(per_chunk, 1) - ALIGN && per_chunk > 0);
+    ASSERT(object_bytes > 0 && per_chunk > 0 && object_bytes <= BYTES_MAX / per_chunk - PREFIX - ALIGN);
     *s = (struct slab){ .object_bytes = ALIGN_UP(object_bytes), .per_chunk = per_chunk };
+}
+
+static void chunk_unlink(struct slab *s, struct slab_chunk *c)
+{
+    c->prev->next = c->next;
+    c->next->prev = c->prev;
+    if (s->chunks == c)
+        s->chunks = c->next != c ? c->next : NULL;
+}
+
+/* Behind the last, which in a ring is before the first. */
+static void chunk_link_last(struct slab *s, struct slab_chunk *c)
+{
+    if (s->chunks == NULL) {
+        s->chunks = c->next = c->prev = c;
+        return;
+    }
+    c->next = s->chunks;
+    c->prev = s->chunks->prev;
+    c->prev->next = c->next->prev = c;
+}
+
+static void chunk_to_front(struct slab *s, struct slab_chunk *c)
+{
+    if (s->chunks == c)
+        return;
+    chunk_unlink(s, c);
+    chunk_link_last(s, c);
+    s->chunks = c;
+}
+
+static void chunk_free(struct slab *s, struct slab_chunk *c)
+{
+    chunk_unlink(s, c);
+    s->total -= s->per_chunk;
+    ASAN_UNPOISON_MEMORY_REGION(c + 1, s->per_chunk * stride_of(s));
+    mem_free(c);
 }
 
 void slab_fini(struct slab *s)
 {
-    struct slab_chunk *next;
-    for (struct slab_chunk *chunk = s->chunks; chunk != NULL; chunk = next) {
-        next = chunk->next;
-        ASAN_UNPOISON_MEMORY_REGION(chunk + 1, s->per_chunk * s->object_bytes);
-        mem_free(chunk);
-    }
+    while (s->chunks != NULL)
+        chunk_free(s, s->chunks);
     *s = (struct slab){ .object_bytes = s->object_bytes, .per_chunk = s->per_chunk };
 }
 
 /* A free object holds the pointer to the next free one in its first bytes; the rest, and under ASan all of it, is nobody's. */
-static void push_free(struct slab *s, void *object)
+static void push_free(struct slab *s, struct slab_chunk *c, void *object)
 {
-    memcpy(object, &s->free_list, sizeof s->free_list);
-    s->free_list = object;
+    memcpy(object, &c->free_list, sizeof c->free_list);
+    c->free_list = object;
     ASAN_POISON_MEMORY_REGION(object, s->object_bytes);
 }
 
 static bool more_objects(struct slab *s)
 {
-    struct slab_chunk *chunk = mem_alloc(sizeof *chunk + s->per_chunk * s->object_bytes);
-    if (chunk == NULL)
+    struct slab_chunk *c = mem_alloc(sizeof *c + s->per_chunk * stride_of(s));
+    if (c == NULL)
         return false;
-    chunk->next = s->chunks;
-    s->chunks = chunk;
+    c->free_list = NULL;
+    c->used = 0;
+    chunk_link_last(s, c);
+    s->chunks = c;
     s->total += s->per_chunk;
-    char *objects = (char *)(chunk + 1);
-    for (unsigned i = s->per_chunk; i-- > 0;) /* backwards, so that they are taken in the order of their addresses */
-        push_free(s, objects + i * s->object_bytes);
+    char *objects = (char *)(c + 1);
+    for (unsigned i = s->per_chunk; i-- > 0;) { /* backwards, so that they are taken in the order of their addresses */
+        char *object = objects + i * stride_of(s) + PREFIX;
+        memcpy(object - PREFIX, &c, sizeof c);
+        push_free(s, c, object);
+    }
     return true;
 }
 
 void *slab_take(struct slab *s)
 {
-    if (s->free_list == NULL && !more_objects(s))
+    if ((s->chunks == NULL || s->chunks->free_list == NULL) && !more_objects(s))
         return NULL;
-    void *object = s->free_list;
+    struct slab_chunk *c = s->chunks;
+    void *object = c->free_list;
     ASAN_UNPOISON_MEMORY_REGION(object, s->object_bytes);
-    memcpy(&s->free_list, object, sizeof s->free_list);
+    memcpy(&c->free_list, object, sizeof c->free_list);
+    c->used++;
     s->used++;
+    if (c->free_list == NULL)
+        s->chunks = c->next; /* full: now the last of the ring */
     return object;
 }
 
 void slab_give(struct slab *s, void *object)
 {
+    struct slab_chunk *c;
     ASSERT(object != NULL && s->used > 0);
+    memcpy(&c, (char *)object - PREFIX, sizeof c);
     s->used--;
-    push_free(s, object); /* its first write is on poisoned ground if the object was given before */
+    push_free(s, c, object); /* its first write is on poisoned ground if the object was given before */
+    chunk_to_front(s, c);
+    if (--c->used == 0 && UNLIKELY(s->total - s->used > KEPT_FREE + s->per_chunk))
+        chunk_free(s, c);
 }

@@ -6,12 +6,14 @@
 #include "base/fail.h"
 #include "base/text.h"
 
-/* Counted malloc. NULL when out of memory or when a test says so. Content is undefined. */
+/* Counted malloc. NULL when out of memory, at the account's ceiling (base/account.h), or when a test says so. Content is undefined. */
 void *mem_alloc(size_t bytes) __attribute__((malloc, warn_unused_result));
 void *mem_zero(size_t bytes) __attribute__((malloc, warn_unused_result)); /* zeroed */
 void *mem_resize(void *p, size_t bytes) MUSTUSE;                           /* realloc; NULL leaves p as it was */
 void mem_free(void *p);                                                    /* takes NULL */
 char *mem_copy_text(struct text t) MUSTUSE;                                /* a NUL-terminated copy; NULL when out of memory */
+/* Sets malloc up for a server with so many threads: what is freed goes back to the system, so that the account and the process's size agree. At start. */
+void mem_tune(unsigned threads);
 void mem_wipe(void *p, size_t bytes);                                      /* zeroes secrets; never optimised away */
 
 /* Blocks alive now and since start, all threads (relaxed atomics). For leak checks in tests. */
@@ -37,11 +39,11 @@ void *arena_alloc(struct arena *a, size_t bytes) MUSTUSE;
 char *arena_copy(struct arena *a, struct text t) MUSTUSE; /* NUL-terminated copy */
 char *arena_printf(struct arena *a, const char *format, ...) PRINTF(2, 3) MUSTUSE;
 
-/* A slab: objects of one size, from chunks that are given back when the slab ends. Not thread-safe: one per worker. */
+/* A slab: objects of one size, from chunks that are given back when none of their objects is out and many others are free, and when the slab ends.
+   Not thread-safe: one per worker. */
 struct slab {
     size_t object_bytes;
     unsigned per_chunk;
-    void *free_list;
     struct slab_chunk *chunks;
     unsigned used, total; /* objects out, objects owned */
 };

@@ -85,11 +85,11 @@ static int refuse(const struct admin *admin, const char *what)
 static int refused(const struct admin *admin, const struct ask *a, yyjson_val *root)
 {
     char text[64];
-    const char *message = yyjson_get_str(yyjson_obj_get(yyjson_obj_get(root, "error"), "message"));
+    yyjson_val *message = yyjson_obj_get(yyjson_obj_get(root, "error"), "message");
     if (message == NULL)
-        message = yyjson_get_str(yyjson_obj_get(root, "message"));
+        message = yyjson_obj_get(root, "message");
     snprintf(text, sizeof text, "weir answered %d", a->status);
-    return refuse(admin, message != NULL ? message : text);
+    return refuse(admin, message != NULL ? tell_plain(message) : text);
 }
 
 static int show(const struct admin *admin, const struct admin_options *o, const struct ask *a)

@@ -7,9 +7,31 @@
 #include <string.h>
 #include <unistd.h>
 
+#define MEMORY_MIN  ((uint64_t)64 << 20) /* as limits.memory's own */
 #define FILES_SPARE 256 /* descriptors that are no client's: listeners, logs, polls, idle connections */
 
 extern char **environ;
+
+/* Three quarters; the rest is the keeper's, the kernel's for our sockets, and what malloc cannot use. A local model is a child in the same cgroup, as large
+   as its file and its context: then half. */
+static uint64_t memory_auto(const struct conf *conf, uint64_t machine)
+{
+    bool has_local = false;
+    for (uint32_t i = 0; i < conf->backends_count; i++)
+        has_local |= conf->backends[i].kind == CONF_KIND_LLAMA;
+    return machine != 0 ? MAX(has_local ? machine / 2 : machine / 4 * 3, MEMORY_MIN) : 0;
+}
+
+/* Absent means auto, for which a loaded configuration has 0. Nobody else has seen it yet, so it may still change. */
+static void fill_in(const struct serving *s, struct conf *conf)
+{
+    if (conf->limits.connections == 0) { /* a client's connection may need one to a backend */
+        uint64_t most = s->files > FILES_SPARE + 2 ? (s->files - FILES_SPARE) / 2 : 1;
+        conf->limits.connections = (uint32_t)MIN(most, 1000000u);
+    }
+    if (conf->limits.memory == 0)
+        conf->limits.memory = memory_auto(conf, s->memory);
+}
 
 bool serving_load(const struct conf **out, struct complaint *why, void *arg)
 {
@@ -29,10 +51,7 @@ bool serving_load(const struct conf **out, struct complaint *why, void *arg)
         conf_unref(conf);
         return complain(why, NULL, 0, 0, "keys: a non-loopback address needs at least one key");
     }
-    if (conf->limits.connections == 0) { /* nobody else has seen it yet, so it may still change. A client's connection may need one to a backend */
-        uint64_t most = s->files > FILES_SPARE + 2 ? (s->files - FILES_SPARE) / 2 : 1;
-        ((struct conf *)(uintptr_t)conf)->limits.connections = (uint32_t)MIN(most, 1000000u);
-    }
+    fill_in(s, (struct conf *)(uintptr_t)conf);
     *out = conf;
     if (s->line >= 0)
         keeper_tell(s->line, KEEPER_RELOADED);
@@ -187,6 +206,7 @@ int command_serve(int argc, char **argv)
         return code;
     s->files = system_raise_files();
     s->cpus = system_cpus();
+    s->memory = system_memory("/proc/self/cgroup", "/sys/fs/cgroup");
     code = open_all(s);
     if (code == EXIT_OK)
         code = keep(s);

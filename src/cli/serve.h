@@ -14,6 +14,7 @@ struct serving {
     const char *sets[SETS_MAX + 2];
     uint64_t files;              /* descriptors we may have */
     unsigned cpus;
+    uint64_t memory;             /* bytes we may have; 0 = nobody says */
     const struct conf *conf;
     struct world *world;         /* the keeper's: a clock, no threads */
     struct log log;

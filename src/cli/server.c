@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#define JOB_THREADS 2 /* reloads and pages of numbers; none is on a request's way */
+#define JOB_THREADS 2 /* reloads, pages of numbers, and bodies too large for a loop */
 
 struct server {
     const struct serving *serving;
@@ -126,6 +126,7 @@ int server_run(const struct server_start *start, void *arg)
     static struct seat seats[WORKERS_MAX];
     serving->line = start->line;
     s.serving = serving;
+    mem_tune(JOB_THREADS + 1 + (serving->conf->workers != 0 ? serving->conf->workers : serving->cpus));
     s.world = world_real_new(JOB_THREADS);
     s.dns = dns_cares_new();
     task_catch_overflow();

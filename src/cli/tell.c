@@ -6,20 +6,33 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Bytes of a character that a terminal obeys instead of showing it; 0 = none: controls, C1 controls, and the marks that end a line (U+2028) or turn its
+   direction around (CVE-2021-42574). */
+static size_t obeyed(const unsigned char *c)
+{
+    if (*c < 0x20 || *c == 0x7f)
+        return 1;
+    if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0)
+        return 2;
+    if (c[0] != 0xe2)
+        return 0;
+    bool marks = c[1] == 0x80 && (c[2] == 0x8e || c[2] == 0x8f || (c[2] >= 0xa8 && c[2] <= 0xae));
+    return marks || (c[1] == 0x81 && c[2] >= 0xa6 && c[2] <= 0xa9) ? 3 : 0;
+}
+
 /* Names come from backends and clients: none of them may move the reader's cursor. The tree is ours to change. */
-static const char *plain(yyjson_val *v)
+const char *tell_plain(yyjson_val *v)
 {
     char *s = (char *)(uintptr_t)yyjson_get_str(v);
     for (unsigned char *c = (unsigned char *)s; c != NULL && *c != '\0'; c++)
-        if (*c < 0x20 || *c == 0x7f || (*c == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0)) {
-            if (*c == 0xc2)
-                *c++ = '?';
+        for (size_t n = obeyed(c); n > 0; n--) {
             *c = '?';
+            c += n > 1;
         }
     return s != NULL ? s : "";
 }
 
-static const char *text_at(yyjson_val *v, const char *key) { return plain(yyjson_obj_get(v, key)); }
+static const char *text_at(yyjson_val *v, const char *key) { return tell_plain(yyjson_obj_get(v, key)); }
 
 static uint64_t number_at(yyjson_val *v, const char *key) { return yyjson_get_uint(yyjson_obj_get(v, key)); }
 static bool is_true_at(yyjson_val *v, const char *key) { return yyjson_get_bool(yyjson_obj_get(v, key)); }
@@ -37,7 +50,7 @@ static const char *names_of(yyjson_val *pool, char out[256])
     out[0] = '\0';
     for (size_t k = 0; k < ARRAY_LEN(lists); k++)
         yyjson_arr_foreach(yyjson_obj_get(pool, lists[k]), i, n, name) {
-            int said = snprintf(out + len, 256 - len, "%s%s", len == 0 ? "" : k == 1 && i == 0 ? ", then " : ", ", plain(name));
+            int said = snprintf(out + len, 256 - len, "%s%s", len == 0 ? "" : k == 1 && i == 0 ? ", then " : ", ", tell_plain(name));
             len = MIN(len + (size_t)said, 255u);
         }
     return out;
@@ -65,8 +78,8 @@ static const char *place_of(yyjson_val *b, char out[PLACE_MAX])
     if (has(b, "proxy"))
         append(out, " through %s:%llu", text_at(b, "proxy"), (unsigned long long)number_at(b, "proxy_port"));
     yyjson_arr_foreach(yyjson_obj_get(b, "addresses"), i, n, addr)
-        if (strstr(out, plain(addr)) == NULL) /* of a number it would only say the same again */
-            append(out, "%s%s", i == 0 ? " at " : " ", plain(addr));
+        if (strstr(out, tell_plain(addr)) == NULL) /* of a number it would only say the same again */
+            append(out, "%s%s", i == 0 ? " at " : " ", tell_plain(addr));
     if (has(b, "name_error"))
         append(out, " (its name does not resolve: %s)", text_at(b, "name_error"));
     return out;
@@ -110,15 +123,26 @@ static void tell_pools(yyjson_val *fleet, struct arena *arena)
     table_print(&t, "No backend has named a model yet.");
 }
 
+static void tell_memory(yyjson_val *memory)
+{
+    char used[24], limit[24], reserve[24];
+    if (number_at(memory, "limit_bytes") > 0)
+        printf("memory: %s of %s used, %s of it reserved for answers in flight; refused %llu times\n",
+               bytes_print(number_at(memory, "used_bytes"), used), bytes_print(number_at(memory, "limit_bytes"), limit),
+               bytes_print(number_at(memory, "reserve_bytes"), reserve), (unsigned long long)number_at(memory, "refused"));
+    putchar('\n');
+}
+
 void tell_status(yyjson_val *root, struct arena *arena)
 {
     char span[24] = "under 1s";
     if (number_at(root, "uptime_seconds") > 0)
         nanos_print((nanos)number_at(root, "uptime_seconds") * NANOS_PER_S, span);
-    printf("weir %s, %s for %s: %llu requests in flight, %llu connections, %llu workers\n\n", text_at(root, "version"),
+    printf("weir %s, %s for %s: %llu requests in flight, %llu connections, %llu workers\n", text_at(root, "version"),
            is_true_at(root, "draining") ? "DRAINING, up" : "up", span,
            (unsigned long long)number_at(root, "requests"), (unsigned long long)number_at(root, "connections"),
            (unsigned long long)number_at(root, "workers"));
+    tell_memory(yyjson_obj_get(root, "memory"));
     yyjson_val *fleet = yyjson_obj_get(root, "fleet");
     tell_backends(fleet, arena);
     putchar('\n');

@@ -110,10 +110,12 @@ const struct endpoint *roster_endpoints(const struct roster *r, uint32_t *out_co
 const struct endpoint *roster_endpoint(const struct roster *r, struct text name);
 /* The configuration it was made from; NULL before the first fleet_apply. */
 const struct conf *roster_conf(const struct roster *r);
-/* Is one of its backends, fallbacks too, of this kind? */
-bool roster_has_kind(const struct roster *r, const struct pool *p, enum conf_kind kind);
 /* The settings of a configured model; NULL for a discovered one. */
 const struct conf_model *roster_conf_model(const struct roster *r, const struct pool *p);
+/* Is a backend of that kind configured? */
+bool roster_has(const struct roster *r, enum conf_kind kind);
+/* May a request for this pool be sent to a backend of that kind? */
+bool roster_pool_has(const struct roster *r, const struct pool *p, enum conf_kind kind);
 
 /* ---- Views: one worker's hold on a roster and its configuration, counted without atomics. A request and what it started hold the view they began with. ---- */
 

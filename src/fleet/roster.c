@@ -74,12 +74,19 @@ const struct conf_model *roster_conf_model(const struct roster *r, const struct 
     return roster_members(r, p)->conf;
 }
 
-bool roster_has_kind(const struct roster *r, const struct pool *p, enum conf_kind kind)
+bool roster_has(const struct roster *r, enum conf_kind kind)
 {
-    CHECK(r, ROSTER);
-    const struct members *m = roster_members(r, p);
     for (uint32_t i = 0; i < r->endpoints_count; i++)
-        if (r->endpoints[i].kind == kind && ((m->use | m->fallback) & backend_bit(r->endpoints[i].backend)) != 0)
+        if (r->endpoints[i].kind == kind)
+            return true;
+    return false;
+}
+
+bool roster_pool_has(const struct roster *r, const struct pool *p, enum conf_kind kind)
+{
+    const struct members *m = roster_members(r, p);
+    for (int i = 0; i < __builtin_popcountll(m->use | m->fallback); i++)
+        if (m->at[i].endpoint->kind == kind)
             return true;
     return false;
 }

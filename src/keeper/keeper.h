@@ -86,6 +86,9 @@ void vault_close(struct vault_words *words);
 void system_open_standard(void);
 /* Threads worth having: CPU affinity and the cgroup's quota (v2 cpu.max, v1 cfs_quota_us), rounded up, at least 1. */
 unsigned system_cpus(void);
+/* Bytes of memory this process may have: the lowest limit from its cgroup up to the root (v2 memory.max, v1 limit_in_bytes), or what the machine has; 0 if
+   nobody says. lines: /proc/self/cgroup; cgroups: /sys/fs/cgroup. */
+uint64_t system_memory(const char *lines, const char *cgroups);
 /* Raises the soft limit on open files to the hard one; returns what it is then. */
 uint64_t system_raise_files(void);
 /* "nginx (pid 42)" for who listens on this TCP port, as far as /proc shows it; false if nobody can be named. */

@@ -46,7 +46,7 @@ static unsigned share(long long quota, long long period)
 }
 
 /* One folder of a cgroup: v2's "cpu.max" is "max 100000" or "150000 100000". */
-static unsigned quota_of(const char *dir)
+static uint64_t quota_of(const char *dir)
 {
     char path[PATH_MOST + 64], text[64], period[64];
     long long quota, length;
@@ -60,15 +60,37 @@ static unsigned quota_of(const char *dir)
     return read_small(path, period, sizeof period) && sscanf(text, "%lld", &quota) == 1 && sscanf(period, "%lld", &length) == 1 ? share(quota, length) : 0;
 }
 
-/* The tightest quota from our group up to the root: any of them binds. */
-static unsigned quota_up(const char *root, const char *group)
+/* One folder of a cgroup: v2's "memory.max" is "max" or bytes; v1 says "no limit" by a number near 2^63. */
+static uint64_t memory_of(const char *dir)
+{
+    static const char *const files[] = { "memory.max", "memory.limit_in_bytes" };
+    char path[PATH_MOST + 64], text[64];
+    uint64_t bytes;
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
+        if (!read_small(path, text, sizeof text))
+            continue;
+        text[strcspn(text, "\n")] = '\0';
+        return text_to_u64(text_of(text), INT64_MAX / 2, &bytes) ? bytes : 0;
+    }
+    return 0;
+}
+
+/* A controller of cgroups, and how to read its limit in one folder; 0 = none there. */
+struct controller {
+    const char *v1_names[3]; /* as the middle of a line has it; the first is the folder it is mounted at */
+    uint64_t (*limit_of)(const char *dir);
+};
+
+/* The tightest limit from our group up to the root: any of them binds. */
+static uint64_t limit_up(const struct controller *c, const char *root, const char *group)
 {
     char dir[PATH_MOST];
-    unsigned least = 0;
+    uint64_t least = 0;
     if (snprintf(dir, sizeof dir, "%s%s", root, group) >= (int)sizeof dir)
         return 0;
     while (strlen(dir) >= strlen(root)) { /* ends: each round takes a part off */
-        unsigned here = quota_of(dir);
+        uint64_t here = c->limit_of(dir);
         if (here != 0 && (least == 0 || here < least))
             least = here;
         char *slash = strrchr(dir, '/');
@@ -80,34 +102,54 @@ static unsigned quota_up(const char *root, const char *group)
 }
 
 /* A line of /proc/self/cgroup is NUMBER:CONTROLLERS:PATH; v2's has no controllers. */
-static unsigned quota_of_line(char *line)
+static uint64_t limit_of_line(const struct controller *c, const char *cgroups, char *line)
 {
+    char root[PATH_MOST];
     char *controllers = strchr(line, ':'), *group = controllers != NULL ? strchr(controllers + 1, ':') : NULL;
     if (group == NULL)
         return 0;
     *group++ = '\0';
     controllers++;
     if (*controllers == '\0')
-        return quota_up("/sys/fs/cgroup", strcmp(group, "/") == 0 ? "" : group);
-    if (strcmp(controllers, "cpu") != 0 && strcmp(controllers, "cpu,cpuacct") != 0 && strcmp(controllers, "cpuacct,cpu") != 0)
-        return 0;
-    unsigned inside = quota_up("/sys/fs/cgroup/cpu", strcmp(group, "/") == 0 ? "" : group);
-    return inside != 0 ? inside : quota_of("/sys/fs/cgroup/cpu"); /* in a container the path is the host's, the mount is ours */
+        return limit_up(c, cgroups, strcmp(group, "/") == 0 ? "" : group);
+    for (size_t i = 0; i < ARRAY_LEN(c->v1_names) && c->v1_names[i] != NULL; i++)
+        if (strcmp(controllers, c->v1_names[i]) == 0 && snprintf(root, sizeof root, "%s/%s", cgroups, c->v1_names[0]) < (int)sizeof root) {
+            uint64_t inside = limit_up(c, root, strcmp(group, "/") == 0 ? "" : group);
+            return inside != 0 ? inside : c->limit_of(root); /* in a container the path is the host's, the mount is ours */
+        }
+    return 0;
+}
+
+/* The tightest limit of all hierarchies; 0 = none. */
+static uint64_t cgroup_limit(const struct controller *c, const char *lines, const char *cgroups)
+{
+    char line[PATH_MOST];
+    uint64_t least = 0;
+    FILE *f = fopen(lines, "re");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) { /* a line a hierarchy: 14 at most */
+        line[strcspn(line, "\n")] = '\0';
+        uint64_t here = limit_of_line(c, cgroups, line);
+        least = here != 0 && (least == 0 || here < least) ? here : least;
+    }
+    if (f != NULL)
+        fclose(f);
+    return least;
 }
 
 unsigned system_cpus(void)
 {
-    char line[PATH_MOST];
+    static const struct controller cpu = { { "cpu", "cpu,cpuacct", "cpuacct,cpu" }, quota_of };
+    uint64_t quota = cgroup_limit(&cpu, "/proc/self/cgroup", "/sys/fs/cgroup");
     unsigned cpus = cpus_by_affinity();
-    FILE *f = fopen("/proc/self/cgroup", "re");
-    while (f != NULL && fgets(line, sizeof line, f) != NULL) { /* a line a hierarchy: 14 at most */
-        line[strcspn(line, "\n")] = '\0';
-        unsigned quota = quota_of_line(line);
-        cpus = quota != 0 ? MIN(cpus, quota) : cpus;
-    }
-    if (f != NULL)
-        fclose(f);
-    return MAX(cpus, 1u);
+    return MAX(quota != 0 ? (unsigned)MIN(cpus, quota) : cpus, 1u);
+}
+
+uint64_t system_memory(const char *lines, const char *cgroups)
+{
+    static const struct controller memory = { { "memory" }, memory_of };
+    uint64_t limit = cgroup_limit(&memory, lines, cgroups);
+    uint64_t physical = (uint64_t)MAX(sysconf(_SC_PHYS_PAGES), 0L) * (uint64_t)MAX(sysconf(_SC_PAGESIZE), 0L);
+    return limit != 0 && (physical == 0 || limit < physical) ? limit : physical;
 }
 
 uint64_t system_raise_files(void)

@@ -1,8 +1,9 @@
 /* http_request.c: one request on a connection: reading its body, writing its answer. Called by the request's own task. */
 #include "net/http_inner.h"
+#include "base/account.h"
 #include <string.h>
 
-#define BODY_FIRST_BYTES  262144 /* reserved at once for a stated length; a longer one grows as it comes */
+#define BODY_STEP_BYTES   262144 /* a body of unknown length takes its memory in these steps */
 #define DISCARD_BYTES_MAX 65536  /* an unread body up to this is read away to keep the connection */
 #define DISCARD_NS        NANOS_PER_S
 
@@ -24,6 +25,18 @@ static void body_ended(struct downstream *d, enum fail f)
     task_wake(d->request->task);
 }
 
+/* Room for n more bytes, from the share of memory that bodies have: no room is a refusal before more of it is read. */
+static enum fail body_room(struct http_request *rq, size_t n)
+{
+    struct buf *b = &rq->body;
+    if (n > b->max - buf_len(b))
+        return FAIL_TOO_LARGE;
+    if (b->room - b->to >= n)
+        return OK;
+    size_t step = MIN(MAX(n, BODY_STEP_BYTES), b->max - buf_len(b));
+    return account_room(ACCOUNT_BODIES, step) ? buf_reserve_exact(b, step) : FAIL_NO_MEMORY;
+}
+
 /* On the loop, or in the task for what came with the head. */
 void down_feed_body(struct downstream *d, struct text bytes)
 {
@@ -34,7 +47,7 @@ void down_feed_body(struct downstream *d, struct text bytes)
         enum fail f = http_parse(&d->parser, bytes, &eaten, &event);
         bytes.at += eaten;
         bytes.len -= eaten;
-        if (f == OK && event.kind == HTTP_GOT_BODY)
+        if (f == OK && event.kind == HTTP_GOT_BODY && (f = body_room(rq, event.body.len)) == OK)
             f = buf_add_text(&rq->body, event.body);
         if (f != OK) {
             body_ended(d, f);
@@ -74,8 +87,8 @@ static enum fail body_begin(struct downstream *d)
     int64_t length = rq->head->content_length;
     if (length > 0 && (uint64_t)length > rq->body.max)
         return FAIL_TOO_LARGE;
-    if (length > (int64_t)buf_len(&d->in)) {
-        enum fail f = buf_reserve(&rq->body, (size_t)MIN(length, BODY_FIRST_BYTES));
+    if (length > (int64_t)buf_len(&d->in)) { /* all of what it says, before a byte more is read; untouched pages cost the system nothing */
+        enum fail f = account_room(ACCOUNT_BODIES, (size_t)length) ? buf_reserve_exact(&rq->body, (size_t)length) : FAIL_NO_MEMORY;
         if (f != OK)
             return f;
     }
@@ -242,15 +255,18 @@ static enum fail queue(struct http_request *rq, struct text bytes)
     return rq->answer_chunked ? http_write_chunk(out, bytes) : buf_add_text(out, bytes);
 }
 
+/* Unsent bytes past which a writer waits. While memory is short none lie here for a slow reader. */
+static size_t out_high(void) { return account_is_short() ? 0 : OUT_HIGH_BYTES; }
+
 enum fail http_answer_write(struct task *t, struct http_request *rq, struct text bytes)
 {
     struct downstream *d = rq->from;
     if (d->lost)
         return FAIL_CLIENT_GONE;
     enum fail f = queue(rq, bytes);
-    while (f == OK && buf_len(&d->out) > OUT_HIGH_BYTES) {
+    while (f == OK && buf_len(&d->out) > out_high()) {
         f = http_answer_flush(rq);
-        if (f != OK || buf_len(&d->out) <= OUT_HIGH_BYTES)
+        if (f != OK || buf_len(&d->out) <= out_high())
             break;
         d->write_waiter = true;
         f = task_park(t, "client to read", NEVER); /* timeouts.write ends it: the connection is then lost */

@@ -1,5 +1,6 @@
 /* http_server.c: listening sockets, accepting, and the set of a worker's connections. serve/, the admin socket and the mock each open one. */
 #include "net/http_inner.h"
+#include "base/account.h"
 #include <errno.h>
 #include <string.h>
 
@@ -50,9 +51,9 @@ static void on_listener(struct worker *w, struct watch *self, unsigned events)
     (void)events;
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         struct addr peer;
-        bool is_full = list_count(&s->open) >= s->options.connections_max;
+        bool is_full = list_count(&s->open) >= s->options.connections_max, is_short = s->options.spares_memory && account_is_short();
         struct downstream *goes = is_full ? who_can_go(s) : NULL;
-        int fd = is_full && goes == NULL ? -EMFILE : w->world->accept(w->world, self->fd, &peer);
+        int fd = (is_full && goes == NULL) || is_short ? -EMFILE : w->world->accept(w->world, self->fd, &peer);
         if (fd == -EAGAIN) {
             s->paused = false;
             return;

@@ -34,6 +34,7 @@ struct http_server_options {
     uint64_t body_bytes_max;
     uint32_t head_bytes_max;
     uint32_t connections_max;                           /* of this worker */
+    bool spares_memory;                                 /* takes no new connection while memory is short (account_is_short) */
 };
 
 /* One per worker. */

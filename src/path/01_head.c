@@ -1,4 +1,5 @@
-/* 01_head.c: the first step: until when this request may take. */
+/* 01_head.c: the first step: until when this request may take, and whether there is room for it. */
+#include "base/account.h"
 #include "path/path.h"
 
 enum fail path_head(struct task *t, struct request *rq)
@@ -13,5 +14,9 @@ enum fail path_head(struct task *t, struct request *rq)
     }
     rq->deadline = rq->http->began + total;
     t->deadline = rq->deadline;
+    if (account_is_short()) { /* the rest is for those who are in already */
+        COUNT(t->worker, refused_memory);
+        return because(rq, FAIL_NO_MEMORY, "There is no memory left for more requests (limits.memory); retry later.");
+    }
     return OK;
 }

@@ -5,7 +5,7 @@ enum fail path_route(struct task *t, struct request *rq)
 {
     uint32_t count;
     rq->pool = roster_find(rq->roster, rq->model);
-    if (rq->pool != NULL && rq->fetches && roster_has_kind(rq->roster, rq->pool, CONF_KIND_LLAMA)) {
+    if (rq->pool != NULL && rq->fetches && roster_pool_has(rq->roster, rq->pool, CONF_KIND_LLAMA)) {
         COUNT(t->worker, refused_body);
         rq->param = "messages";
         return because(rq, FAIL_BAD_FIELD, "The local model fetches nothing: send images and files as data: URLs.");

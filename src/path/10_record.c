@@ -83,7 +83,7 @@ enum fail path_record(struct task *t, struct request *rq)
         COUNT_BY(w, tokens_prompt, fl->prompt_tokens);
     if (fl != NULL && fl->completion_tokens > 0)
         COUNT_BY(w, tokens_completion, fl->completion_tokens);
-    if (rq->step == STEP_record && rq->fail == FAIL_CLIENT_GONE && rq->doc == NULL)
+    if (rq->step == STEP_record && rq->fail == FAIL_CLIENT_GONE && !rq->http->body_read)
         COUNT(w, client_left_sending);
     stat_request_ended(w, rq->api->number, outcome, rq->http->answer_status, total);
     log_it(t, rq, outcome, total);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define SDK_WAITS_NS (60 * NANOS_PER_S) /* the longest retry-after that every version of OpenAI's SDKs obeys */
+#define RETRY_NS NANOS_PER_S /* after a 503 that cannot tell: memory is free again in moments */
 
 const char *const step_names[STEP_COUNT] = {
 #define STEP(name, fn, waits, what) #name,
@@ -62,10 +63,11 @@ static bool should_retry(const struct request *rq, const struct fail_row *row)
 static enum fail retry_headers(struct request *rq, const struct fail_row *row, struct buf *head)
 {
     enum fail f = OK;
-    if (rq->retry_after >= 0 && row->retry) {
-        f = http_write_header_number(head, TEXT("retry-after"), (rq->retry_after + NANOS_PER_S - 1) / NANOS_PER_S);
+    nanos after = rq->retry_after < 0 && row->http == 503 ? RETRY_NS : rq->retry_after;
+    if (after >= 0 && row->retry) {
+        f = http_write_header_number(head, TEXT("retry-after"), (after + NANOS_PER_S - 1) / NANOS_PER_S);
         if (f == OK)
-            f = http_write_header_number(head, TEXT("retry-after-ms"), (rq->retry_after + NANOS_PER_MS - 1) / NANOS_PER_MS);
+            f = http_write_header_number(head, TEXT("retry-after-ms"), (after + NANOS_PER_MS - 1) / NANOS_PER_MS);
     }
     if (f == OK && row->http >= 500)
         f = http_write_header(head, TEXT("x-should-retry"), should_retry(rq, row) ? TEXT("true") : TEXT("false"));

@@ -39,12 +39,40 @@ struct desk {
     _Atomic bool settled;    /* while stopping: no task and no job is left here */
 };
 
+/* What a body says. It owns all it points to, so that a large one can be read by a job whose request has left. */
+struct reading {
+    const struct api *api;
+    struct buf body;            /* the client's, lent while it is read */
+    struct arena arena;         /* the tree's; gone when it was read */
+    yyjson_doc *doc;
+    enum fail fail;
+    const char *param;          /* the field that was wrong */
+    bool private_urls;          /* limits.private_urls */
+    bool fetches;               /* a URL in its messages would have to be fetched by the backend */
+    bool for_llama;             /* there is a local model: also look for what it may not be given */
+    const char *llama_param;    /* such a field; NULL: none */
+    size_t brace;               /* behind the first '{' */
+    size_t model_from, model_to;
+    size_t options_from, options_to; /* stream_options; 0, 0: absent */
+    bool stream, usage_wanted, has_max_tokens, has_temperature;
+    uint32_t max_tokens;
+    size_t model_len;
+    char model[MODEL_NAME_MAX]; /* from here on nothing is cleared */
+    char llama_must[96];
+    char field[65];             /* for param, where it is a name of the body */
+    char why[400];              /* a sentence; "" = the failure's own */
+};
+/* Sets why and returns f. */
+MUSTUSE enum fail reading_refuse(struct reading *r, enum fail f, const char *format, ...) PRINTF(3, 4);
+
 /* An API that clients speak. */
 struct api {
     const char *name;
     enum surface number; /* for stat */
-    /* Reads the parsed body into rq: model, stream, splices. A refusal says why in rq->why (and rq->param). */
-    enum fail (*read_body)(struct request *rq);
+    /* Looks at the parsed body. On any thread, so it sees nothing but the reading. */
+    enum fail (*read_body)(struct reading *r);
+    /* Takes over what was read: model, stream, splices. On the request's worker. */
+    enum fail (*take_body)(struct request *rq, const struct reading *r);
     /* An error in this API's shape. */
     enum fail (*error)(struct buf *out, const struct request *rq, enum fail f);
     /* What a stream that has begun ends with when its backend dies. */
@@ -72,7 +100,6 @@ struct request {
     const struct conf_key *key; /* NULL: no keys are configured */
     nanos deadline;
 
-    yyjson_doc *doc;            /* of the body */
     const struct conf_model *pool_conf; /* settings of the configured model; NULL for a discovered one */
     struct text model;          /* as the client named it */
     bool stream, usage_wanted;

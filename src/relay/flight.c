@@ -139,7 +139,9 @@ enum fail flight_append(struct flight *f, struct text bytes)
 enum fail flight_wait_room(struct task *producer, struct flight *f)
 {
     while (!flight_has_room(f)) {
+        f->producer_waits = true;
         enum fail fail = task_park(producer, "reader of the answer", NEVER); /* timeouts.write ends a reader that stands still */
+        f->producer_waits = false;
         if (fail != OK)
             return fail;
     }
@@ -187,7 +189,6 @@ struct text flight_peek(const struct flight *f)
 void flight_took(struct flight *f, size_t bytes)
 {
     ASSERT(f->first != NULL && f->taken + bytes <= f->first->len);
-    bool was_full = !flight_has_room(f);
     f->taken += (uint32_t)bytes;
     f->unread -= bytes;
     if (f->taken == f->first->len) {
@@ -197,7 +198,7 @@ void flight_took(struct flight *f, size_t bytes)
         else
             f->first->len = 0; /* the producer goes on writing here */
     }
-    if (was_full && flight_has_room(f) && f->producer != NULL)
+    if (f->producer_waits && flight_has_room(f))
         task_wake(f->producer);
 }
 

@@ -10,6 +10,7 @@
 #ifndef WEIR_FLIGHT_H
 #define WEIR_FLIGHT_H
 
+#include "base/account.h"
 #include "base/mem.h"
 #include "run/wait.h"
 
@@ -58,6 +59,7 @@ struct flight {
     uint32_t taken;               /* bytes of the first chunk that were read */
     size_t unread;                /* bytes appended and not yet taken */
     size_t buffer_max;
+    bool producer_waits;          /* for room */
     struct arena arena;           /* what must live as long as the producer: the call, heads, sentences */
 
     unsigned attempt_count;
@@ -88,7 +90,11 @@ void flight_commit(struct flight *f);
 MUSTUSE enum fail flight_append(struct flight *f, struct text bytes);
 /* One chunk for a body of this length, so that it stays in one piece. */
 MUSTUSE enum fail flight_reserve(struct flight *f, size_t bytes);
-static inline bool flight_has_room(const struct flight *f) { return f->unread < f->buffer_max; }
+/* While memory is short nothing is read ahead of a reader. */
+static inline bool flight_has_room(const struct flight *f)
+{
+    return f->unread < f->buffer_max && (f->unread == 0 || f->state != FLIGHT_OPEN || !account_is_short());
+}
 MUSTUSE enum fail flight_wait_room(struct task *producer, struct flight *f);
 /* Ends it, with `fail` and, unless OK, a sentence; then lets go of it. */
 void flight_end(struct flight *f, enum fail fail);

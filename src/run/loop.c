@@ -1,5 +1,6 @@
 /* loop.c: a worker's turn: events, mail, timers, ready tasks, and what was left for the end of the turn. Called by the thread that owns the worker. */
 #include "run/loop.h"
+#include "base/account.h"
 #include "run/task.h"
 #include <errno.h>
 #include <string.h>
@@ -10,10 +11,17 @@
 
 struct worker *workers_all[WORKERS_MAX];
 
+/* From the account's last share, so that limits.memory does not end us: false only where the system itself has no memory. */
+static bool timers_grow(struct worker *w)
+{
+    account_room_last(2 * (size_t)w->timers.room * sizeof(struct heap_node *));
+    return heap_reserve(&w->timers, w->timers.count + 1) == OK;
+}
+
 void timer_set(struct worker *w, struct timer *timer, nanos at)
 {
     /* out of memory for a pointer: an overdue answer would be worse than a restart */
-    ASSERT(heap_has(&timer->node) || heap_reserve(&w->timers, w->timers.count + 1) == OK);
+    ASSERT(heap_has(&timer->node) || w->timers.count < w->timers.room || timers_grow(w));
     heap_set(&w->timers, &timer->node, MAX(at, w->now + 1));
 }
 
@@ -49,6 +57,7 @@ static enum fail mailbox_grow(struct mailbox *m)
     uint32_t room = m->room ? m->room * 2 : 256;
     if (room > MAIL_MAX)
         return FAIL_BUSY;
+    account_room_last(room * sizeof(struct mail)); /* as timers_grow */
     struct mail *ring = mem_alloc(room * sizeof(*ring));
     if (ring == NULL)
         return FAIL_NO_MEMORY;

@@ -1,83 +1,33 @@
 /* task.c: the tasks of a worker: their table, their stacks, and the switch between them and the loop. */
 #include "run/task.h"
+#include "base/account.h"
 #include "run/gate.h"
+#include "run/stack.h"
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
-
-#ifndef MADV_GUARD_INSTALL
-#define MADV_GUARD_INSTALL 102 /* Linux 6.13 */
-#endif
 
 #define TASKS_PER_CHUNK   64                       /* 4 MiB of address space at a time */
 #define CHUNKS_MAX        (TASKS_MAX / TASKS_PER_CHUNK)
+#define WARM_FREE_MAX     128                      /* free stacks that keep what they have touched: a worker's load changes by fewer within moments */
 #define RUNS_PER_TURN     1024                     /* so that ready tasks cannot keep the loop from its sockets */
 #define STACK_COLOURS     16                       /* tops of stacks at different cache sets: all at one set halves the speed of 1,000 tasks */
 #define STACK_COLOUR_STEP 192
-#define CANARY            0x5ca1ab1e0ddba11ULL
-#define CANARY_WORDS      8
 
 struct task_table {
     struct task *chunks[CHUNKS_MAX]; /* each TASKS_PER_CHUNK tasks, followed by nothing; never moved or freed while the worker lives */
     char *stacks[CHUNKS_MAX];
     uint32_t chunk_count, live;
-    struct list free;                /* by on_list, last used first: its stack is warm */
+    uint32_t warm_free;              /* of those in free */
+    struct list free;                /* by on_list; warm ones first, last used first */
 };
 
-static _Atomic int guard_best = GUARD_INSTALLED;
-static _Atomic uint32_t mprotect_used; /* by all workers: the kernel counts mappings per process */
 static _Thread_local struct worker *here; /* the worker whose loop this thread runs; for stories and overflow reports only */
-
-void task_guard_limit(enum task_guard best)
-{
-    atomic_store(&guard_best, (int)best);
-}
 
 struct task *task_running(void)
 {
     return here != NULL ? here->running : NULL;
-}
-
-/* ---- stacks ---- */
-
-static void canary_write(char *stack)
-{
-    for (int i = 0; i < CANARY_WORDS; i++)
-        ((uint64_t *)(void *)stack)[i] = CANARY;
-}
-
-static bool canary_is_whole(const char *stack)
-{
-    const uint64_t *words = (const uint64_t *)(const void *)stack;
-    for (int i = 0; i < CANARY_WORDS; i++)
-        if (words[i] != CANARY)
-            return false;
-    return true;
-}
-
-static enum task_guard stack_guard(char *stack)
-{
-    int best = atomic_load_explicit(&guard_best, memory_order_relaxed);
-    if (best <= GUARD_INSTALLED && madvise(stack, TASK_GUARD_BYTES, MADV_GUARD_INSTALL) == 0)
-        return GUARD_INSTALLED;
-    if (best <= GUARD_MPROTECT) {
-        if (atomic_fetch_add(&mprotect_used, 1) < TASK_MPROTECT_MAX && mprotect(stack, TASK_GUARD_BYTES, PROT_NONE) == 0)
-            return GUARD_MPROTECT;
-        atomic_fetch_sub(&mprotect_used, 1);
-    }
-    canary_write(stack);
-    return GUARD_CANARY;
-}
-
-static char *stacks_map(void)
-{
-    char *p = mmap(NULL, (size_t)TASKS_PER_CHUNK * TASK_STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED)
-        return NULL;
-    (void)madvise(p, (size_t)TASKS_PER_CHUNK * TASK_STACK_BYTES, MADV_NOHUGEPAGE); /* one touched stack must not cost 2 MiB; old kernels may refuse */
-    return p;
 }
 
 /* ---- the table ---- */
@@ -101,10 +51,10 @@ static enum fail table_grow(struct worker *w)
     if (table->chunk_count == CHUNKS_MAX)
         return FAIL_BUSY;
     struct task *tasks = mem_alloc(TASKS_PER_CHUNK * sizeof(*tasks));
-    char *stacks = tasks != NULL ? stacks_map() : NULL;
+    char *stacks = tasks != NULL ? stack_map(TASKS_PER_CHUNK) : NULL;
     if (stacks == NULL || heap_reserve(&w->timers, (table->chunk_count + 1) * TASKS_PER_CHUNK + w->timers.count) != OK) {
         if (stacks != NULL)
-            munmap(stacks, (size_t)TASKS_PER_CHUNK * TASK_STACK_BYTES);
+            stack_unmap(stacks, TASKS_PER_CHUNK);
         mem_free(tasks);
         return FAIL_NO_MEMORY;
     }
@@ -132,10 +82,9 @@ void task_table_free(struct worker *w)
     for (uint32_t i = 0; i < table->chunk_count; i++) {
         for (uint32_t k = 0; k < TASKS_PER_CHUNK; k++) {
             timer_stop(w, &table->chunks[i][k].timer);
-            if (table->chunks[i][k].guard == GUARD_MPROTECT)
-                atomic_fetch_sub(&mprotect_used, 1);
+            stack_fini(&table->chunks[i][k]);
         }
-        munmap(table->stacks[i], (size_t)TASKS_PER_CHUNK * TASK_STACK_BYTES);
+        stack_unmap(table->stacks[i], TASKS_PER_CHUNK);
         mem_free(table->chunks[i]);
     }
     mem_free(table);
@@ -211,6 +160,11 @@ struct task *task_start(struct worker *w, const char *name, task_fn *fn, void *a
         return NULL;
     struct task *t = CONTAINER_OF(list_pop(&w->tasks->free), struct task, on_list);
     CHECK(t, TASK);
+    w->tasks->warm_free -= t->is_warm;
+    if (!stack_warm(t)) {
+        list_push(&w->tasks->free, &t->on_list);
+        return NULL;
+    }
     t->name = name;
     t->what = "start";
     t->story = NULL;
@@ -250,7 +204,13 @@ static void task_retire(struct worker *w, struct task *t)
     t->generation++;
     t->name = t->what = NULL;
     w->tasks->live--;
-    list_push_front(&w->tasks->free, &t->on_list);
+    if (w->tasks->warm_free >= WARM_FREE_MAX)
+        stack_cool(t);
+    w->tasks->warm_free += t->is_warm;
+    if (t->is_warm)
+        list_push_front(&w->tasks->free, &t->on_list);
+    else
+        list_push(&w->tasks->free, &t->on_list);
 }
 
 /* The next two may run in a signal handler: no stdio, no lock. */
@@ -281,7 +241,7 @@ static void task_go(struct worker *w, struct task *t)
     here = w;
     context_switch(&w->context, &t->context);
     w->running = NULL;
-    if (UNLIKELY(t->guard == GUARD_CANARY && !canary_is_whole(t->stack))) {
+    if (UNLIKELY(t->guard == GUARD_CANARY && !stack_is_whole(t->stack))) {
         tell_overflow(t);
         ASSERT(!"a task's stack stays within its bounds");
     }
@@ -420,9 +380,9 @@ void task_thread_begin(void)
 
 void task_thread_end(void)
 {
-    if (fault_stack == NULL)
-        return;
-    sigaltstack(&fault_stack_before, NULL);
+    if (fault_stack != NULL)
+        sigaltstack(&fault_stack_before, NULL);
     mem_free(fault_stack);
     fault_stack = NULL;
+    account_thread_end();
 }

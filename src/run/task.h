@@ -52,6 +52,7 @@ struct task {
     struct context context;
     char *stack;                 /* lowest byte; guard included */
     enum task_guard guard;
+    bool is_warm;                /* its stack has pages, and is accounted */
     task_fn *fn;
     void *arg;
 };

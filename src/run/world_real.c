@@ -1,4 +1,5 @@
 /* world_real.c: the world as it is: epoll, the kernel's sockets and clocks, and a few job threads. Made once by whoever starts workers. */
+#include "base/account.h"
 #include "base/list.h"
 #include "base/mem.h"
 #include "run/jobs.h"
@@ -261,6 +262,7 @@ static void *job_thread(void *arg)
         }
     }
     pthread_mutex_unlock(&r->lock);
+    account_thread_end();
     return NULL;
 }
 

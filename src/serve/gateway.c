@@ -1,8 +1,10 @@
 /* gateway.c: the server process: what the workers share, their desks, and how configuration, rosters, drain and stop reach each of them. */
 #include "serve/serve.h"
+#include "base/account.h"
 #include <string.h>
 
-#define GATEWAY_MAGIC 0x9a7e3a71u
+#define GATEWAY_MAGIC  0x9a7e3a71u
+#define AUTH_BYTES_MAX ((size_t)512 << 10) /* a map of CONF_KEYS_MAX, and the one it grew out of */
 
 struct gateway {
     uint32_t magic;
@@ -34,6 +36,7 @@ static struct http_server_options server_options(struct desk *d, http_handler *h
         .header_timeout = c->timeouts.header, .body_timeout = c->timeouts.body, .write_timeout = c->timeouts.write,
         .body_bytes_max = c->limits.body, .head_bytes_max = (uint32_t)c->limits.header,
         .connections_max = c->limits.connections > 0 ? c->limits.connections / d->gateway->workers + 1 : UINT32_MAX,
+        .spares_memory = handle == serve_request, /* the operator is let in when clients are not */
     };
 }
 
@@ -90,6 +93,7 @@ static void take_roster(struct worker *w, void *arg, uint64_t number)
         return;
     }
     if (next->conf != d->view->conf) {
+        account_room_last(AUTH_BYTES_MAX);
         struct auth *auth = auth_new(next->conf);
         ASSERT(auth != NULL); /* revoked keys must not stay valid for lack of memory */
         auth_free(d->auth);
@@ -187,6 +191,7 @@ static void apply_on_first(struct desk *d, void *arg)
     a->fail = fleet_apply(g->fleet, a->conf);
     if (a->fail != OK)
         return;
+    account_limit(a->conf->limits.memory);
     enum log_level level = (enum log_level)a->conf->log.level;
     if (g->options.log != NULL)
         log_set(g->options.log, level, (enum log_format)a->conf->log.format, a->conf->log.access == CONF_ON);
@@ -340,6 +345,7 @@ enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
     g->magic = GATEWAY_MAGIC;
     g->options = *o;
     g->world = o->world;
+    account_limit(o->conf->limits.memory);
     stat_init(&g->stats, o->world, o->log, o->version, step_names, STEP_COUNT);
     enum fail f = fleet_new(o->world, &g->fleet);
     if (f == OK)
@@ -356,6 +362,7 @@ enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
     if (f == OK) {
         fleet_on_change(g->fleet, roster_changed, g);
         stat_add_source(&g->stats, backend_numbers(g->fleet));
+        stat_add_source(&g->stats, memory_numbers());
         f = upstream_discover(&g->worker[0], g->fleet, g->desk[0].conns, o->dns);
     }
     if (f != OK) {
@@ -390,4 +397,5 @@ void gateway_free(struct gateway *g)
         fleet_free(g->fleet); /* after the workers: its timers lie in their heaps */
     stat_fini(&g->stats);
     mem_free(g);
+    account_limit(0);
 }

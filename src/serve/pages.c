@@ -202,10 +202,14 @@ enum fail page_status(struct task *t, struct request *rq, struct text rest)
     gateway_each_desk(t, g, count_desk, &c);
     buf_init(&out, PAGE_BYTES_MAX);
     enum fail f = buf_printf(&out, "{\"version\":\"%s\",\"uptime_seconds\":%lld,\"draining\":%s,\"workers\":%u,\"connections\":%llu,"
-                             "\"requests\":%llu,\"tasks\":%llu,\"idle_upstream_connections\":%llu,\"fleet\":",
+                             "\"requests\":%llu,\"tasks\":%llu,\"idle_upstream_connections\":%llu,",
                              s->version, (long long)((rq->desk->worker->now - s->started_at) / NANOS_PER_S),
                              gateway_is_draining(g) ? "true" : "false", gateway_workers(g),
                              (unsigned long long)c.connections, (unsigned long long)c.requests, (unsigned long long)c.tasks, (unsigned long long)c.idle_conns);
+    if (f == OK)
+        f = memory_print_json(&out);
+    if (f == OK)
+        f = buf_add_text(&out, TEXT(",\"fleet\":"));
     if (f == OK)
         f = fleet_print_json(gateway_fleet(g), &out);
     if (f == OK)

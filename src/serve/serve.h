@@ -55,10 +55,19 @@ MUSTUSE enum fail serve_refusal(struct buf *out, const struct http_request *http
 
 extern const struct api api_chat, api_completions, api_embeddings, api_pages, api_nothing;
 
+/* openai_body.c */
+MUSTUSE enum fail openai_read_chat(struct reading *r);
+MUSTUSE enum fail openai_read_completion(struct reading *r);
+MUSTUSE enum fail openai_read_embedding(struct reading *r);
+MUSTUSE enum fail openai_take_generation(struct request *rq, const struct reading *r);
+MUSTUSE enum fail openai_take_embedding(struct request *rq, const struct reading *r);
+
 /* A handler of routes.def that is not a surface: answers by itself. `rest`: what stood in place of the route's trailing *. */
 typedef enum fail page_fn(struct task *t, struct request *rq, struct text rest);
 page_fn page_models, page_model, page_health, page_healthz, page_readyz, page_metrics, page_numbers, page_status, page_requests, page_explain, page_reload, page_drain;
 struct stat_source backend_numbers(struct fleet *f);
+struct stat_source memory_numbers(void);
+MUSTUSE enum fail memory_print_json(struct buf *out); /* "memory":{…} */
 MUSTUSE enum fail page_json(struct task *t, struct request *rq, int status, struct text body);
 
 #endif

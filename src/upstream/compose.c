@@ -1,10 +1,12 @@
 /* compose.c: one call's bytes towards one backend: the head with only what this hop means to say, the client's body with its splices. */
 #include "upstream/upstream.h"
+#include "base/account.h"
 #include "base/json.h"
 #include "net/http_write.h"
 
-#define USER_AGENT "weir"
-#define HEAD_ROOM  2048 /* a head without key and base, and the splices */
+#define USER_AGENT  "weir"
+#define HEAD_ROOM   2048  /* a head without key and base, and the splices */
+#define LARGE_BYTES 65536 /* a copy of a body from here on is no answer's memory */
 
 /* "http://host/v1" is what people paste; our paths begin with /v1 themselves. */
 static struct text base_without_v1(struct text base)
@@ -48,8 +50,8 @@ static enum fail write_headers(const struct call *call, const struct endpoint *e
         f = http_write_length(b, length);
     if (f == OK)
         f = http_write_header(b, TEXT("accept"), call->stream ? TEXT("text/event-stream") : TEXT("application/json"));
-    if (f == OK)
-        f = http_write_header(b, TEXT("user-agent"), TEXT(USER_AGENT));
+    if (f == OK) /* without it any encoding would be acceptable, and we inflate none */
+        f = buf_add_text(b, TEXT("accept-encoding: identity\r\nuser-agent: " USER_AGENT "\r\n"));
     if (f == OK)
         f = http_write_header(b, TEXT("x-request-id"), call->request_id);
     for (enum border_pass i = 0; i < BORDER_PASS_COUNT && f == OK; i++)
@@ -65,7 +67,10 @@ static enum fail write_spliced(const struct call *call, const struct slot *slot,
     struct text body = buf_text(&call->body);
     size_t at = 0;
     const struct endpoint *e = slot->endpoint;
-    enum fail f = buf_reserve(b, body.len + HEAD_ROOM + e->key.len + e->base.len); /* once: growing later would leave a copy of the key behind */
+    size_t most = body.len + HEAD_ROOM + e->key.len + e->base.len;
+    if (body.len >= LARGE_BYTES && !account_room(ACCOUNT_WORK, most))
+        return FAIL_NO_MEMORY;
+    enum fail f = buf_reserve(b, most); /* once: growing later would leave a copy of the key behind */
     for (unsigned i = 0; i < call->splice_count && f == OK; i++) {
         const struct splice *s = &call->splices[i];
         f = buf_add(b, body.at + at, s->from - at);

@@ -82,6 +82,119 @@ const char *fields_check(yyjson_val *object, enum field_surface surface, char *m
     return NULL;
 }
 
+/* ---- what becomes a grammar in llama-server ---- */
+
+#define SCHEMA_VALUES_MAX  4096 /* a large agent has some 60 tools of 40 values */
+#define SCHEMA_DEPTH_MAX   24   /* each level is a few frames of its recursion */
+#define SCHEMA_REPEATS_MAX 4096 /* minItems and its like are written out so many times */
+#define PATTERN_BYTES_MAX  256
+#define BIASES_MAX         1024
+#define STOPS_MAX          16
+#define STOP_BYTES_MAX     256
+
+/* The repetitions in a pattern, multiplied: what (a{9}){9} may grow to. */
+static bool pattern_is_fit(struct text pattern)
+{
+    uint64_t product = 1, number = 0;
+    bool in_braces = false;
+    for (size_t i = 0; i < pattern.len && product <= SCHEMA_REPEATS_MAX; i++) {
+        char c = pattern.at[i];
+        if (in_braces && c >= '0' && c <= '9') {
+            number = MIN(number * 10 + (uint64_t)(c - '0'), (uint64_t)SCHEMA_REPEATS_MAX + 1);
+            continue;
+        }
+        product *= MAX(number, 1u);
+        number = 0;
+        in_braces = c == '{' || (in_braces && c != '}');
+    }
+    return pattern.len <= PATTERN_BYTES_MAX && product <= SCHEMA_REPEATS_MAX;
+}
+
+/* A member of a schema, or of a "properties" whose names are anybody's: there the values are objects. NULL if it is fit. */
+static const char *schema_member_wrong(yyjson_val *key, yyjson_val *v)
+{
+    static const char *const repeats[] = { "minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties" };
+    if (yyjson_equals_str(key, "type") && !yyjson_is_str(v) && !yyjson_is_arr(v) && !yyjson_is_obj(v))
+        return "a schema whose \"type\" is a string or an array";
+    if (yyjson_equals_str(key, "pattern") && !yyjson_is_obj(v) &&
+        (!yyjson_is_str(v) || !pattern_is_fit((struct text){ yyjson_get_str(v), yyjson_get_len(v) })))
+        return "a schema whose \"pattern\" is short and repeats little";
+    if (yyjson_equals_str(key, "$ref") && yyjson_is_str(v) && yyjson_get_str(v)[0] != '#')
+        return "a schema whose \"$ref\" stays within it";
+    for (size_t i = 0; i < ARRAY_LEN(repeats); i++)
+        if (yyjson_equals_str(key, repeats[i]) && yyjson_is_num(v) && !(yyjson_get_num(v) >= 0 && yyjson_get_num(v) <= SCHEMA_REPEATS_MAX))
+            return "a schema whose least and most are numbers from 0 to 4096";
+    return NULL;
+}
+
+/* Everything under v, in the order it lies in; ends[] are the ends of what is open. */
+static const char *schema_wrong(yyjson_val *v)
+{
+    yyjson_val *ends[SCHEMA_DEPTH_MAX], *end = unsafe_yyjson_get_next(v), *key, *value;
+    size_t depth = 0, i, max;
+    if (end - v > SCHEMA_VALUES_MAX)
+        return "of at most 4096 values";
+    for (; v < end; v++) {
+        while (depth > 0 && v >= ends[depth - 1])
+            depth--;
+        if (!yyjson_is_ctn(v))
+            continue;
+        if (depth == SCHEMA_DEPTH_MAX)
+            return "nested at most 24 levels deep";
+        ends[depth++] = unsafe_yyjson_get_next(v);
+        yyjson_obj_foreach(v, i, max, key, value) {
+            const char *wrong = schema_member_wrong(key, value);
+            if (wrong != NULL)
+                return wrong;
+        }
+    }
+    return NULL;
+}
+
+static const char *biases_wrong(yyjson_val *v)
+{
+    size_t i, max;
+    yyjson_val *key, *value;
+    if (yyjson_obj_size(v) > BIASES_MAX)
+        return "of at most 1024 tokens";
+    yyjson_obj_foreach(v, i, max, key, value)
+        if (!yyjson_is_num(value) || !(yyjson_get_num(value) >= -100 && yyjson_get_num(value) <= 100))
+            return "an object of numbers from -100 to 100";
+    return NULL;
+}
+
+static const char *stops_wrong(yyjson_val *v)
+{
+    size_t i, max;
+    yyjson_val *stop;
+    if (!yyjson_is_arr(v))
+        return yyjson_is_str(v) && yyjson_get_len(v) <= STOP_BYTES_MAX ? NULL : "a string of at most 256 bytes, or an array of them";
+    if (yyjson_arr_size(v) > STOPS_MAX)
+        return "an array of at most 16 strings";
+    yyjson_arr_foreach(v, i, max, stop)
+        if (!yyjson_is_str(stop) || yyjson_get_len(stop) > STOP_BYTES_MAX)
+            return "an array of strings of at most 256 bytes";
+    return NULL;
+}
+
+const char *fields_check_llama(yyjson_val *object, char *must, size_t room)
+{
+    static const struct {
+        const char *name;
+        const char *(*wrong)(yyjson_val *v);
+    } rows[] = { { "tools", schema_wrong },      { "response_format", schema_wrong }, { "tool_choice", schema_wrong },
+                 { "logit_bias", biases_wrong }, { "stop", stops_wrong } };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        yyjson_val *v = yyjson_obj_get(object, rows[i].name);
+        const char *wrong = v != NULL && !yyjson_is_null(v) ? rows[i].wrong(v) : NULL;
+        if (wrong != NULL) {
+            snprintf(must, room, "%s", wrong);
+            return rows[i].name;
+        }
+    }
+    return NULL;
+}
+
 enum fail fields_filter(struct text body, enum field_surface surface, struct buf *out)
 {
     struct json_span span;

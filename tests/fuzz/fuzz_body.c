@@ -62,8 +62,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         yyjson_val *root = yyjson_doc_get_root(doc);
         spans_agree(&a, body, root);
         filter_is_idempotent(&a, body);
-        (void)json_has_duplicate_keys(root);
+        yyjson_val *object = NULL;
+        f = json_check_all_keys(doc, &object, &why);
+        must(f == OK || (f == FAIL_BAD_JSON && yyjson_is_obj(object) && json_check_keys(object, &why) == FAIL_BAD_JSON));
         const char *bad = fields_check(root, FIELD_CHAT, wrong, sizeof wrong);
+        must(bad == NULL || yyjson_obj_get(root, bad) != NULL);
+        bad = fields_check_llama(root, wrong, sizeof wrong);
         must(bad == NULL || yyjson_obj_get(root, bad) != NULL);
     }
     arena_fini(&a);

@@ -1,5 +1,6 @@
 /* house.c: see house.h. */
 #include "lib/house.h"
+#include "base/account.h"
 #include "base/mem.h"
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +20,7 @@ void house_open(struct house *h, const struct sim_options *options, const char *
     h->yaml = yaml;
     names_init(&h->names);
     h->blocks_before = mem_alive();
+    h->bytes_before = account_used();
     h->seed = options->seed;
     h->sim = sim_new(options);
     ASSERT(h->sim != NULL);
@@ -95,6 +97,7 @@ void house_close(struct house *h)
     ASSERT(sim_sockets_open(h->sim) == 0);
     sim_free(h->sim);
     ASSERT(mem_alive() == h->blocks_before);
+    ASSERT(account_used() == h->bytes_before);
 }
 
 uint64_t house_count(struct house *h, enum counter c)

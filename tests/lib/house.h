@@ -18,6 +18,7 @@ struct house {
     struct names names;           /* what name servers say */
     const char *yaml;             /* what a reload finds */
     int64_t blocks_before;        /* mem_alive at the start */
+    uint64_t bytes_before;        /* account_used at the start */
     uint64_t seed;
 };
 

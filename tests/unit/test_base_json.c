@@ -145,7 +145,8 @@ TEST(an_arena_at_its_ceiling_refuses_before_building)
     yyjson_doc *doc = NULL;
     const char *why = "untouched";
     arena_init(&a, NULL, 0, 60000);
-    assert_int_equal(json_parse(&a, (struct text){ body, sizeof body }, &doc, &why), FAIL_NO_MEMORY);
+    assert_int_equal(json_parse(&a, (struct text){ body, sizeof body }, &doc, &why), FAIL_TOO_LARGE);
+    assert_int_equal(a.bytes, 0);
     arena_fini(&a);
     assert_null(doc);
     assert_string_equal(why, "untouched");
@@ -232,14 +233,22 @@ TEST(walking_what_was_not_accepted_as_an_object_is_a_wrong_program)
     asserts(walk_off_the_end, "t.len");
 }
 
+static bool has_repeat(yyjson_val *object)
+{
+    const char *why = NULL;
+    enum fail f = json_check_keys(object, &why);
+    assert_true(f == OK || (f == FAIL_BAD_JSON && strstr(why, "twice") != NULL));
+    return f != OK;
+}
+
 TEST(duplicate_keys_are_seen_as_the_receiver_would_see_them)
 {
-    assert_false(json_has_duplicate_keys(parsed(TEXT("{}"))));
-    assert_false(json_has_duplicate_keys(parsed(TEXT("{\"a\":1,\"A\":1,\"aa\":1,\"\":1,\"a\\u0000\":1}"))));
-    assert_true(json_has_duplicate_keys(parsed(TEXT("{\"a\":1,\"b\":1,\"a\":1}"))));
-    assert_true(json_has_duplicate_keys(parsed(TEXT("{\"model\":1,\"\\u006dodel\":1}"))));
-    assert_true(json_has_duplicate_keys(parsed(TEXT("{\"\":1,\"\":1}"))));
-    assert_false(json_has_duplicate_keys(parsed(TEXT("{\"a\":{\"b\":1},\"b\":{\"a\":1}}")))); /* one object, not its children */
+    assert_false(has_repeat(parsed(TEXT("{}"))));
+    assert_false(has_repeat(parsed(TEXT("{\"a\":1,\"A\":1,\"aa\":1,\"\":1,\"a\\u0001\":1}"))));
+    assert_true(has_repeat(parsed(TEXT("{\"a\":1,\"b\":1,\"a\":1}"))));
+    assert_true(has_repeat(parsed(TEXT("{\"model\":1,\"\\u006dodel\":1}"))));
+    assert_true(has_repeat(parsed(TEXT("{\"\":1,\"\":1}"))));
+    assert_false(has_repeat(parsed(TEXT("{\"a\":{\"b\":1},\"b\":{\"a\":1}}")))); /* one object, not its children */
 }
 
 /* {"k0":0,...}, with the last key written twice if twice is 1. */
@@ -258,13 +267,67 @@ TEST(one_duplicate_is_found_among_few_and_among_many)
     struct buf b;
     buf_init(&b, 8 << 20);
     for (unsigned i = 0; i < ARRAY_LEN(counts); i++) {
-        assert_false(json_has_duplicate_keys(parsed(many_members(&b, counts[i], 0))));
-        assert_true(json_has_duplicate_keys(parsed(many_members(&b, counts[i], 1))));
+        assert_false(has_repeat(parsed(many_members(&b, counts[i], 0))));
+        assert_true(has_repeat(parsed(many_members(&b, counts[i], 1))));
     }
     yyjson_val *object = parsed(many_members(&b, 17, 0));
+    const char *why = NULL;
     mem_fault(1);
-    assert_true(json_has_duplicate_keys(object)); /* unable to look, it refuses */
+    assert_int_equal(json_check_keys(object, &why), FAIL_NO_MEMORY); /* unable to look, it does not say yes */
     mem_fault(0);
+    buf_fini(&b);
+}
+
+/* hostile 63 */
+TEST(a_name_that_holds_a_nul_is_refused_and_its_twin_is_not)
+{
+    const char *why = NULL;
+    assert_int_equal(json_check_keys(parsed(TEXT("{\"model\\u0000x\":1}")), &why), FAIL_BAD_JSON);
+    assert_non_null(strstr(why, "NUL"));
+    assert_int_equal(json_check_keys(parsed(TEXT("{\"model\\u0001x\":1,\"m\":\"\\u0000\"}")), &why), OK);
+}
+
+TEST(every_object_is_looked_at_whatever_its_depth)
+{
+    yyjson_doc *doc;
+    yyjson_val *at = NULL;
+    const char *why = NULL;
+    struct text good = TEXT("{\"a\":[{\"b\":{\"c\":1,\"d\":2}},{\"b\":1}],\"e\":{\"a\":1}}"), bad = TEXT("{\"a\":[{\"b\":{\"c\":1,\"c\":2}},{\"b\":1}],\"e\":{\"a\":1}}");
+    assert_int_equal(json_parse(&arena, good, &doc, NULL), OK);
+    assert_int_equal(json_check_all_keys(doc, &at, &why), OK);
+    assert_int_equal(json_parse(&arena, bad, &doc, NULL), OK);
+    assert_int_equal(json_check_all_keys(doc, &at, &why), FAIL_BAD_JSON);
+    assert_ptr_equal(at, yyjson_obj_get(yyjson_arr_get(yyjson_obj_get(yyjson_doc_get_root(doc), "a"), 0), "b"));
+}
+
+/* hostile 62: what one reader takes for infinity, another for an error, a third for 2^63-1, is refused here; what all read alike passes. */
+TEST(numbers_that_backends_read_differently_are_refused)
+{
+    const char *const bad[] = { "1e400", "-1e400", "1e1000000", "1e99999999999999999999", "-01", "00", "0x10", "1.e5", ".5", "1e", "--1", "- 1", "1_000" };
+    const char *const good[] = { "1e308", "1e-400", "-0", "0", "-0.0", "9223372036854775807", "-9223372036854775808", "18446744073709551615", "18446744073709551616", "1E+2" };
+    for (unsigned i = 0; i < ARRAY_LEN(bad); i++)
+        why_refused(text_of(bad[i]));
+    for (unsigned i = 0; i < ARRAY_LEN(good); i++)
+        assert_true(yyjson_is_num(parsed(text_of(good[i]))));
+    assert_true(yyjson_is_int(parsed(TEXT("18446744073709551615"))) && yyjson_is_real(parsed(TEXT("18446744073709551616"))));
+}
+
+/* hostile 63: a hundred thousand brackets, cut or whole, a million elements, a million keys. */
+TEST(bodies_of_a_million_parts_are_read_or_refused_by_their_bound)
+{
+    struct buf b;
+    buf_init(&b, 64 << 20);
+    for (unsigned i = 0; i < 100000; i++)
+        assert_int_equal(buf_add_text(&b, i % 2 ? TEXT("[") : TEXT("{\"a\":")), OK);
+    assert_non_null(strstr(why_refused(buf_text(&b)), "nested deeper than 64"));
+    buf_clear(&b);
+    assert_int_equal(buf_add_text(&b, TEXT("[")), OK);
+    for (unsigned i = 0; i < 1000000; i++)
+        assert_int_equal(buf_add_text(&b, TEXT("0,")), OK);
+    assert_int_equal(buf_add_text(&b, TEXT("0]")), OK);
+    assert_int_equal(yyjson_arr_size(parsed(buf_text(&b))), 1000001);
+    assert_false(has_repeat(parsed(many_members(&b, 1000000, 0))));
+    assert_true(has_repeat(parsed(many_members(&b, 1000000, 1))));
     buf_fini(&b);
 }
 
@@ -343,6 +406,10 @@ int main(void)
         JSON_TEST(walking_what_was_not_accepted_as_an_object_is_a_wrong_program),
         JSON_TEST(duplicate_keys_are_seen_as_the_receiver_would_see_them),
         JSON_TEST(one_duplicate_is_found_among_few_and_among_many),
+        JSON_TEST(a_name_that_holds_a_nul_is_refused_and_its_twin_is_not),
+        JSON_TEST(every_object_is_looked_at_whatever_its_depth),
+        JSON_TEST(numbers_that_backends_read_differently_are_refused),
+        JSON_TEST(bodies_of_a_million_parts_are_read_or_refused_by_their_bound),
         JSON_TEST(strings_are_escaped_where_json_needs_it),
         JSON_TEST(any_bytes_written_as_a_string_parse_back),
         JSON_TEST(a_string_that_does_not_fit_leaves_nothing_behind),

@@ -201,6 +201,31 @@ TEST(a_slab_reuses_what_was_given_back)
     assert_int_equal(s.used + s.total, 0);
 }
 
+TEST(a_slab_gives_a_floods_chunks_back_and_keeps_some)
+{
+    enum { FLOOD = 10000 };
+    static char *objects[FLOOD];
+    int64_t before = mem_alive();
+    struct slab s;
+    slab_init(&s, 100, 16);
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < FLOOD; i++) {
+            objects[i] = slab_take(&s);
+            memset(objects[i], (int)(i & 255), 100);
+        }
+        for (unsigned i = 0; i < FLOOD; i++) { /* in another order than they were taken in */
+            char *object = objects[(i * 7919ul) % FLOOD];
+            assert_true(object[0] == object[99] && object[0] == (char)((i * 7919ul) % FLOOD & 255));
+            slab_give(&s, object);
+        }
+        assert_int_equal(s.used, 0);
+        assert_in_range(s.total, 256, 256 + 2 * 16);
+        assert_in_range(mem_alive() - before, 16, 18);
+    }
+    slab_fini(&s);
+    assert_int_equal(mem_alive(), before);
+}
+
 TEST(a_slab_without_memory_says_so_and_goes_on)
 {
     struct slab s;
@@ -283,6 +308,7 @@ int main(void)
         cmocka_unit_test(arena_texts_end_in_nul),
         cmocka_unit_test(an_arena_without_memory_says_so_and_goes_on),
         cmocka_unit_test(a_slab_reuses_what_was_given_back),
+        cmocka_unit_test(a_slab_gives_a_floods_chunks_back_and_keeps_some),
         cmocka_unit_test(a_slab_without_memory_says_so_and_goes_on),
         cmocka_unit_test(giving_what_was_never_taken_is_a_wrong_program),
         cmocka_unit_test(asan_sees_into_slabs_and_arenas),

@@ -44,7 +44,7 @@ static void keys_of_later_versions_are_known(void **state)
     static const struct row rows[] = {
         { "tls: {cert: x}", "1:7: tls.cert is not served by this version of weir", "tls:" },
         { "store: auto", "1:1: store is not served by this version of weir", NULL },
-        { "limits:\n  memory: auto", "2:3: limits.memory is not served by this version of weir", "limits:\n" },
+        { "timeouts:\n  upgrade: 1s", "2:3: timeouts.upgrade is not served by this version of weir", "timeouts:\n" },
         { "timeouts: {upgrade: 1s}", "1:12: timeouts.upgrade is not served by this version of weir", NULL },
         { "keys: {a: {key: abc, budget: {usd: 20}}}", "1:31: keys.a.budget.usd is not served by this version of weir", "keys: {a: {key: abc}}" },
         { "backends: {a: {url: http://h, ca: auto}}", "1:31: backends.a.ca is not served by this version of weir", "backends: {a: {url: http://h}}" },
