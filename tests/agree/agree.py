@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""agree.py READER [--node NODE] [--count N] [--seed N] [--show MUTATION]: weir, h11 and Node's http read the same generated requests; where they disagree, exceptions.toml
+"""agree.py READER [--node NODE] [--count N] [--seed N] [--show MUTATION]: weir, h11 and Node's http read the same generated requests and answers; where they disagree, exceptions.toml
 has a row that says why, or it is a failure. A row that no case uses is a failure too. READER is the program that reads as weir does (reads.c).
 
 What is compared: which messages are whole, each one's body (length and hash), and whether the next one is refused. A disagreement is
@@ -69,6 +69,31 @@ def read_h11(wire):
     return ' '.join([state] + messages)
 
 
+def answer_h11(wire):
+    connection = h11.Connection(our_role=h11.CLIENT, max_incomplete_event_size=65536)
+    connection.send(h11.Request(method='GET', target='/', headers=[('host', 'w')]))
+    connection.send(h11.EndOfMessage())
+    body, ended = bytearray(), False
+    try:
+        if wire:  # nothing would mean the end
+            connection.receive_data(wire)
+        while True:
+            event = connection.next_event()
+            if event is h11.NEED_DATA and not ended:
+                connection.receive_data(b'')
+                ended = True
+            elif isinstance(event, h11.InformationalResponse) and event.status_code == 101:
+                return 'refuse'  # it would be another protocol's from here
+            elif isinstance(event, h11.Data):
+                body += event.data
+            elif isinstance(event, h11.EndOfMessage):
+                return 'closed %d:%x' % (len(body), fnv(body))
+            elif not isinstance(event, (h11.InformationalResponse, h11.Response)):
+                return 'cut'
+    except h11.RemoteProtocolError:
+        return 'cut' if ended else 'refuse'
+
+
 def read_all(command, wires):
     packed = b''.join(struct.pack('<I', len(w)) + w for w in wires)
     answer = subprocess.run(command, input=packed, stdout=subprocess.PIPE, check=True).stdout.decode().splitlines()
@@ -102,23 +127,49 @@ class Exceptions:
         with open(path, 'rb') as f:
             self.rows = tomllib.load(f)['exception']
         for row in self.rows:
-            row['used'] = 0
+            row['used'], row['seen'] = 0, set()
             row['mutations'] = set(row['mutations'])
+            row['of'] = row.get('of', ['requests'])
             if not row['reason'] or row['kind'] not in ('laxer', 'stricter', 'waits') or row['peer'] not in PEERS:
                 sys.exit(f'exceptions.toml: a row without sense: {row}')
 
-    def excuse(self, peer, kind, names):
+    def excuse(self, what, peer, kind, names):
         for row in self.rows:
-            if row['peer'] == peer and row['kind'] == kind and row['mutations'] & set(names):
+            if what in row['of'] and row['peer'] == peer and row['kind'] == kind and row['mutations'] & set(names):
                 row['used'] += 1
-                row.setdefault('seen', set()).update(row['mutations'] & set(names))
+                row['seen'] |= {(what, name) for name in row['mutations'] & set(names)}
                 return True
         return False
 
     def unused(self):
         for row in self.rows:
-            for name in sorted(row['mutations'] - row.get('seen', set())):
-                yield f"exceptions.toml: {row['peer']} {row['kind']} {name}: no case needs it"
+            for what, name in sorted({(w, m) for w in row['of'] for m in row['mutations']} - row['seen']):
+                yield f"exceptions.toml: {what} {row['peer']} {row['kind']} {name}: no case needs it"
+
+
+def compare_all(what, o, exceptions):
+    """All cases of one kind; returns how many classes of them are wrong."""
+    cases = generate.cases(o.seed, o.count, {'requests': generate.Request, 'answers': generate.Answer}[what])
+    wires = [wire for _, wire in cases]
+    ours = read_all([o.reader, what], wires)
+    in_python = read_h11 if what == 'requests' else answer_h11
+    theirs = {'h11': [in_python(w) for w in wires], 'node': read_all([o.node, os.path.join(HERE, 'reads.mjs'), what], wires)}
+    found = collections.defaultdict(list)
+    agreed = 0
+    for i, (names, wire) in enumerate(cases):
+        for peer in PEERS:
+            kind = compare(ours[i], theirs[peer][i])
+            agreed += kind is None
+            told = f'{wire[:300]!r}\n    weir: {ours[i]}\n    {peer}: {theirs[peer][i]}'
+            if kind is not None and (kind == 'differs' or not exceptions.excuse(what, peer, kind, names)):
+                found[peer, kind, tuple(names)].append('  ' + told)
+            if o.show in names:
+                print(f'{peer} {kind} {names} {told}')
+    for (peer, kind, names), examples in sorted(found.items(), key=lambda item: -len(item[1])):
+        print(f'{what}: weir and {peer}: {kind}: {" ".join(names)}: {len(examples)} cases, such as\n' + examples[0])
+    print(f'{what}: {len(cases)}, {sum(l.startswith("refuse") for l in ours)} of them refused, {sum(l.startswith("cut") for l in ours)} cut; '
+          f'{agreed} of {2 * len(cases)} comparisons agree')
+    return len(found)
 
 
 def main():
@@ -129,33 +180,15 @@ def main():
     p.add_argument('--seed', type=int, default=1)
     p.add_argument('--show', default='')
     o = p.parse_args()
-    cases = generate.cases(o.seed, o.count)
-    wires = [wire for _, wire in cases]
-    ours = read_all([o.reader], wires)
-    theirs = {'h11': [read_h11(w) for w in wires], 'node': read_all([o.node, os.path.join(HERE, 'reads.mjs')], wires)}
     exceptions = Exceptions(os.path.join(HERE, 'exceptions.toml'))
-    found = collections.defaultdict(list)
-    agreed = 0
-    for i, (names, wire) in enumerate(cases):
-        for peer in PEERS:
-            kind = compare(ours[i], theirs[peer][i])
-            agreed += kind is None
-            if kind is not None and (kind == 'differs' or not exceptions.excuse(peer, kind, names)):
-                found[peer, kind, tuple(names)].append(f'  {wire[:300]!r}\n    weir: {ours[i]}\n    {peer}: {theirs[peer][i]}')
-            if o.show in names:
-                print(f'{peer} {kind} {names} {wire[:200]!r}\n    weir: {ours[i]}\n    {peer}: {theirs[peer][i]}')
-    wrong = 0
-    for (peer, kind, names), examples in sorted(found.items(), key=lambda item: -len(item[1])):
-        wrong += 1
-        print(f'weir and {peer}: {kind}: {" ".join(names)}: {len(examples)} cases, such as\n' + examples[0])
-    for line in exceptions.unused():
-        wrong += 1
+    wrong = [compare_all(what, o, exceptions) for what in ('requests', 'answers')]
+    unused = list(exceptions.unused()) if (o.count, o.seed) == (p.get_default('count'), p.get_default('seed')) else []
+    for line in unused:
         print(line)
-    whole = sum(line.startswith(('end', 'closed')) for line in ours)
-    print(f'{len(cases)} requests, {whole} of them whole to weir, {sum(l.startswith("refuse") for l in ours)} refused; '
-          f'{agreed} of {2 * len(cases)} comparisons agree, {sum(r["used"] for r in exceptions.rows)} differ as {len(exceptions.rows)} exceptions say')
-    print(f'{int(wrong == 0)} passed, {wrong} failed')
-    sys.exit(wrong != 0)
+    print(f'{sum(r["used"] for r in exceptions.rows)} differ as {len(exceptions.rows)} exceptions say')
+    failed = sum(w > 0 for w in wrong) + bool(unused)
+    print(f'{3 - failed} passed, {failed} failed')
+    sys.exit(failed != 0)
 
 
 if __name__ == '__main__':

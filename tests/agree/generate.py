@@ -1,4 +1,4 @@
-"""Requests for agree.py: a grammar of what is right, and mutations of it, each with a name. One seed is one list of cases, byte for byte."""
+"""Requests and answers for agree.py: a grammar of what is right, and mutations of it, each with a name. One seed is one list of cases, byte for byte."""
 import random
 
 EOL = b'\r\n'
@@ -33,11 +33,29 @@ class Request:
     def find(self, name):
         return next((h for h in self.headers if h[0].lower() == name), None)
 
+    def first_line(self):
+        return self.method + self.gap1 + self.target + self.gap2 + self.version
+
     def bytes(self):
-        head = self.method + self.gap1 + self.target + self.gap2 + self.version + self.line_end + b''.join(b''.join(h) for h in self.headers) + self.blank
+        head = self.first_line() + self.line_end + b''.join(b''.join(h) for h in self.headers) + self.blank
         if self.framing == 'chunked':
             return head + b''.join(b''.join(c) for c in self.chunks) + b''.join(self.last) + self.trailer
         return head + (self.wire or b'')
+
+
+class Answer(Request):
+    """The same with a status line; a body may also end with the connection."""
+
+    def __init__(self, rng):
+        super().__init__(rng)
+        self.status = rng.choice([b'200', b'200', b'200', b'404', b'503', b'299', b'204', b'304'])
+        self.reason = rng.choice([b'OK', b'Not Found', b'', b'caf\xc3\xa9'])
+        self.headers[0] = [b'server', b': ', b'w', EOL]
+        if self.framing == 'none' and self.status not in (b'204', b'304'):
+            self.wire = b'until the end'
+
+    def first_line(self):
+        return self.version + self.gap1 + self.status + self.gap2 + self.reason
 
 
 PLAIN = [(b'accept', b'*/*'), (b'user-agent', b'x/1 (y; z)'), (b'x-empty', b''), (b'authorization', b'Bearer k'), (b'cookie', b'a=b; c="d"'),
@@ -53,9 +71,10 @@ def cut(rng, body):
     return parts
 
 
-# ---- mutations: a function of (rng, request); returning False means that it does not fit this one ----
+# ---- mutations: a function of (rng, message); returning False means that it does not fit this one ----
 
 MUTATIONS = []
+REQUEST_ONLY = {'host_none', 'host_odd', 'host_extra', 'before_odd', 'blank_lines_before', 'blank_lines_before_lf', 'expect', 'expect_other'}
 
 
 def mutation(fn):
@@ -64,8 +83,10 @@ def mutation(fn):
 
 
 def part(name, field, *values):
-    """A mutation that puts one of the values into a field of the request."""
+    """A mutation that puts one of the values into a field of the message."""
     def change(rng, r):
+        if not hasattr(r, field) or (isinstance(r, Answer) and field in ('method', 'target')):
+            return False
         setattr(r, field, rng.choice(values))
     MUTATIONS.append((name, change))
 
@@ -100,6 +121,10 @@ part('version_old', 'version', b'HTTP/1.0')
 part('version_other', 'version', b'HTTP/0.9', b'HTTP/1.2', b'HTTP/2.0', b'HTTP/3.0', b'HTTP/0.0')
 part('version_form', 'version', b'HTTP/1', b'HTTP/1.', b'HTTP/11', b'HTTP/1.10', b'http/1.1', b'HTTP/ 1.1', b'HTTP/1.1 ', b'HTTP/+1.1', b'', b'HTTP/1,1')
 part('version_protocol', 'version', b'RTSP/1.0', b'ICE/1.0', b'HTTPS/1.1', b'SHTTP/1.1')
+part('status_form', 'status', b'20', b'2000', b'abc', b'', b'+200', b'2 0', b'-20', b'099', b'000')
+part('status_other', 'status', b'600', b'999', b'201', b'205')
+part('status_interim', 'status', b'100', b'103', b'101', b'102')
+part('reason_bytes', 'reason', b'a\x00b', b'a\x7f', b'\x01', b'a\rb', b'a\tb', b'\xff')
 part('line_end_lf', 'line_end', b'\n')
 part('line_end_cr', 'line_end', b'\r', b'\r\r\n')
 part('blank_lf', 'blank', b'\n')
@@ -131,24 +156,31 @@ header('name_first_blank', (b' x', b'c'), (b'\tx', b'c'))
 header('name_long', (b'x' * 100, b'c'), (b'x' * 200, b'c'))
 
 
-@mutation
-def colon_none(rng, r):
-    rng.choice(r.headers)[1] = b''
+def of_a_header(fn):
+    def change(rng, r):
+        return fn(rng, rng.choice(r.headers)) if r.headers else False
+    MUTATIONS.append((fn.__name__, change))
+    return fn
 
 
-@mutation
-def colon_tight(rng, r):
-    rng.choice(r.headers)[1] = rng.choice([b':', b':  ', b':\t', b': \t '])
+@of_a_header
+def colon_none(rng, h):
+    h[1] = b''
 
 
-@mutation
-def header_end_lf(rng, r):
-    rng.choice(r.headers)[3] = b'\n'
+@of_a_header
+def colon_tight(rng, h):
+    h[1] = rng.choice([b':', b':  ', b':\t', b': \t '])
 
 
-@mutation
-def header_end_cr(rng, r):
-    rng.choice(r.headers)[3] = rng.choice([b'\r', b'\r\r\n', b'\n\r'])
+@of_a_header
+def header_end_lf(rng, h):
+    h[3] = b'\n'
+
+
+@of_a_header
+def header_end_cr(rng, h):
+    h[3] = rng.choice([b'\r', b'\r\r\n', b'\n\r'])
 
 
 @mutation
@@ -158,7 +190,9 @@ def host_none(rng, r):
 
 @mutation
 def host_odd(rng, r):
-    r.headers[0][2] = rng.choice([b'', b'w w', b'w/x', b'w:80', b'w:x', b'w:', b'u@w', b'[::1]:80', b'[::1', b'w,v', b'\xc3\xa9', b'w:99999', b'a_b', b'[x]', b'%77'])
+    if not r.find(b'host'):
+        return False
+    r.find(b'host')[2] = rng.choice([b'', b'w w', b'w/x', b'w:80', b'w:x', b'w:', b'u@w', b'[::1]:80', b'[::1', b'w,v', b'\xc3\xa9', b'w:99999', b'a_b', b'[x]', b'%77'])
 
 
 @mutation
@@ -330,13 +364,13 @@ def at_random(rng, wire):
     ])()
 
 
-def case(rng):
+def case(rng, kind_of):
     """(the names of what was done, the bytes)"""
-    r = Request(rng)
+    r = kind_of(rng)
     names = []
     for _ in range(rng.choice([0, 1, 1, 1, 1, 1, 2])):
         name, change = rng.choice(MUTATIONS)
-        if change(rng, r) is not False:
+        if not (kind_of is Answer and name in REQUEST_ONLY) and change(rng, r) is not False:
             names.append(name)
     wire = r.bytes()
     kind = rng.randrange(10)
@@ -346,11 +380,11 @@ def case(rng):
     elif kind == 1 and not names:
         wire = wire[:rng.randrange(len(wire))]
         names.append('cut')
-    if kind >= 5:
+    if kind >= 5 and kind_of is Request:
         wire += Request(rng).bytes()  # the next one: who read another length reads another request
     return names or ['none'], wire
 
 
-def cases(seed, count):
+def cases(seed, count, kind_of=Request):
     rng = random.Random(seed)
-    return [case(rng) for _ in range(count)]
+    return [case(rng, kind_of) for _ in range(count)]

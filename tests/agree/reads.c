@@ -1,5 +1,5 @@
-/* reads.c: how weir reads bytes from a client, for agree.py: length-prefixed cases on stdin, one line of answer each on stdout.
-   A line is the state at the end of the case and each whole message's body: "end 3:1a2b 0:811c9dc5". States:
+/* reads.c: how weir reads bytes from a client, or with the argument "answers" those of one answer of a backend that then closes, for agree.py:
+   length-prefixed cases on stdin, one line each on stdout: the state at the end of the case and each whole message's body: "end 3:1a2b 0:811c9dc5". States:
      end     at the end of a message, or nothing came     closed  a message said that it is the last one
      cut     in the middle of a message                   refuse  the next message is wrong */
 #include "base/limits.h"
@@ -39,8 +39,10 @@ static bool read_message(struct http_parser *p, struct text *io_rest, struct rea
             r->state = "refuse";
             return false;
         }
+        if (e.kind == HTTP_NEED_MORE && p->kind == HTTP_KIND_RESPONSE && http_parse_eof(p, &e) == OK && e.kind == HTTP_GOT_END)
+            break; /* a body that the connection's end ends */
         if (e.kind == HTTP_NEED_MORE) {
-            r->state = begun || !http_parser_is_idle(p) ? "cut" : "end";
+            r->state = begun || p->kind == HTTP_KIND_RESPONSE || !http_parser_is_idle(p) ? "cut" : "end";
             return false;
         }
         begun = true;
@@ -52,18 +54,18 @@ static bool read_message(struct http_parser *p, struct text *io_rest, struct rea
             break;
     }
     r->used += (size_t)snprintf(r->line + r->used, sizeof r->line - r->used, " %zu:%x", length, hash);
-    r->state = keep_alive ? "end" : "closed";
-    return keep_alive && r->used < sizeof r->line - 64;
+    r->state = keep_alive && p->kind == HTTP_KIND_REQUEST ? "end" : "closed";
+    return keep_alive && p->kind == HTTP_KIND_REQUEST && r->used < sizeof r->line - 64;
 }
 
-static void read_case(struct text in)
+static void read_case(struct text in, enum http_kind kind)
 {
     struct reading r = { .state = "end", .used = 0 };
     struct http_parser p;
     struct arena arena;
     r.line[0] = '\0';
     arena_init(&arena, NULL, 0, 16u << 20);
-    http_parser_init(&p, HTTP_KIND_REQUEST, &limits);
+    http_parser_init(&p, kind, &limits);
     do
         http_parser_begin(&p, &arena);
     while (read_message(&p, &in, &r));
@@ -71,14 +73,15 @@ static void read_case(struct text in)
     arena_fini(&arena);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    enum http_kind kind = argc > 1 && strcmp(argv[1], "answers") == 0 ? HTTP_KIND_RESPONSE : HTTP_KIND_REQUEST;
     static char bytes[CASE_BYTES_MAX];
     uint32_t length;
     while (fread(&length, sizeof length, 1, stdin) == 1) {
         if (length > sizeof bytes || fread(bytes, 1, length, stdin) != length)
             return EXIT_FAILURE;
-        read_case((struct text){ bytes, length });
+        read_case((struct text){ bytes, length }, kind);
     }
     return EXIT_SUCCESS;
 }

@@ -1,8 +1,39 @@
-// reads.mjs: how Node's HTTP server (strict parser) reads bytes from a client, for agree.py: the same cases and lines as reads.c.
+// reads.mjs: how Node's HTTP server (strict parser) reads bytes from a client, or with the argument "answers" its client those of a server,
+// for agree.py: the same cases and lines as reads.c.
 import http from "node:http";
 import { Duplex } from "node:stream";
 
 const fnv = (hash, bytes) => bytes.reduce((h, b) => Math.imul(h ^ b, 16777619) >>> 0, hash);
+
+function readAnswer(bytes) {
+    return new Promise((done) => {
+        let state = null, message = "", turns = 0;
+        const wire = new Duplex({ read() {}, write(some, _, next) { next(); } });
+        const agent = new http.Agent();
+        agent.createConnection = () => wire;
+        const rq = http.request({ method: "GET", host: "w", agent, insecureHTTPParser: false }, (rs) => {
+            let length = 0, hash = 2166136261;
+            rs.on("data", (some) => { length += some.length; hash = fnv(hash, some); });
+            rs.on("end", () => { message = rs.complete ? ` ${length}:${hash.toString(16)}` : ""; state ??= rs.complete ? "closed" : "cut"; });
+            rs.on("error", (error) => { state ??= error.code?.startsWith("HPE_") ? "refuse" : "cut"; });
+        });
+        rq.on("error", (error) => { state ??= error.code?.startsWith("HPE_") && error.code !== "HPE_INVALID_EOF_STATE" ? "refuse" : "cut"; });
+        rq.on("upgrade", () => { state ??= "refuse"; });
+        rq.end();
+        const step = () => {
+            if (++turns === 3)
+                wire.push(bytes);
+            else if (turns === 6 && !wire.destroyed)
+                wire.push(null);
+            if (turns < 12)
+                return void setImmediate(step);
+            done((state ?? "cut") + message);
+            wire.destroy();
+        };
+        wire.on("error", () => {});
+        setImmediate(step);
+    });
+}
 
 function read(bytes) {
     return new Promise((done) => {
@@ -57,10 +88,11 @@ const chunks = [];
 for await (const some of process.stdin)
     chunks.push(some);
 const input = Buffer.concat(chunks);
+const one = process.argv[2] === "answers" ? readAnswer : read;
 const lines = [];
 for (let at = 0; at < input.length;) {
     const n = input.readUInt32LE(at);
-    lines.push(await read(input.subarray(at + 4, at + 4 + n)));
+    lines.push(await one(input.subarray(at + 4, at + 4 + n)));
     at += 4 + n;
 }
 process.stdout.write(lines.join("\n") + "\n");

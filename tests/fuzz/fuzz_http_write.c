@@ -3,6 +3,7 @@
    what is refused leaves the buffer as it was. */
 #include "fuzz/fuzz.h"
 #include "net/http_write.h"
+#include <stdlib.h>
 
 #define HEADERS_MOST 60
 
@@ -71,6 +72,20 @@ static void check_read(struct text wire, const struct words *w)
     arena_fini(&arena);
 }
 
+/* A number of the input's first bytes, read back by the C library. */
+static void check_number(struct text in)
+{
+    static const char name[] = "n: ";
+    struct buf b;
+    int64_t n = 0;
+    memcpy(&n, in.at, MIN(in.len, sizeof n));
+    buf_init(&b, 256);
+    told(http_write_header_number(&b, TEXT("n"), n));
+    told(buf_add(&b, "", 1));
+    ASSERT(text_starts(buf_text(&b), TEXT(name)) && strtoll(buf_text(&b).at + sizeof name - 1, NULL, 10) == n);
+    buf_fini(&b);
+}
+
 /* A chunk and the last one around the input: read back, it is the input. */
 static void check_chunk(struct text in)
 {
@@ -103,6 +118,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ASSERT(lines_of(buf_text(&b)) == w.count + 2);
     check_read(buf_text(&b), &w);
     check_chunk(in);
+    check_number(in);
     buf_fini(&b);
     ASSERT(mem_alive() == before);
     return 0;

@@ -112,6 +112,8 @@ static void visit(struct task *t, void *arg)
     struct visit *v = arg;
     bool whole = exchange(t, v, TEXT("POST"), v->path, v->body, !v->may_misbehave);
     ASSERT(whole || v->may_misbehave);
+    if (v->may_misbehave) /* the script's faults, whatever they are */
+        (void)exchange(t, v, TEXT("POST"), TEXT("/v1/chat/completions"), TEXT("{\"model\":\"m\",\"stream\":true,\"messages\":[]}"), false);
     whole = exchange(t, v, TEXT("GET"), TEXT("/_mock/stats"), TEXT(""), true);
     ASSERT(whole);
     mock_stop(v->mock);
@@ -126,7 +128,8 @@ static void play(struct text path, struct text body)
     struct complaint why;
     mock_script_init(&script);
     ASSERT(mock_script_set(&script, TEXT("tokens"), TEXT("4"), &why) && mock_script_set(&script, TEXT("itl"), TEXT("0"), &why));
-    ASSERT(mock_script_set(&script, TEXT("dialect"), TEXT("any"), &why) || mock_script_set(&script, TEXT("dialect"), TEXT("openai"), &why));
+    struct text dialect = text_starts(path, TEXT("/api/")) ? TEXT("ollama") : text_eq(path, TEXT("/v1/messages")) ? TEXT("anthropic") : TEXT("openai");
+    ASSERT(mock_script_set(&script, TEXT("dialect"), dialect, &why));
     v.sim = sim_new(&options);
     told(worker_init(&v.worker, sim_world(v.sim), 0));
     v.mock = mock_new(&v.worker, &script);

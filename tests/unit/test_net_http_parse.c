@@ -205,7 +205,7 @@ static const struct {
     { "GET /\r\n\r\n", "[BAD_VERSION: The request line has no HTTP version.]" },
     { "get / HTTP/1.1\r\nHost: a\r\n\r\n", "[BAD_REQUEST: The request does not begin with a method" },
     { "GET / / HTTP/1.1\r\nHost: a\r\n\r\n", "[BAD_REQUEST: The request line does not end in HTTP/1.1" },
-    { "DESCRIBE /x RTSP/1.0\r\nHost: a\r\n\r\n", "[BAD_VERSION: The request line names a protocol other than HTTP.]" },
+    { "DESCRIBE /x RTSP/1.0\r\nHost: a\r\n\r\n", "[BAD_VERSION: The first line names a protocol other than HTTP.]" },
     { "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "[BAD_VERSION: This is the beginning of an HTTP/2 connection" },
     { "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", "[NOT_IMPLEMENTED: CONNECT" },
     { "\x16\x03\x01\x02\x01\x01\xfc\x03\x03", "[BAD_REQUEST: The request does not begin with a method" },
