@@ -1,6 +1,6 @@
 /* backend_call.c: see backend_call.h. The oracle:
    - a plain 200 is the backend's whole body, byte for byte, and an object
-   - a stream is whole events in the backend's order; its content is the backend's; it ends in [DONE] only if the backend's did, or said finish_reason
+   - a stream is whole events in the backend's order; its content is the backend's; usage that the client did not ask for is left out; it ends in [DONE] only if the backend's did, or said finish_reason
    - all else ends in an error the client can see: a status, an error event, or a connection without its regular end
    - what is whole and good at the backend is never refused
    - a second request on the same client connection gets the honest answer that was made for it, whatever the first left on the backend's */
@@ -60,7 +60,7 @@ struct events {
     unsigned count;
     bool done, finished; /* [DONE]; a finish_reason */
     bool failed;         /* an error event: what follows is nobody's */
-    bool has_content;
+    bool has_usage;      /* an event of nothing else: weir asked for it, our client did not */
     bool clean;          /* the last event was whole */
 };
 
@@ -84,8 +84,9 @@ static void take_event(struct events *ev, struct text data)
         if (!ev->failed && yyjson_is_str(text))
             told(buf_add(&ev->content, yyjson_get_str(text), yyjson_get_len(text)));
         size_t i, n;
-        yyjson_val *one;
-        yyjson_arr_foreach(yyjson_obj_get(root, "choices"), i, n, one)
+        yyjson_val *one, *choices = yyjson_obj_get(root, "choices");
+        ev->has_usage = ev->has_usage || (!ev->failed && yyjson_is_obj(yyjson_obj_get(root, "usage")) && yyjson_arr_size(choices) == 0);
+        yyjson_arr_foreach(choices, i, n, one)
             ev->finished = ev->finished || (!ev->failed && yyjson_is_str(yyjson_obj_get(one, "finish_reason")));
     }
     yyjson_doc_free(doc);
@@ -144,6 +145,7 @@ static void check_stream(const struct message *back, const struct message *told_
     events_read(&sent, buf_text(&back->body));
     events_read(&came, buf_text(&told_client->body));
     ASSERT(came.clean); /* never half an event, nothing behind the last */
+    ASSERT(!came.has_usage);
     struct text a = buf_text(&came.content), b = buf_text(&sent.content);
     ASSERT(a.len <= b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0));
     if (came.done) {
