@@ -60,7 +60,7 @@ def fuzz(target, seconds, keep):
     os.makedirs(corpus, exist_ok=True)
     known = [p for d in folders(target) for p in sorted(glob.glob(os.path.join(ROOT, d, '*')))]
     result = {'target': target, 'known': len(known), 'executions': 0, 'coverage': 0, 'features': 0, 'corpus': 0, 'finding': ''}
-    if run(target, log + '.known', *known) != 0:
+    if known and run(target, log + '.known', *known) != 0:  # without a file it would fuzz, and for ever
         result['finding'] = 'of what was known'
         return result
     if seconds > 0:

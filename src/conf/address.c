@@ -113,7 +113,7 @@ static const char *base_check(struct text base)
         if (c <= ' ' || c >= 0x7F || strchr("\\\"<>[]^`{|}", c) != NULL)
             return "has a path with a character that must be written as %XX";
         if (c == '%' && !is_escape((struct text){ base.at + i, base.len - i }))
-            return "has a path with a % that two hexadecimal digits do not follow";
+            return "has a path with a % that two hexadecimal digits do not follow, or an encoded NUL";
     }
     if (text_find(base, TEXT("/../")) >= 0 || text_ends(base, TEXT("/..")) || text_find(base, TEXT("//")) >= 0)
         return "has a path with // or ..";

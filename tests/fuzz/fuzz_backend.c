@@ -1,6 +1,7 @@
 /* fuzz_backend.c: any bytes as a backend's connection, an honest client before the gateway. The oracle is backend_call.c's. */
 #include "fuzz/backend_call.h"
 
+/* hostile 78 */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct text in = { (const char *)data, size };

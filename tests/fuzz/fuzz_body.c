@@ -36,6 +36,7 @@ static void filter_is_idempotent(struct arena *a, struct text body)
     buf_fini(&twice);
 }
 
+/* hostile 63 */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct text body = { (const char *)data, size };

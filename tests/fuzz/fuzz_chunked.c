@@ -115,6 +115,7 @@ static void check(const struct outcome *o, enum verdict due, struct text body, s
     ASSERT(due != WHOLE || o->used == used);
 }
 
+/* hostile 1, hostile 2, hostile 3, hostile 4, hostile 13 */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     int64_t before = mem_alive();

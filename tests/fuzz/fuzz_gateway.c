@@ -181,6 +181,7 @@ static void check_upstream(const struct meeting *m, const struct wishes *wishes)
     }
 }
 
+/* hostile 18, hostile 58 */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct meeting m;

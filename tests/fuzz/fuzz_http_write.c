@@ -105,6 +105,7 @@ static void check_chunk(struct text in)
     buf_fini(&story);
 }
 
+/* hostile 72 */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     int64_t before = mem_alive();

@@ -132,6 +132,7 @@ static void try_format(enum log_format format, struct text message, const struct
     }
 }
 
+/* hostile 75 */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct text all = { (const char *)data, size };

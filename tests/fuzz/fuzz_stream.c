@@ -2,7 +2,7 @@
 #include "fuzz/backend_call.h"
 #include "net/http_write.h"
 
-/* The length says how the body is framed, and whether it is cut before its end. */
+/* The length says how the body is framed, and whether it is cut before its end. hostile 77 */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct text in = { (const char *)data, size };

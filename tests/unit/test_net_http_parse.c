@@ -148,7 +148,7 @@ static const struct pair request_pairs[] = {
     PAIR(REQ "\rX\n", "[BAD_REQUEST: The empty line", REQ "\r\n"),
     PAIR(REQ "content_length: 5\r\n\r\n", "underscore", REQ "content.length: 5\r\n\r\n"),
     PAIR(REQ "Transfer_Encoding: chunked\r\n\r\n", "underscore", REQ "Transfer.Encoding: chunked\r\n\r\n"),
-    /* empty lines before the first */
+    /* empty lines before the first: hostile 9, hostile 10 */
     PAIR("\r\r\r\n" REQ "\r\n", "An empty line before the message", "\r\n\r\n" REQ "\r\n"),
     PAIR("\n\n" REQ "\r\n", "An empty line before the message", "\r\n" REQ "\r\n"),
     /* Content-Length */
