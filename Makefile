@@ -46,6 +46,7 @@ UNITS   := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/tes
 SIMS    := $(patsubst tests/sim/%.c,$(B)/tests/sim/%,$(wildcard tests/sim/test_*.c))
 STORMS  := $(patsubst tests/storm/%.c,$(B)/tests/storm/%,$(wildcard tests/storm/test_*.c))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZLIB := $(patsubst %.c,$(B)/%.o,$(filter-out tests/fuzz/fuzz_%.c,$(wildcard tests/fuzz/*.c)))
 TESTLIB := $(patsubst tests/%.c,$(B)/tests/%.o,$(wildcard tests/lib/*.c))
 
 .PHONY: all help clean
@@ -83,8 +84,10 @@ $(B)/tests/sim/%: $(B)/tests/sim/%.o $(TESTLIB) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 $(B)/tests/storm/%: $(B)/tests/storm/%.o $(TESTLIB) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
-$(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(LIB)
+$(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(FUZZLIB) $(TESTLIB) $(LIB)
 	$(CC) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$(B)/tests/agree/%: $(B)/tests/agree/%.o $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(B)/tests/flow/flow: $(patsubst tests/flow/%.c,$(B)/tests/flow/%.o,$(wildcard tests/flow/*.c)) $(TESTLIB) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(B)/tests/speed/%: $(B)/tests/speed/%.o $(LIB)
@@ -96,7 +99,7 @@ clean: ## remove what was built (dependencies and the local model stay)
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-.PHONY: flows figures units units-ucontext sims storms fuzzers test tidy asan storm prove
+.PHONY: flows figures nightly units units-ucontext sims storms fuzzers test tidy asan storm prove
 units: $(UNITS)
 units-ucontext:
 	@$(MAKE) -s V=ucontext build/ucontext/tests/unit/test_run_task && build/ucontext/tests/unit/test_run_task
@@ -117,6 +120,9 @@ flows: $(B)/tests/flow/flow ## the flow files, each three times
 figures: build/weir ## measure every figure again, and write docs/performance.md and docs/promises.md
 	tools/figures.py
 	tools/figures.py --page
+nightly: ## an hour of fuzzing (NIGHTLY_SECONDS); writes docs/figures/fuzz.json, and new inputs into build/corpus
+	@$(MAKE) -s V=fuzz CC=clang-19 fuzzers
+	tools/fuzz.py $(or $(NIGHTLY_SECONDS),3600) --keep --figure
 prove: ## planted bugs: each must turn the suite red
 	tools/prove.sh
 storm: ## real threads under clang's TSan

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Black-box clients against build/weir: the official openai SDKs in Python and Node, curl, raw sockets, the commands, the local model.
 #   tools/clients.sh [FILE...]     all of tests/clients/test_*.py and test_*.mjs, or those whose name has one of the words in it
+#   tools/clients.sh --agree READER [ARGUMENT...]    none of these: tests/agree/agree.py, which needs the same Python and Node
 # Installs what they need, pinned with hashes, in build/venv and build/node when that has changed. Each file starts its own servers on free
 # ports of loopback, stops them, and ends with "N passed, N failed".
 set -u
@@ -79,11 +80,16 @@ run_file() {
 }
 
 mkdir -p build/log || die "cannot write to build/log"
+export PYTHONDONTWRITEBYTECODE=1
+if [ "${1:-}" = --agree ]; then
+    venv_ready
+    node_find
+    exec build/venv/bin/python tests/agree/agree.py --node "$node" "${@:2}"
+fi
 [ -x build/weir ] || make -s build/weir || die "weir does not build"
 [ -x build/local/llama-server ] || tools/local-model.sh || die "there is no local model"
 venv_ready
 node_ready
-export PYTHONDONTWRITEBYTECODE=1
 failed_files=0 files=0
 for file in tests/clients/test_*.py tests/clients/test_*.mjs; do
     if [ $# -gt 0 ]; then

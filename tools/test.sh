@@ -26,22 +26,9 @@ gdb()       { make -s -j"$jobs" V=release build/release/tests/unit/gdb_parked &&
 clients()   { tools/clients.sh; }
 quick()     { tools/figures.py --quick && echo "1 passed, 0 failed"; }
 
-# Each target for FUZZ_SECONDS on its corpus in the tree, and what it found before on this machine.
-fuzz() {
-    local t n
-    make -s -j"$jobs" V=fuzz CC=clang-19 fuzzers || return 1
-    for t in build/fuzz/tests/fuzz/fuzz_*; do
-        [ -x "$t" ] && [[ $t != *.* ]] || continue
-        n=$(basename "$t")
-        mkdir -p "build/corpus/$n"
-        if "$t" -max_total_time="${FUZZ_SECONDS:-15}" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 "build/corpus/$n" "tests/fuzz/corpus/${n#fuzz_}" > "build/log/$n" 2>&1; then
-            echo "$n: 1 passed, 0 failed"
-        else
-            tail -40 "build/log/$n"
-            echo "$n: 0 passed, 1 failed"
-        fi
-    done
-}
+# FUZZ_SECONDS are for all targets together.
+fuzz()      { make -s -j"$jobs" V=fuzz CC=clang-19 fuzzers && tools/fuzz.py "${FUZZ_SECONDS:-360}"; }
+agree()     { make -s -j"$jobs" V=release build/release/tests/agree/reads && tools/clients.sh --agree build/release/tests/agree/reads; }
 
 # Adds up what cmocka, our python clients and our own programs print.
 count() {
@@ -74,6 +61,7 @@ stage sims-asan sims_asan
 stage flows     flows
 stage gdb       gdb
 stage storm     storms
+stage agree     agree
 stage fuzz      fuzz
 stage clients   clients
 stage figures   quick

@@ -368,7 +368,7 @@ def rule_todo(r):
     """A TODO says why it waits: TODO: what (why)."""
     word = re.compile(r'\b(TO' r'DO|FIX' r'ME|XX' r'X|HA' r'CK)\b(?!:? [^\n]*\(\S)')
     for p in r.text:
-        if not p.startswith(('tests/fuzz/corpus/', 'docs/figures/')):
+        if not p.startswith(('tests/fuzz/corpus/', 'tests/fuzz/regress/', 'docs/figures/')):
             for line, m in lines_matching(r.text[p], word):
                 found('todo', p, line, f'{m.group(1)} without a reason in brackets')
 
@@ -376,7 +376,7 @@ def rule_todo(r):
 def rule_whitespace(r):
     """No tabs (but where make and assemblers need them), no blanks at line ends, one newline at the end."""
     for p, text in r.text.items():
-        if p.startswith('tests/fuzz/corpus/') or p.endswith('.patch'): # a patch's empty line is a blank
+        if p.startswith(('tests/fuzz/corpus/', 'tests/fuzz/regress/')) or p.endswith('.patch'): # a patch's empty line is a blank
             continue
         has_tabs = os.path.basename(p) == 'Makefile' or p.endswith(('.S', '.flow', '.lua', '.mk')) or 'LICENSE' in p
         for i, line in enumerate(text.split('\n'), 1):

@@ -175,6 +175,11 @@ const char *address_servers(struct arena *a, struct text text, const char **out)
     return wrong;
 }
 
+static bool is_escape(struct text t)
+{
+    return t.len >= 3 && isxdigit((unsigned char)t.at[1]) && isxdigit((unsigned char)t.at[2]) && !(t.at[1] == '0' && t.at[2] == '0');
+}
+
 static const char *base_check(struct text base)
 {
     for (size_t i = 0; i < base.len; i++) {
@@ -183,8 +188,10 @@ static const char *base_check(struct text base)
             return "must not contain a query";
         if (c == '#')
             return "must not contain a fragment";
-        if (c <= ' ' || c >= 0x7F || strchr("\\\"<>^`{|}", c) != NULL)
+        if (c <= ' ' || c >= 0x7F || strchr("\\\"<>[]^`{|}", c) != NULL)
             return "has a path with a character that must be written as %XX";
+        if (c == '%' && !is_escape((struct text){ base.at + i, base.len - i }))
+            return "has a path with a % that two hexadecimal digits do not follow, or an encoded NUL";
     }
     if (text_find(base, TEXT("/../")) >= 0 || text_ends(base, TEXT("/..")) || text_find(base, TEXT("//")) >= 0)
         return "has a path with // or ..";
@@ -206,11 +213,11 @@ const char *url_parse(struct arena *a, struct text text, struct conf_url *out)
     if (wrong != NULL)
         return wrong;
     struct text base = { rest.at + host_len, rest.len - host_len };
-    if (text_ends(base, TEXT("/")))
-        base.len--;
     wrong = base_check(base);
     if (wrong != NULL)
         return wrong;
+    if (text_ends(base, TEXT("/")))
+        base.len--;
     if (text_ends(base, TEXT("/v1"))) /* how most SDKs name the same place */
         base.len -= 3;
     url.base = arena_copy(a, base);

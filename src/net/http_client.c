@@ -133,7 +133,7 @@ static enum fail write_parts(struct conn *c, struct iovec parts[2])
         return FAIL_RESET;
     }
     COUNT_BY(c->worker, upstream_sent_bytes, n);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2 && n > 0; i++) { /* a part without bytes may have no place either */
         size_t k = MIN((size_t)n, parts[i].iov_len);
         parts[i].iov_base = (char *)parts[i].iov_base + k;
         parts[i].iov_len -= k;
@@ -267,7 +267,7 @@ enum fail conn_body(struct task *t, struct conn *c, nanos deadline, conn_sink *s
     if (c->head_only) { /* what came with the head; also tells whether a body is to come at all */
         bool some = buf_len(&c->in) > 0;
         c->head_only = false;
-        enum fail fed = feed_body(c, buf_text(&c->in), sink, arg);
+        enum fail fed = feed_body(c, some ? buf_text(&c->in) : TEXT(""), sink, arg);
         buf_fini(&c->in);
         if (fed != OK || c->ended || some)
             return fed;

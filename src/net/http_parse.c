@@ -19,6 +19,7 @@ static void head_start(struct http_parser *p)
     p->word_len = 0;
     p->ext_bytes = 0;
     p->line_done = false;
+    p->blank_cr = false;
     p->is_foreign = false;
 }
 
@@ -98,6 +99,17 @@ static enum fail llhttp_failed(struct http_parser *p)
     return broken(p, f, why);
 }
 
+/* Empty lines before a message: llhttp skips any CR and LF there, so a CR alone, which others take for the start of a line, would pass. */
+static bool are_blank_lines(struct http_parser *p, const char *at, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (p->blank_cr != (at[i] == '\n'))
+            return false;
+        p->blank_cr = !p->blank_cr;
+    }
+    return p->state == BLANK || !p->blank_cr; /* whole ones when the message begins */
+}
+
 /* Feeds llhttp what the present state may still take. *out_eaten grows; OK with pending == NOTHING means go on. */
 static enum fail advance(struct http_parser *p, struct text in, size_t *io_eaten)
 {
@@ -119,6 +131,8 @@ static enum fail advance(struct http_parser *p, struct text in, size_t *io_eaten
         return llhttp_failed(p);
     size_t used = err == HPE_OK ? n : (size_t)(llhttp_get_error_pos(&p->ll) - at);
     *io_eaten += used;
+    if (before == BLANK && !are_blank_lines(p, at, used))
+        return broken(p, FAIL_BAD_REQUEST, "An empty line before the message ends in something other than CR LF.");
     if (counts && (p->state == before || before == BLANK))
         p->taken += (uint32_t)used;
     if (err == HPE_PAUSED)

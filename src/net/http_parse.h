@@ -64,6 +64,7 @@ struct http_parser {
     struct text body;        /* the slice that the next HTTP_GOT_BODY tells */
     uint8_t kind, state, pending, fail;
     uint8_t interims;        /* 1xx answers skipped before this one */
+    bool blank_cr;           /* BLANK: a CR came, its LF not yet */
     bool line_done;          /* the start line's part that has a limit of its own is over */
     bool answers_head;
     bool is_foreign;         /* RTSP or ICE, which llhttp reads too */

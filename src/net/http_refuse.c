@@ -147,6 +147,7 @@ static void gather(struct facts *f)
 static bool refuse_protocol(struct facts *f) { return f->p->is_foreign; }
 static bool refuse_version(struct facts *f) { return f->p->ll.http_major != 1 || f->h->minor > 1; }
 static bool refuse_connect(struct facts *f) { return f->h->method == METHOD_CONNECT; }
+static bool refuse_status(struct facts *f) { return f->h->status < 100; }
 static bool refuse_switching(struct facts *f) { return f->h->status == 101; }
 static bool refuse_underscore(struct facts *f) { return f->underscore; }
 static bool refuse_coding_repeated(struct facts *f) { return f->codings > 1; }

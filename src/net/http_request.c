@@ -77,7 +77,7 @@ static bool take_whole(struct downstream *d, struct buf *kept)
     buf_fini(&rq->body);
     rq->body = *kept;
     buf_init_secret(kept, kept->max);
-    down_feed_body(d, TEXT_NONE); /* the end */
+    down_feed_body(d, TEXT("")); /* the end */
     return true;
 }
 

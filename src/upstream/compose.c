@@ -8,20 +8,11 @@
 #define HEAD_ROOM   2048  /* a head without key and base, and the splices */
 #define LARGE_BYTES 65536 /* a copy of a body from here on is no answer's memory */
 
-/* "http://host/v1" is what people paste; our paths begin with /v1 themselves. */
-static struct text base_without_v1(struct text base)
-{
-    if (text_ends(base, TEXT("/v1")))
-        base.len -= 3;
-    return base;
-}
-
 static enum fail write_target(const struct endpoint *e, struct text method, struct text path, struct buf *b)
 {
-    struct text base = base_without_v1(e->base);
     enum fail f = buf_add_text(b, method);
     if (f == OK)
-        f = buf_add_text(b, base);
+        f = buf_add_text(b, e->base);
     if (f == OK)
         f = buf_add_text(b, path);
     return f == OK ? buf_add_text(b, TEXT(" HTTP/1.1\r\nhost: ")) : f;

@@ -18,6 +18,7 @@ struct stream {
     uint64_t events;   /* that were understood, of any kind */
     bool done;         /* [DONE] came */
     uint64_t begun, finished; /* choices, a bit each by index: what came of them, and their finish_reason */
+    bool broken;       /* the framing broke behind [DONE]: the answer is whole, and nothing more can be read */
     nanos last;        /* when the last content came */
 };
 
@@ -35,6 +36,8 @@ static bool choice_has_content(yyjson_val *choice)
     yyjson_val *key, *value, *delta = yyjson_obj_get(choice, "delta");
     if (is_text(yyjson_obj_get(choice, "text")))
         return true;
+    if (delta == NULL)
+        return false;
     yyjson_obj_foreach(delta, i, n, key, value)
         if (!yyjson_equals_str(key, "role") && is_filled(value))
             return true;
@@ -209,7 +212,8 @@ static enum fail finish(struct task *t, struct stream *s, struct conn *c)
     if (f != OK)
         return f;
     flight_end(s->flight, OK);
-    read_remains(t, s, c);
+    if (!s->broken)
+        read_remains(t, s, c);
     return OK;
 }
 
@@ -221,6 +225,10 @@ enum fail stream_read(struct task *t, struct call *call, struct attempt_story *a
     sse_reader_init(&s.reader, SSE_LINE_BYTES_MAX);
     while (f == OK && !c->ended && !s.done) {
         f = conn_body(t, c, deadline, stream_sink, &s);
+        if (f != OK && s.done) { /* had [DONE] come in a read of its own, nobody would know */
+            s.broken = true;
+            f = OK;
+        }
         if (f == OK && s.flight->state == FLIGHT_OPEN) {
             nanos came = t->worker->now;
             f = flight_wait_room(t, s.flight);

@@ -1,11 +1,8 @@
 /* fuzz_sse.c: the same events however the stream is cut; and parse, print, parse is the identity. */
+#include "fuzz/fuzz.h"
 #include "net/sse.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 #define LINE_MAX_TESTED 512 /* so that inputs reach it */
-
-static void told(enum fail f) { ASSERT(f == OK); }
 
 static void tell(struct buf *story, const struct sse_event *e)
 {
@@ -54,6 +51,7 @@ static void read_all(struct text in, const uint8_t *seeds, size_t seeds_len, siz
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const uint8_t one[] = { 0 }; /* byte by byte */
+    int64_t before = mem_alive();
     struct text in = { (const char *)data, size };
     size_t seeds = MIN(size, (size_t)16);
     struct buf whole, other, printed, first, second;
@@ -80,5 +78,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     buf_fini(&printed);
     buf_fini(&first);
     buf_fini(&second);
+    ASSERT(mem_alive() == before);
     return 0;
 }

@@ -196,6 +196,9 @@ static void urls(void **state)
         { "http://h/a b", "has a path with a character that must be written as %XX" },
         { "http://h/../x", "has a path with // or .." },
         { "http://h//x", "has a path with // or .." },
+        { "http://h/x//", "has a path with // or .." },
+        { "http://h/%zz", "has a path with a % that two hexadecimal digits do not follow, or an encoded NUL" },
+        { "http://h/[x]", "has a path with a character that must be written as %XX" },
         { "http://h\\\\@evil", "has a path with a character that must be written as %XX" },
     };
     char yaml[256], expected[256];

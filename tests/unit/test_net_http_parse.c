@@ -148,6 +148,9 @@ static const struct pair request_pairs[] = {
     PAIR(REQ "\rX\n", "[BAD_REQUEST: The empty line", REQ "\r\n"),
     PAIR(REQ "content_length: 5\r\n\r\n", "underscore", REQ "content.length: 5\r\n\r\n"),
     PAIR(REQ "Transfer_Encoding: chunked\r\n\r\n", "underscore", REQ "Transfer.Encoding: chunked\r\n\r\n"),
+    /* empty lines before the first: hostile 9, hostile 10 */
+    PAIR("\r\r\r\n" REQ "\r\n", "An empty line before the message", "\r\n\r\n" REQ "\r\n"),
+    PAIR("\n\n" REQ "\r\n", "An empty line before the message", "\r\n" REQ "\r\n"),
     /* Content-Length */
     PAIR(POST "Content-Length: +2\r\n\r\nhi", "not a decimal number", POST "Content-Length: 2\r\n\r\nhi"),
     PAIR(POST "Content-Length: -2\r\n\r\nhi", "not a decimal number", POST "Content-Length: 2\r\n\r\nhi"),
@@ -205,7 +208,8 @@ static const struct {
     { "GET /\r\n\r\n", "[BAD_VERSION: The request line has no HTTP version.]" },
     { "get / HTTP/1.1\r\nHost: a\r\n\r\n", "[BAD_REQUEST: The request does not begin with a method" },
     { "GET / / HTTP/1.1\r\nHost: a\r\n\r\n", "[BAD_REQUEST: The request line does not end in HTTP/1.1" },
-    { "DESCRIBE /x RTSP/1.0\r\nHost: a\r\n\r\n", "[BAD_VERSION: The request line names a protocol other than HTTP.]" },
+    { "DESCRIBE /x RTSP/1.0\r\nHost: a\r\n\r\n", "[BAD_VERSION: The first line names a protocol other than HTTP.]" },
+    { "\rGET / HTTP/1.1\r\nHost: a\r\n\r\n", "[BAD_REQUEST: An empty line before the message" },
     { "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "[BAD_VERSION: This is the beginning of an HTTP/2 connection" },
     { "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", "[NOT_IMPLEMENTED: CONNECT" },
     { "\x16\x03\x01\x02\x01\x01\xfc\x03\x03", "[BAD_REQUEST: The request does not begin with a method" },
@@ -390,6 +394,7 @@ TEST(interim_answers_are_skipped_up_to_a_bound)
 
 static const struct pair response_pairs[] = {
     PAIR("HTTP/1.1 101 S\r\n\r\n", "[PROTOCOL: The answer switches", "HTTP/1.1 201 S\r\n\r\n"),
+    PAIR("HTTP/1.1 099 S\r\n\r\n", "[PROTOCOL: The answer's status is below 100", "HTTP/1.1 299 S\r\n\r\n"),
     PAIR("HTTP/2.0 200 OK\r\n\r\n", "[PROTOCOL: The HTTP version", "HTTP/1.0 200 OK\r\n\r\n"),
     PAIR("HTTP/1.1 20 OK\r\n\r\n", "[PROTOCOL", "HTTP/1.1 200 OK\r\n\r\n"),
     PAIR("HTTP/1.1 2000 OK\r\n\r\n", "[PROTOCOL", "HTTP/1.1 200 OK\r\n\r\n"),
@@ -411,6 +416,7 @@ TEST(each_refused_answer_has_a_twin_that_is_believed)
         assert_true(differ_in_one_byte(p->bad, p->good));
         accepted(HTTP_KIND_RESPONSE, p->good);
     }
+    refused(HTTP_KIND_RESPONSE, TEXT("ICE/1.0 200 OK\r\n\r\n"), "[PROTOCOL: The first line names a protocol other than HTTP.]");
 }
 
 TEST(names_are_found_by_id_and_by_text)
