@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the pages of docs/ that come from tables: errors, metrics, the routes in http, and the configuration.
+"""Writes the pages of docs/ that come from tables: errors, metrics, the routes in http, wrong HTTP, and the configuration.
 
     tools/docs.py            writes them (configuration: by build/weir docs configuration)
     tools/docs.py --check    says which are not what the tables say; writes nothing
@@ -161,9 +161,15 @@ def configuration_page():
     return done.stdout if done.returncode == 0 else None
 
 
+def http11probe_page():
+    sys.path.insert(0, os.path.join(ROOT, 'tests', 'hostile'))
+    import page
+    return page.page()
+
+
 def pages():
     http = 'docs/http.md'
-    out = {'docs/errors.md': errors_page(), 'docs/metrics.md': metrics_page(), http: http_page(read(http))}
+    out = {'docs/errors.md': errors_page(), 'docs/metrics.md': metrics_page(), http: http_page(read(http)), 'docs/http11probe.md': http11probe_page()}
     configuration = configuration_page()
     if configuration is not None:
         out['docs/configuration.md'] = configuration
