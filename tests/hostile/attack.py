@@ -102,7 +102,3 @@ def tool(mode):
 
 
 ATTACKS = {CONTROL: control, 'framing': framing, 'urls': urls, 'growing': growing, 'idle connections': idle, 'slow headers': tool('-H'), 'slow body': tool('-B'), 'slow read': tool('-X')}
-
-
-def main(name, port):
-    ATTACKS[name](port)
