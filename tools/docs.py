@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the pages of docs/ that come from tables: errors, metrics, the routes in http, the border in security, and the configuration.
+"""Writes the pages of docs/ that come from tables: errors, metrics, the routes in http, wrong HTTP, the border in security, and the configuration.
 
     tools/docs.py            writes them (configuration: by build/weir docs configuration)
     tools/docs.py --check    says which are not what the tables say; writes nothing
@@ -170,9 +170,15 @@ def configuration_page():
     return done.stdout if done.returncode == 0 else None
 
 
+def http11probe_page():
+    sys.path.insert(0, os.path.join(ROOT, 'tests', 'hostile'))
+    import page
+    return page.page()
+
+
 def pages():
     http, security = 'docs/http.md', 'docs/security.md'
-    out = {'docs/errors.md': errors_page(), 'docs/metrics.md': metrics_page(),
+    out = {'docs/errors.md': errors_page(), 'docs/metrics.md': metrics_page(), 'docs/http11probe.md': http11probe_page(),
            http: page_with(read(http), 'routes', 'src/serve/routes.def', routes_table()),
            security: page_with(read(security), 'border', 'src/upstream/border.def', border_tables())}
     configuration = configuration_page()

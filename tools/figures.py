@@ -62,6 +62,10 @@ def streams_beside(r):
     return f"weir {w['chunk_us']['median']:.1f} µs (least {w['chunk_us']['least']:.1f}), HAProxy {h['chunk_us']['median']:.1f} µs (least {h['chunk_us']['least']:.1f})"
 
 
+def canary_beside(r):
+    return ', '.join(f"{name} {c['p99_ratio']:.2f}" for name, c in r['classes'].items())
+
+
 def of(*path):
     def value(r):
         for p in path:
@@ -89,6 +93,7 @@ FIGURES = [
     Figure('Ready after start, local model aside', 'ready', of('ms', 'median'), 'ms', most=50, quick=1000, beside=lambda r: f"median of {r['count']}, most {r['ms']['most']:.1f} ms"),
     Figure('Tokens a second of the local model through weir, against llama-server directly', 'local', of('ratio', 'median'), 'x', least=0.97, quick_skips=True,
            beside=lambda r: f"median of {r['count']} pairs: {r['weir_tps']['median']:.1f} and {r['direct_tps']['median']:.1f} tokens/s"),
+    Figure('p99 of an ordinary client beside hostile ones, to its p99 alone, in the worst class', 'canary', of('worst_p99_ratio'), 'x', most=2, quick_skips=True, beside=canary_beside),
     Figure('Instructions of a proxied call, outside the kernel', 'instructions', of('weir'), '', beside=lambda r: f"nginx {r['nginx']:,}: {r['ratio']:.2f} x; weir reads both bodies, nginx neither"),
     Figure('A task switch', 'switch', of('context switch'), 'ns'),
     Figure('A request that never parks: what being a task adds', 'switch', of('task adds'), 'ns'),

@@ -24,6 +24,7 @@ compiles()  { make -s -j"$jobs" V=clang CC=clang-19 build/clang/weir && make -s 
 flows()     { make -s -j"$jobs" V=asan build/asan/tests/flow/flow && build/asan/tests/flow/flow tests/flow; }
 gdb()       { make -s -j"$jobs" V=release build/release/tests/unit/gdb_parked && tests/unit/test_gdb.sh build/release/tests/unit/gdb_parked && echo "1 passed, 0 failed"; }
 clients()   { tools/clients.sh; }
+hostile()   { make -s build/weir && PYTHONDONTWRITEBYTECODE=1 python3 tests/hostile/hostile.py build/weir; }
 quick()     { tools/figures.py --quick && echo "1 passed, 0 failed"; }
 
 # FUZZ_SECONDS are for all targets together.
@@ -64,6 +65,7 @@ stage storm     storms
 stage agree     agree
 stage fuzz      fuzz
 stage clients   clients
+stage hostile   hostile
 stage figures   quick
 stage prove     make -s prove
 

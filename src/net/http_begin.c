@@ -42,7 +42,7 @@ static bool take_request(struct downstream *d)
 
 static void count_refusal(struct worker *w, enum fail why)
 {
-    if (why == FAIL_HEADERS_TOO_LARGE)
+    if (why == FAIL_HEADERS_TOO_LARGE || why == FAIL_URL_TOO_LONG)
         COUNT(w, refused_headers_size);
     else if (why == FAIL_BUSY || why == FAIL_NO_MEMORY)
         COUNT(w, refused_memory);
@@ -62,6 +62,8 @@ bool down_refuse(struct downstream *d, enum fail why, const char *sentence)
     rq->answer_close = true;
     if (f == OK)
         f = http_answer_begin(rq, fail_row(why)->http);
+    if (d->parser.line_done && d->parser.head->method == METHOD_HEAD)
+        rq->answer_no_body = true; /* rq->head is not set before the head is whole */
     if (f == OK)
         f = http_write_header(&d->out, TEXT("content-type"), TEXT("application/json"));
     if (f == OK && fail_row(why)->http == 503)

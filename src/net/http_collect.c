@@ -73,7 +73,7 @@ static int on_url_complete(llhttp_t *ll)
     struct http_parser *p = parser_of(ll);
     p->head->target = word_take(p);
     if (ll->http_major == 0 && ll->http_minor == 9) /* llhttp read a line end where the version should be; headers would be waited for */
-        return refuse(p, FAIL_BAD_VERSION, "The request line has no HTTP version.");
+        return refuse(p, FAIL_BAD_REQUEST, HTTP_NO_VERSION);
     return 0;
 }
 

@@ -127,13 +127,18 @@ bool down_push(struct downstream *d)
 }
 /* ---- reading ---- */
 
-/* One read. False when there is nothing more now, or the connection is gone. */
-static bool read_some(struct downstream *d, struct text *out_bytes)
+/* One read. False when there is nothing more now, when *io_left bytes of this turn are used up, or the connection is gone. */
+static bool read_some(struct downstream *d, size_t *io_left, struct text *out_bytes)
 {
     struct worker *w = down_worker(d);
+    if (*io_left == 0) {
+        turn_end_ask(w, &d->again); /* a sender as fast as we are would otherwise have the loop for itself */
+        return false;
+    }
     ssize_t n = w->world->read(w->world, d->fd, w->scratch, SCRATCH_BYTES);
     if (n > 0) {
         COUNT_BY(w, client_received_bytes, n);
+        *io_left -= MIN(*io_left, (size_t)n);
         if (n < SCRATCH_BYTES)
             d->readable = d->half_closed; /* a short read emptied the socket; a new byte is a new edge. A FIN behind it has had its edge */
         *out_bytes = (struct text){ w->scratch, (size_t)n };
@@ -154,7 +159,8 @@ static void forget(struct text bytes)
 static void read_away(struct downstream *d)
 {
     struct text bytes;
-    while (d->readable && read_some(d, &bytes)) {
+    size_t left = TURN_BYTES_MAX;
+    while (d->readable && read_some(d, &left, &bytes)) {
         forget(bytes);
         d->lingered += bytes.len;
         if (d->lingered > LINGER_BYTES_MAX) {
@@ -168,10 +174,11 @@ static void read_away(struct downstream *d)
 void down_read_in_task(struct downstream *d)
 {
     struct text bytes;
+    size_t left = TURN_BYTES_MAX;
     while (d->readable && !d->lost) {
         if (!d->body_wanted && buf_len(&d->in) >= PIPELINE_BYTES_MAX)
             return; /* the buffer is full: the rest waits in the kernel */
-        if (!read_some(d, &bytes))
+        if (!read_some(d, &left, &bytes))
             return;
         if (d->body_wanted)
             down_feed_body(d, bytes);
@@ -184,11 +191,12 @@ void down_read_in_task(struct downstream *d)
 static void read_between(struct downstream *d)
 {
     struct text bytes;
+    size_t left = TURN_BYTES_MAX;
     if (d->state == DOWN_IDLE && buf_len(&d->out) > OUT_HIGH_BYTES)
         return; /* a client that asks on and does not read: its next question waits until it has */
     while (d->readable && (d->state == DOWN_IDLE || d->state == DOWN_HEAD)) {
-        if (!read_some(d, &bytes))
-            return; /* gone or dry */
+        if (!read_some(d, &left, &bytes))
+            return; /* gone, dry, or others come first */
         bool lives = down_feed_head(d, bytes);
         forget(bytes);
         if (!lives)
@@ -226,11 +234,8 @@ static void go_on(struct downstream *d)
 }
 
 /* Back on the loop, its task has ended. */
-static void request_over(struct worker *w, struct turn_end *self)
+static void request_over(struct worker *w, struct downstream *d)
 {
-    struct downstream *d = CONTAINER_OF(self, struct downstream, again);
-    if (d->state != DOWN_TASK || d->request->task != NULL)
-        return;
     if (d->lost) {
         down_free(d);
         return;
@@ -261,6 +266,30 @@ static void request_over(struct worker *w, struct turn_end *self)
 
 /* ---- events ---- */
 
+static void read_on(struct downstream *d)
+{
+    if (d->state == DOWN_IDLE)
+        go_on(d);
+    else if (!d->readable)
+        return;
+    else if (d->state == DOWN_LINGER)
+        read_away(d);
+    else if (d->state == DOWN_TASK)
+        down_read_in_task(d);
+    else
+        read_between(d);
+}
+
+/* At a turn's end: its task has ended, or it has read its share of the turn. */
+static void on_again(struct worker *w, struct turn_end *self)
+{
+    struct downstream *d = CONTAINER_OF(self, struct downstream, again);
+    if (d->state == DOWN_TASK && d->request->task == NULL)
+        request_over(w, d);
+    else
+        read_on(d);
+}
+
 static void on_ready(struct worker *w, struct watch *self, unsigned events)
 {
     struct downstream *d = CONTAINER_OF(self, struct downstream, watch);
@@ -281,16 +310,7 @@ static void on_ready(struct worker *w, struct watch *self, unsigned events)
         if (d->state == DOWN_LINGER && !d->said_fin && buf_len(&d->out) == 0)
             say_fin(d);
     }
-    if (d->state == DOWN_IDLE)
-        go_on(d);
-    else if (!d->readable)
-        return;
-    else if (d->state == DOWN_LINGER)
-        read_away(d);
-    else if (d->state == DOWN_TASK)
-        down_read_in_task(d);
-    else
-        read_between(d);
+    read_on(d);
 }
 
 static void on_time(struct worker *w, struct timer *self)
@@ -330,7 +350,7 @@ void down_open(struct http_server *s, int fd, const struct addr *peer)
     d->idle_since = s->worker->now;
     d->due = NEVER;
     d->timer.fire = on_time;
-    d->again.run = request_over;
+    d->again.run = on_again;
     d->watch = (struct watch){ -1, on_ready };
     buf_init_secret(&d->in, PIPELINE_BYTES_MAX + SCRATCH_BYTES); /* pipelined heads */
     buf_init(&d->out, 1u << 30); /* writers stop at OUT_HIGH_BYTES; one write may pass it */

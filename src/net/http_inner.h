@@ -62,7 +62,7 @@ struct downstream {
     nanos idle_since;        /* in IDLE */
     nanos write_due;         /* when unsent bytes have made no progress for too long */
     struct timer timer;      /* lazy: never later than due */
-    struct turn_end again;   /* after its task ended */
+    struct turn_end again;   /* after its task ended, or after its share of a turn */
     char peer_text[64];
 };
 

@@ -87,7 +87,8 @@ static enum fail broken(struct http_parser *p, enum fail f, const char *why)
 
 static enum fail too_much(struct http_parser *p, const char *why)
 {
-    return broken(p, p->state == LINE ? FAIL_BAD_REQUEST : FAIL_HEADERS_TOO_LARGE, why);
+    bool in_target = p->state == HEAD && !p->line_done; /* llhttp takes no method that long */
+    return broken(p, p->state == LINE ? FAIL_BAD_REQUEST : in_target ? FAIL_URL_TOO_LONG : FAIL_HEADERS_TOO_LARGE, why);
 }
 
 static enum fail llhttp_failed(struct http_parser *p)
@@ -129,6 +130,8 @@ static enum fail advance(struct http_parser *p, struct text in, size_t *io_eaten
     llhttp_errno_t err = llhttp_execute(&p->ll, at, n);
     if (err != HPE_OK && (err != HPE_PAUSED || p->fail != OK))
         return llhttp_failed(p);
+    if (err == HPE_OK && n > 0 && at[n - 1] == '\n' && p->state == HEAD && !p->line_done && p->kind == HTTP_KIND_REQUEST)
+        return broken(p, FAIL_BAD_REQUEST, HTTP_NO_VERSION); /* llhttp would say so one byte later, which such a client does not send */
     size_t used = err == HPE_OK ? n : (size_t)(llhttp_get_error_pos(&p->ll) - at);
     *io_eaten += used;
     if (before == BLANK && !are_blank_lines(p, at, used))

@@ -82,7 +82,8 @@ void http_parser_answers_head(struct http_parser *p);
 bool http_parser_is_idle(const struct http_parser *p);
 
 /* Reads on, and returns after at most one event; call again with what is left, empty input too, until HTTP_NEED_MORE or HTTP_GOT_END.
-   Requests: FAIL_BAD_REQUEST, FAIL_HEADERS_TOO_LARGE, FAIL_NOT_IMPLEMENTED, FAIL_BAD_VERSION; answers: FAIL_PROTOCOL; both: FAIL_NO_MEMORY.
+   Requests: FAIL_BAD_REQUEST, FAIL_URL_TOO_LONG, FAIL_EXPECTATION, FAIL_HEADERS_TOO_LARGE, FAIL_NOT_IMPLEMENTED, FAIL_BAD_VERSION;
+   answers: FAIL_PROTOCOL; both: FAIL_NO_MEMORY.
    p->why says what was wrong. After a failure the connection can only be closed. *out_eaten is set then too: callers step over it first. */
 MUSTUSE enum fail http_parse(struct http_parser *p, struct text in, size_t *out_eaten, struct http_event *out_event);
 /* The peer will send no more. HTTP_GOT_END: a body that ends by close is complete. HTTP_NEED_MORE: a clean end between messages.

@@ -151,6 +151,14 @@ static bool refuse_status(struct facts *f) { return f->h->status < 100; }
 static bool refuse_switching(struct facts *f) { return f->h->status == 101; }
 static bool refuse_underscore(struct facts *f) { return f->underscore; }
 static bool refuse_coding_repeated(struct facts *f) { return f->codings > 1; }
+static bool refuse_coding_last(struct facts *f) /* RFC 9112 section 6.3: 400, whatever the codings are */
+{
+    if (f->codings == 0)
+        return false;
+    const char *comma = memrchr(f->coding.at, ',', f->coding.len);
+    size_t before = comma != NULL ? (size_t)(comma - f->coding.at) + 1 : 0;
+    return !text_eq_nocase(text_trim((struct text){ f->coding.at + before, f->coding.len - before }), TEXT("chunked"));
+}
 static bool refuse_coding_unknown(struct facts *f) { return f->codings == 1 && !text_eq_nocase(f->coding, TEXT("chunked")); }
 static bool refuse_coding_old(struct facts *f) { return f->codings > 0 && f->h->minor == 0; }
 static bool refuse_length_and_coding(struct facts *f) { return f->lengths > 0 && f->codings > 0; }
@@ -190,6 +198,10 @@ static bool refuse_target_host(struct facts *f)
 {
     return f->authority.at != NULL && f->hosts > 0 ? !text_eq_nocase(f->authority, f->host)
                                                    : f->authority.at != NULL && (f->authority.len == 0 || !host_is_valid(f->authority));
+}
+static bool refuse_expectation(struct facts *f) /* HTTP/1.0 had none: there it is a header like any other */
+{
+    return f->h->minor == 1 && http_head_has(f->h, HEADER_EXPECT) && !text_eq_nocase(http_head_get(f->h, HEADER_EXPECT), TEXT("100-continue"));
 }
 
 static const struct row {

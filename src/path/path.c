@@ -96,7 +96,7 @@ void path_refuse(struct task *t, struct request *rq, enum fail f)
         e = path_headers(rq);
     if (e == OK)
         e = retry_headers(rq, row, head);
-    if (e == OK && f == FAIL_NO_KEY)
+    if (e == OK && row->http == 401)
         e = http_write_header(head, TEXT("www-authenticate"), TEXT("Bearer"));
     if (e == OK)
         e = http_answer_whole(t, rq->http, buf_text(&body));

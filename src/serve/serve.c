@@ -39,7 +39,7 @@ static bool method_matches(const struct route *r, enum http_method m)
 /* The route, or why there is none. *out_path_known: the path exists, with other methods. */
 static const struct route *find_route(enum http_method method, struct text path, bool by_socket, struct text *out_rest, bool *out_path_known)
 {
-    *out_path_known = false;
+    *out_path_known = text_eq(path, TEXT("*")); /* OPTIONS asks after the whole server; no other method gets here with it */
     for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
         if (routes[i].who == WHO_SOCKET && !by_socket)
             continue;
@@ -55,10 +55,13 @@ static const struct route *find_route(enum http_method method, struct text path,
 static enum fail allowed_methods(struct text path, struct buf *out)
 {
     struct text rest;
+    bool get = false, post = false;
     for (size_t i = 0; i < ARRAY_LEN(routes); i++)
-        if (path_matches(&routes[i], path, &rest))
-            return buf_add_text(out, routes[i].method == METHOD_GET ? TEXT("GET, HEAD") : TEXT("POST"));
-    return OK;
+        if (text_eq(path, TEXT("*")) || path_matches(&routes[i], path, &rest)) {
+            get |= routes[i].method == METHOD_GET;
+            post |= routes[i].method == METHOD_POST;
+        }
+    return buf_printf(out, "%s%sOPTIONS", get ? "GET, HEAD, " : "", post ? "POST, " : "");
 }
 
 /* 405 needs its Allow header, so it is not path_refuse's. OPTIONS is answered with the same header. */

@@ -124,9 +124,9 @@ def test_head_and_options():
             head, get = ask(w.url, 'HEAD', path), ask(w.url, 'GET', path)
             assert head[0] == get[0] == 200 and head[2] == b'' and int(head[1]['content-length']) > 0, (path, head)
         status, headers, body = ask(w.url, 'HEAD', '/v1/chat/completions')
-        assert status == 405 and headers['allow'] == 'POST' and body == b''
+        assert status == 405 and headers['allow'] == 'POST, OPTIONS' and body == b''
         status, headers, body = ask(w.url, 'DELETE', '/v1/models')
-        assert status == 405 and headers['allow'] == 'GET, HEAD' and json.loads(body)['error']['code'] == 'method_not_allowed'
+        assert status == 405 and headers['allow'] == 'GET, HEAD, OPTIONS' and json.loads(body)['error']['code'] == 'method_not_allowed'
         assert ask(w.url, 'OPTIONS', '/v1/models')[0] == 204
         assert ask(w.url, 'GET', '/v1/nothing')[0] == 404
 

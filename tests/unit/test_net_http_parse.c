@@ -164,14 +164,18 @@ static const struct pair request_pairs[] = {
     PAIR(POST "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "both sent", POST "Content.Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     PAIR(POST "Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n0\r\n\r\n", "both sent", POST "Transfer-Encoding: chunked\r\nContent.Length: 2\r\n\r\n0\r\n\r\n"),
     /* Transfer-Encoding */
-    PAIR(POST "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", "[NOT_IMPLEMENTED: Transfer-Encoding is something other", CHUNKED "0\r\n\r\n"),
+    PAIR(POST "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", "[BAD_REQUEST: Transfer-Encoding does not end in chunked", CHUNKED "0\r\n\r\n"),
     PAIR(POST "Transfer-Encoding: ,chunked\r\n\r\n0\r\n\r\n", "Transfer-Encoding", CHUNKED "0\r\n\r\n"),
     PAIR(POST "Transfer-Encoding: chunked,\r\n\r\n0\r\n\r\n", "Transfer-Encoding", CHUNKED "0\r\n\r\n"),
-    PAIR(POST "Transfer-Encoding: chunke\r\n\r\n0\r\n\r\n", "[NOT_IMPLEMENTED", CHUNKED "0\r\n\r\n"),
+    PAIR(POST "Transfer-Encoding: chunke\r\n\r\n0\r\n\r\n", "[BAD_REQUEST: Transfer-Encoding does not end", CHUNKED "0\r\n\r\n"),
     PAIR(POST "Transfer-Encoding: \x0b" "chunked\r\n\r\n0\r\n\r\n", "[BAD_REQUEST: A header value holds a control", CHUNKED "0\r\n\r\n"),
     PAIR("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "which has none", CHUNKED "0\r\n\r\n"),
     PAIR(POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "Transfer-Encoding",
          POST "Transfer-Encoding: chunked\r\nTransfer.Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    PAIR(POST "Transfer-Encoding: x\r\nContent-Length: 2\r\n\r\nhi", "[BAD_REQUEST: Content-Length and", POST "Transfer.Encoding: x\r\nContent-Length: 2\r\n\r\nhi"),
+    /* Expect: hostile 23 */
+    PAIR(POST "Expect: 101-continue\r\n\r\n", "[EXPECTATION: Expect asks", POST "Expect: 100-continue\r\n\r\n"),
+    PAIR(POST "Expect: \r\n\r\n", "[EXPECTATION: Expect asks", "POST / HTTP/1.0\r\nHost: a\r\nExpect: \r\n\r\n"),
     /* chunks */
     PAIR(CHUNKED "+2\r\nhi\r\n0\r\n\r\n", "hexadecimal number", CHUNKED "2\r\nhi\r\n0\r\n\r\n"),
     PAIR(CHUNKED " 2\r\nhi\r\n0\r\n\r\n", "hexadecimal number", CHUNKED "2\r\nhi\r\n0\r\n\r\n"),
@@ -205,7 +209,8 @@ static const struct {
     const char *in, *says;
 } refused_alone[] = { /* no single byte would mend these */
     { "GET / HTTP/0.9\r\nHost: a\r\n\r\n", "[BAD_VERSION: The HTTP version is not 1.0 or 1.1.]" },
-    { "GET /\r\n\r\n", "[BAD_VERSION: The request line has no HTTP version.]" },
+    { "GET /\r\n", "[BAD_REQUEST: The request line has no HTTP version.]" },
+    { "GET /\r\n\r\n", "[BAD_REQUEST: The request line has no HTTP version.]" },
     { "get / HTTP/1.1\r\nHost: a\r\n\r\n", "[BAD_REQUEST: The request does not begin with a method" },
     { "GET / / HTTP/1.1\r\nHost: a\r\n\r\n", "[BAD_REQUEST: The request line does not end in HTTP/1.1" },
     { "DESCRIBE /x RTSP/1.0\r\nHost: a\r\n\r\n", "[BAD_VERSION: The first line names a protocol other than HTTP.]" },
@@ -220,7 +225,7 @@ static const struct {
     { POST "Content-Length: 5, 5\r\n\r\nhello", "not a decimal number" },
     { POST "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "[NOT_IMPLEMENTED" },
     { POST "Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n", "Transfer-Encoding" },
-    { POST "Transfer-Encoding: identity\r\n\r\n", "[NOT_IMPLEMENTED" },
+    { POST "Transfer-Encoding: identity\r\n\r\n", "[BAD_REQUEST: Transfer-Encoding does not end" },
     { POST "Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n", "[BAD_REQUEST" },
     { CHUNKED "11111111111111111\r\n", "A chunk's size does not fit 64 bits." },
     { CHUNKED "ffffffffffffffff\r\n", "A chunk's size does not fit 63 bits." },
@@ -314,8 +319,8 @@ TEST(every_limit_is_exact)
     arena_init(&a, NULL, 0, ARENA_NO_MAX);
     const char *end = " HTTP/1.1\r\nHost: a\r\n\r\n";
     long_tells(grown(&a, "GET /", "x", 1023, end), "[end][clean]");
-    long_tells(grown(&a, "GET /", "x", 1024, end), "[HEADERS_TOO_LARGE: The request target is longer");
-    long_tells(grown(&a, "GET /", "x", 5000, end), "[HEADERS_TOO_LARGE: The first line is longer");
+    long_tells(grown(&a, "GET /", "x", 1024, end), "[URL_TOO_LONG: The request target is longer");
+    long_tells(grown(&a, "GET /", "x", 5000, end), "[URL_TOO_LONG: The first line is longer");
     long_tells(grown(&a, "", "\r\n", 5000, REQ "\r\n"), "[HEADERS_TOO_LARGE: The first line is longer");
     long_tells(grown(&a, REQ, "x: y\r\n", 19, "\r\n"), "[end][clean]");
     long_tells(grown(&a, REQ, "x: y\r\n", 20, "\r\n"), "[HEADERS_TOO_LARGE: There are more headers");
