@@ -29,26 +29,29 @@ static void reach(struct task *t, void *arg)
 {
     struct reach *r = arg;
     nanos until = t->worker->now + REACH_NS;
-    struct addr addr = { 0 };
-    struct conn *c;
+    struct roster *roster = NULL;
+    const struct endpoint *e = NULL;
+    struct conn *c = NULL;
     int error = 0;
     snprintf(r->why, sizeof r->why, "its name is not known");
-    for (bool found = false; !found;) {
-        struct roster *roster = fleet_roster(r->fleet);
-        const struct endpoint *e = roster_endpoint(roster, text_of(r->name));
-        found = e != NULL && e->has_addr;
-        if (found)
-            addr = e->addr;
+    for (;;) { /* ends with `until`, or an address; the roster then stays ours */
+        roster = fleet_roster(r->fleet);
+        e = roster_endpoint(roster, text_of(r->name));
+        if (e != NULL && e->has_addr)
+            break;
         roster_unref(roster);
-        if (!found && (t->worker->now >= until || task_sleep(t, t->worker->now + LOOK_NS) != OK))
+        if (t->worker->now >= until || task_sleep(t, t->worker->now + LOOK_NS) != OK)
             return;
     }
-    if (conn_open(t, &addr, until, &c, &error) == OK) {
-        conn_free(c);
+    enum fail f = conn_open(t, &e->addr, until, &c, &error);
+    if (f == OK && e->conf->tls != NULL)
+        f = conn_secure(t, c, e->conf->tls, e->conf->url.host, NULL, until, &error);
+    if (f == OK)
         r->why[0] = '\0';
-    } else {
-        snprintf(r->why, sizeof r->why, "%s", error != 0 ? strerror(error) : "no answer");
-    }
+    else
+        snprintf(r->why, sizeof r->why, "%s", error != 0 ? wire_error_text(error) : "no answer");
+    conn_free(c);
+    roster_unref(roster);
 }
 
 /* ---- words ---- */
@@ -95,7 +98,7 @@ static const char *base_url(const struct serving *s, char out[96])
         host = "127.0.0.1";
     else if (strcmp(host, "::") == 0)
         host = "::1";
-    snprintf(out, 96, "http://%s%s%s:%u/v1", v6 ? "[" : "", host, v6 ? "]" : "", (unsigned)s->port);
+    snprintf(out, 96, "http%s://%s%s%s:%u/v1", s->conf->tls.context != NULL ? "s" : "", v6 ? "[" : "", host, v6 ? "]" : "", (unsigned)s->port);
     return out;
 }
 
@@ -147,7 +150,7 @@ static void print_found(const struct announce *a, const struct roster *r, const 
 static void print_rest(const struct serving *s)
 {
     if (s->conf->keys_count == 0)
-        printf("  %-8s none: every program on this machine may ask\n", "keys");
+        printf("  %-8s none: every %s may ask\n", "keys", s->conf->tls.client_ca != NULL ? "client with a certificate" : "program on this machine");
     else
         printf("  %-8s %u\n", "keys", s->conf->keys_count);
     if (s->admin >= 0)

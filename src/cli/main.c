@@ -1,6 +1,7 @@
 /* main.c: finds the command and runs it. */
 #include "cli/cli.h"
 #include "base/text.h"
+#include "net/wire.h"
 #include <stdio.h>
 
 static const struct {
@@ -31,6 +32,7 @@ int main(int argc, char **argv)
     const char *names[ARRAY_LEN(commands)];
     struct text name = text_of(argc > 1 ? argv[1] : "");
     size_t count = 0;
+    wire_library_start();
     if (text_eq(name, TEXT("--version")) || text_eq(name, TEXT("-V"))) {
         printf("weir %s\n", weir_version);
         return EXIT_OK;

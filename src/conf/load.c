@@ -2,6 +2,7 @@
    Called at start, by weir check, and on reload. */
 #include "conf/inner.h"
 
+#include <openssl/x509.h>
 #include <stdatomic.h>
 
 #define CONF_MAGIC     0x434f4e46u
@@ -16,7 +17,7 @@ static bool source_parse(struct loading *l)
     struct place nowhere = { 0 };
     struct buf file;
     buf_init(&file, CONF_FILE_MAX);
-    bool is_ok = file_read(l, &nowhere, l->options->path, false, &file) && yaml_parse(l, NULL, buf_text(&file), &l->root);
+    bool is_ok = file_read(l, &nowhere, l->options->path, NULL, &file) && yaml_parse(l, NULL, buf_text(&file), &l->root);
     if (file.mem != NULL)
         mem_wipe(file.mem, file.room); /* its keys are secrets */
     buf_fini(&file);
@@ -55,6 +56,7 @@ bool conf_load(const struct conf_options *options, const struct conf **out, stru
     if (l.has_said_less)
         is_ok = refuse_memory(&l);
     trees_wipe(&l);
+    X509_STORE_free(l.system_store);
     arena_fini(&l.scratch);
     if (is_ok)
         *out = l.conf;
@@ -82,6 +84,7 @@ void conf_unref(const struct conf *c)
     for (uint32_t i = 0; i < mine->backends_count; i++)
         if (mine->backends[i].key != NULL)
             mem_wipe((char *)mine->backends[i].key, strlen(mine->backends[i].key));
+    tls_forget(mine);
     arena_fini(&mine->arena);
     mine->magic = 0;
     mem_free(mine);

@@ -85,7 +85,7 @@ static uint32_t version_of(struct fleet *f, const struct endpoint *e)
 {
     const struct endpoint *before = f->roster != NULL ? f->roster->by_index[e->backend->index] : NULL;
     if (before != NULL && text_eq(before->host, e->host) && before->port == e->port && before->has_addr == e->has_addr &&
-        (!e->has_addr || addr_equal(&before->addr, &e->addr)))
+        (!e->has_addr || addr_equal(&before->addr, &e->addr)) && before->conf->tls == e->conf->tls) /* another context trusts others, and a reload makes it anew */
         return before->address_version;
     return ++f->address_versions[e->backend->index];
 }
@@ -93,6 +93,8 @@ static uint32_t version_of(struct fleet *f, const struct endpoint *e)
 static struct text host_header(struct roster *r, const struct endpoint *e)
 {
     bool v6 = text_find(e->host, TEXT(":")) >= 0;
+    if (e->conf->url.is_https && e->port == 443) /* as every client writes it: some front ends know no other */
+        return text_of(arena_printf(&r->arena, v6 ? "[%.*s]" : "%.*s", TEXT_ARG(e->host)));
     return text_of(e->host.len == 0 ? arena_copy(&r->arena, TEXT("localhost")) : arena_printf(&r->arena, v6 ? "[%.*s]:%u" : "%.*s:%u", TEXT_ARG(e->host), e->port));
 }
 

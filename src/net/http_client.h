@@ -7,6 +7,7 @@
 #include "base/list.h"
 #include "net/http_head.h"
 #include "net/http_parse.h"
+#include "net/wire.h"
 #include "run/task.h"
 
 #define CONN_MAGIC 0xc0114ec7u
@@ -14,8 +15,8 @@
 
 struct conn {
     uint32_t magic;
-    int fd;
     struct worker *worker;
+    struct wire wire;
     struct watch watch;
     struct task *waiter;      /* the task that makes the current call; NULL while idle */
     bool readable, writable, half_closed, connected;
@@ -23,8 +24,9 @@ struct conn {
     bool keep_alive, ended;   /* of the current answer */
     bool used_before;         /* a call was completed on it: a cut before the first byte may only mean it was too old */
     bool any_byte;            /* of the current answer */
+    bool unsent;              /* the answer came before all of the request was sent: what the peer takes for the rest would be the next request */
     bool head_only;           /* the head was read, nothing of the body was asked for yet */
-    int error;                /* errno of the last failure, for messages; 0 = the peer closed */
+    int error;                /* of the last failure, for wire_error_text; 0 = the peer closed */
     struct http_parser parser;
     struct buf in;            /* bytes that came with the head */
     void (*on_gone)(struct conn *c); /* idle and gone: whoever keeps it lets go of it and calls conn_free. May be NULL */
@@ -33,8 +35,11 @@ struct conn {
     struct timer timer;       /* the keeper's */
 };
 
-/* Connects. FAIL_CONNECT (also when `deadline` passed first), FAIL_NO_DESCRIPTORS, FAIL_NO_MEMORY, or why the task must end. *out_error: an errno for the message. */
+/* Connects. FAIL_CONNECT (also when `deadline` passed first), FAIL_NO_DESCRIPTORS, FAIL_NO_MEMORY, or why the task must end. *out_error: for wire_error_text. */
 MUSTUSE enum fail conn_open(struct task *t, const struct addr *to, nanos deadline, struct conn **out, int *out_error);
+/* TLS over an open connection, before its first call; context and last as wire_ask_tls has them. FAIL_CONNECT also when the peer's certificate is not good for
+   host; *out_error says why. The connection is then good for nothing but conn_free. */
+MUSTUSE enum fail conn_secure(struct task *t, struct conn *c, struct ssl_ctx_st *context, const char *host, struct tls_session *last, nanos deadline, int *out_error);
 void conn_free(struct conn *c); /* closes; takes NULL */
 /* Begins a call: the answer's head will live in arena. answers_head: the method was HEAD. */
 void conn_begin(struct conn *c, struct arena *arena, bool answers_head);

@@ -34,6 +34,7 @@ struct http_server_options {
     uint64_t body_bytes_max;
     uint32_t head_bytes_max;
     uint32_t connections_max;                           /* of this worker */
+    struct ssl_ctx_st *tls;                             /* connections from now on begin with it; NULL: plain */
 };
 
 /* One per worker. */

@@ -14,6 +14,7 @@ struct shelf {
     struct conns *conns;
     struct list idle;  /* struct conn; newest first, so that the surplus grows old and closes */
     uint32_t version;  /* of the address they lead to */
+    struct tls_session session; /* the last one with this backend */
 };
 
 struct conns {
@@ -60,8 +61,10 @@ void conns_free(struct conns *cs)
 {
     if (cs == NULL)
         return;
-    for (unsigned i = 0; i < BACKENDS_MAX; i++)
+    for (unsigned i = 0; i < BACKENDS_MAX; i++) {
         shelf_clear(&cs->shelves[i]);
+        tls_session_forget(&cs->shelves[i].session);
+    }
     while (cs->spare_count > 0)
         buf_fini(&cs->spares[--cs->spare_count]);
     mem_free(cs);
@@ -108,6 +111,20 @@ static struct conn *take_idle(struct conns *cs, const struct endpoint *e)
     return c;
 }
 
+/* Over an open connection, which a failure closes. Never on without: whoever wrote https means it. */
+static enum fail secure(struct task *t, struct conns *cs, const struct endpoint *e, struct conn *c, nanos deadline, int *out_error)
+{
+    enum fail f = conn_secure(t, c, e->conf->tls, e->conf->url.host, &cs->shelves[e->backend->index].session, deadline, out_error);
+    if (f == OK)
+        return OK;
+    if (f == FAIL_CONNECT) {
+        COUNT(cs->worker, upstream_handshakes_failed);
+        log_line(cs->worker, LOG_LEVEL_WARN, "tls", "backend %s: %s", e->backend->name, wire_error_text(*out_error));
+    }
+    conn_free(c);
+    return f;
+}
+
 enum fail conns_take(struct task *t, struct conns *cs, const struct endpoint *e, bool fresh, nanos deadline, struct conn **out, int *out_error)
 {
     struct conn *c = fresh ? NULL : take_idle(cs, e);
@@ -120,11 +137,14 @@ enum fail conns_take(struct task *t, struct conns *cs, const struct endpoint *e,
     if (!e->has_addr)
         return FAIL_NAME;
     nanos began = cs->worker->now;
-    enum fail f = conn_open(t, &e->addr, deadline, out, out_error);
+    enum fail f = conn_open(t, &e->addr, deadline, &c, out_error);
+    if (f == OK && e->conf->tls != NULL)
+        f = secure(t, cs, e, c, deadline, out_error);
     if (f == OK) {
+        *out = c;
         COUNT(cs->worker, upstream_connections_opened);
         RECORD(cs->worker, upstream_connect, cs->worker->now - began);
-    } else if (*out_error == ETIMEDOUT) {
+    } else if (*out_error == ETIMEDOUT || *out_error == WIRE_SLOW) {
         COUNT(cs->worker, timeout_connect);
     }
     return f;
@@ -138,6 +158,7 @@ void conns_give(struct conns *cs, const struct endpoint *e, struct conn *c)
         return;
     }
     conn_rest(c);
+    wire_keep_session(&c->wire, &shelf->session);
     c->keeper = shelf;
     c->on_gone = close_idle;
     c->timer.fire = idle_too_long;

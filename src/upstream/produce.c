@@ -22,11 +22,11 @@ static void explain(struct attempt_story *a, enum fail f, const struct call *cal
 {
     struct flight *fl = call->flight;
     char span[24];
-    const char *why, *what = c != NULL && c->error != 0 ? strerror(c->error) : "it closed the connection";
+    const char *why, *what = c != NULL && c->error != 0 ? wire_error_text(c->error) : "it closed the connection";
     bool is_starting;
     switch (f) {
     case FAIL_CONNECT:
-        attempt_because(fl, a, "connecting failed: %s", error != 0 ? strerror(error) : "no answer");
+        attempt_because(fl, a, "connecting failed: %s", error != 0 ? wire_error_text(error) : "no answer");
         break;
     case FAIL_NAME:
         why = local_why(call->slot.endpoint, &is_starting);

@@ -13,7 +13,7 @@
 struct conns;
 struct conns *conns_new(struct worker *w) MUSTUSE; /* NULL when out of memory */
 void conns_free(struct conns *cs);                 /* closes the idle ones; the others must be back */
-/* An idle connection to the endpoint, or a new one. fresh: do not take an idle one. FAIL_CONNECT, FAIL_NAME (no address yet) …; *out_error: an errno for the message. */
+/* An idle connection to the endpoint, or a new one. fresh: do not take an idle one. FAIL_CONNECT, FAIL_NAME (no address yet) …; *out_error: for wire_error_text. */
 MUSTUSE enum fail conns_take(struct task *t, struct conns *cs, const struct endpoint *e, bool fresh, nanos deadline, struct conn **out, int *out_error);
 /* Keeps it for the next call if it may carry one, else closes it. */
 void conns_give(struct conns *cs, const struct endpoint *e, struct conn *c);

@@ -1,6 +1,7 @@
 /* house.c: see house.h. */
 #include "lib/house.h"
 #include "base/mem.h"
+#include "lib/tls_peer.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@ void house_open(struct house *h, const struct sim_options *options, const char *
     const struct conf *conf;
     memset(h, 0, sizeof *h);
     h->yaml = yaml;
+    tls_peer_seed(options->seed);
     h->blocks_before = mem_alive();
     h->seed = options->seed;
     h->sim = sim_new(options);
@@ -93,6 +95,7 @@ void house_close(struct house *h)
     h->world->close(h->world, h->admin_listener);
     ASSERT(sim_sockets_open(h->sim) == 0);
     sim_free(h->sim);
+    tls_peer_seed(0);
     ASSERT(mem_alive() == h->blocks_before);
 }
 
