@@ -28,7 +28,7 @@ FRAME_debug := -Wframe-larger-than=4096
 
 VFLAGS  := -DWEIR_VERSION=\"$(VERSION)\"
 CFLAGS  = $(BASE) $(OPT) $(WARN) $(FRAME_$(V))
-LDLIBS  = -lyaml -lcrypto -lcares -lm
+LDLIBS  = -lyaml -lssl -lcrypto -lcares -lm
 $(B)/src/cli/version.o: CFLAGS += $(VFLAGS)
 $(B)/src/cli/version.o: VERSION
 # Registry sources are built with warnings off: they are not ours to mend. Their headers must not warn either.

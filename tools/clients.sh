@@ -19,13 +19,15 @@ die() { say "$*"; exit 1; }
 
 venv_ready() {
     local stamp
-    stamp=$( { cat tests/clients/requirements.txt; $python --version; } | sha256sum | cut -d' ' -f1)
+    stamp=$( { cat tests/clients/requirements*.txt; $python --version; } | sha256sum | cut -d' ' -f1)
     [ "$(cat build/venv/.stamp 2>/dev/null)" = "$stamp" ] && return
-    say "the Python SDK, into build/venv …"
+    say "the Python SDK and sslyze, into build/venv …"
     rm -rf build/venv
     $python -m venv build/venv >build/log/venv 2>&1 || { tail -n 5 build/log/venv >&2; die "$python has no venv: tools/setup.sh test installs it"; }
     build/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --only-binary :all: --require-hashes \
         -r tests/clients/requirements.txt >build/log/venv 2>&1 </dev/null || { tail -n 5 build/log/venv >&2; die "cannot install tests/clients/requirements.txt"; }
+    build/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation --require-hashes \
+        -r tests/clients/requirements_source.txt >build/log/venv 2>&1 </dev/null || { tail -n 5 build/log/venv >&2; die "cannot install tests/clients/requirements_source.txt"; }
     echo "$stamp" > build/venv/.stamp
 }
 

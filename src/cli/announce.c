@@ -103,7 +103,7 @@ static const char *base_url(const struct serving *s, char out[96])
         host = "127.0.0.1";
     else if (strcmp(host, "::") == 0)
         host = "::1";
-    snprintf(out, 96, "http://%s%s%s:%u/v1", v6 ? "[" : "", host, v6 ? "]" : "", (unsigned)s->port);
+    snprintf(out, 96, "http%s://%s%s%s:%u/v1", s->conf->tls.context != NULL ? "s" : "", v6 ? "[" : "", host, v6 ? "]" : "", (unsigned)s->port);
     return out;
 }
 
@@ -155,7 +155,7 @@ static void print_found(const struct announce *a, const struct roster *r, const 
 static void print_rest(const struct serving *s)
 {
     if (s->conf->keys_count == 0)
-        printf("  %-8s none: every program on this machine may ask\n", "keys");
+        printf("  %-8s none: every %s may ask\n", "keys", s->conf->tls.client_ca != NULL ? "client with a certificate" : "program on this machine");
     else
         printf("  %-8s %u\n", "keys", s->conf->keys_count);
     if (s->admin >= 0)

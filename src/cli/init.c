@@ -93,8 +93,7 @@ static void write_backends(struct writing *w, const struct ask *asks)
                            : "  # local: {kind: llama, model: smollm2}               # a small model that weir runs by itself\n");
     for (size_t i = 0; i < ARRAY_LEN(variables); i++)
         if (getenv(variables[i].name) != NULL)
-            WRITE(w, "  # %s is set, but %s (%s) needs https, which this version of weir does not speak to backends yet.\n", variables[i].name, variables[i].who,
-                  variables[i].url);
+            WRITE(w, "  # %s is set: {url: \"%s\", key: \"${%s}\"} would be %s\n", variables[i].name, variables[i].url, variables[i].name, variables[i].who);
 }
 
 static void write_file(struct writing *w, const struct ask *asks)

@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 #include "base/text.h"
 #include "keeper/keeper.h"
+#include "net/wire.h"
 #include <stdio.h>
 
 static const struct {
@@ -33,6 +34,7 @@ int main(int argc, char **argv)
     struct text name = text_of(argc > 1 ? argv[1] : "");
     size_t count = 0;
     system_open_standard();
+    wire_library_start();
     if (text_eq(name, TEXT("--version")) || text_eq(name, TEXT("-V"))) {
         printf("weir %s\n", weir_version);
         return EXIT_OK;

@@ -7,6 +7,7 @@
 
 #define PORT_MAX     65535
 #define HTTP_PORT    80
+#define HTTPS_PORT   443
 #define HOST_MAX     253 /* RFC 1035: 255 bytes on the wire */
 #define LABEL_MAX    63  /* RFC 1035, between two dots */
 #define DNS_PORT     53
@@ -127,7 +128,7 @@ const char *address_check_host(struct arena *a, struct text host, bool is_bracke
 static const char *authority_parse(struct arena *a, struct text authority, struct conf_url *out)
 {
     struct text host, port;
-    uint64_t number = HTTP_PORT;
+    uint64_t number = out->is_https ? HTTPS_PORT : HTTP_PORT;
     if (authority.len > 0 && memchr(authority.at, '@', authority.len) != NULL)
         return "must not contain a user or password; use key";
     if (!address_split(authority, &host, &port))
@@ -201,11 +202,11 @@ static const char *base_check(struct text base)
 const char *url_parse(struct arena *a, struct text text, struct conf_url *out)
 {
     struct conf_url url = { 0 };
-    if (text_starts(text, TEXT("https://")))
-        return "https is not served by this version of weir";
-    if (!text_starts(text, TEXT("http://")))
-        return "must begin with http://";
-    struct text rest = { text.at + 7, text.len - 7 };
+    url.is_https = text_starts(text, TEXT("https://"));
+    if (!url.is_https && !text_starts(text, TEXT("http://")))
+        return "must begin with http:// or https://";
+    size_t scheme_len = url.is_https ? strlen("https://") : strlen("http://");
+    struct text rest = { text.at + scheme_len, text.len - scheme_len };
     size_t host_len = 0;
     while (host_len < rest.len && strchr("/?#\\", rest.at[host_len]) == NULL)
         host_len++;

@@ -25,9 +25,10 @@ static bool check_address(struct loading *l, const struct tree *section, const c
 {
     const char *last = strrchr(path, '.');
     struct member *m = tree_find(section, text_of(last != NULL ? last + 1 : path));
-    if (a->text == NULL || a->is_loopback || l->conf->keys_count > 0)
+    if (a->text == NULL || a->is_loopback || l->conf->keys_count > 0 || l->conf->tls.client_ca != NULL)
         return true;
-    return refuse(l, m != NULL ? &m->value->place : NULL, "%s: a non-loopback address needs at least one key", path);
+    return refuse(l, m != NULL ? &m->value->place : NULL, "%s: a non-loopback address needs at least one key%s", path,
+                  l->conf->tls.cert != NULL ? ", or tls.client_ca" : "");
 }
 
 static bool check_addresses(struct loading *l)
@@ -80,7 +81,7 @@ static bool check_useless(struct loading *l, const struct member *m, const struc
 
 static bool check_backend(struct loading *l, const struct member *m, struct conf_backend *b)
 {
-    static const char *const of_remote[] = { "url", "key", "proxy" }, *const of_local[] = { "model", "slots" };
+    static const char *const of_remote[] = { "url", "key", "proxy", "ca", "client_cert", "client_key" }, *const of_local[] = { "model", "slots" };
     if (b->kind == CONF_KIND_LLAMA) {
         if (b->model == NULL)
             b->model = "smollm2";
@@ -88,7 +89,7 @@ static bool check_backend(struct loading *l, const struct member *m, struct conf
     }
     if (b->url.text == NULL)
         return refuse(l, &m->place, "backends.%s needs a url", b->name);
-    return check_useless(l, m, b, of_local, ARRAY_LEN(of_local)) && proxy_choose(l, &m->place, b);
+    return check_useless(l, m, b, of_local, ARRAY_LEN(of_local)) && tls_check_backend(l, m, b) && proxy_choose(l, &m->place, b);
 }
 
 static bool check_backends(struct loading *l)
@@ -168,5 +169,5 @@ static bool check_models(struct loading *l)
 
 bool conf_check(struct loading *l)
 {
-    return check_keys(l) && check_backends(l) && check_models(l) && check_addresses(l);
+    return check_keys(l) && check_backends(l) && check_models(l) && check_addresses(l) && tls_check_server(l, tree_of(l, "tls"));
 }

@@ -35,11 +35,12 @@ struct conf_socket {
     const char *path; /* CONF_SOCKET_PATH only, fits sun_path; otherwise NULL */
 };
 
-/* An upstream's URL, taken apart. http only in this version. */
+/* An upstream's URL, taken apart. */
 struct conf_url {
     const char *text; /* as written, without a trailing slash; NULL = none */
     const char *host; /* a name or an address; IPv6 without brackets */
-    uint16_t port;    /* 80 if the URL names none */
+    bool is_https;
+    uint16_t port;    /* 80, or 443 for https, if the URL names none */
     const char *base; /* path put before /v1/...; "" or "/prefix", never with a trailing slash */
 };
 
@@ -89,6 +90,9 @@ struct conf_backend {
     uint32_t concurrency; /* 0 = auto */
     const char *model;    /* kind llama: which local model; otherwise NULL */
     uint32_t slots;       /* kind llama: 0 = auto */
+    const char *ca;       /* PEM file of the authorities its certificate may come from; NULL = the system's */
+    const char *client_cert, *client_key; /* PEM files; NULL = we have no certificate for it */
+    struct ssl_ctx_st *tls; /* https: what connections to it begin with; else NULL */
     int line;
 };
 
@@ -142,6 +146,10 @@ struct conf {
         const char *file; /* NULL = standard error */
         enum conf_switch access;
     } log;
+    struct {
+        const char *cert, *key, *client_ca; /* PEM files; NULL = absent */
+        struct ssl_ctx_st *context;         /* what clients' connections begin with; NULL = they speak plain HTTP */
+    } tls;
 
     struct conf_key *keys;
     uint32_t keys_count;

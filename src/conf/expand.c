@@ -35,7 +35,7 @@ static bool add_file(struct loading *l, const struct place *at, struct buf *b, s
     if (name == NULL)
         return refuse_memory(l);
     buf_init_secret(&content, CONF_INCLUDE_MAX);
-    bool is_ok = file_read(l, at, name, true, &content);
+    bool is_ok = file_read(l, at, name, say(l, "%s: ", shown(l, text_of(name))), &content);
     struct text t = without_newline(buf_text(&content));
     if (is_ok && (!text_is_utf8(t) || (t.len > 0 && memchr(t.at, 0, t.len) != NULL)))
         is_ok = refuse(l, at, "%s is not UTF-8 text", shown(l, path));

@@ -24,10 +24,19 @@ static bool content_read(struct loading *l, const struct place *at, const char *
     }
 }
 
-bool file_read(struct loading *l, const struct place *at, const char *path, bool must_be_file, struct buf *out)
+bool file_is_there(const char *path)
 {
-    const char *what = must_be_file ? say(l, "%s: ", shown(l, text_of(path))) : ""; /* the configuration itself is named by its place */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd >= 0)
+        (void)close(fd);
+    return fd >= 0;
+}
+
+bool file_read(struct loading *l, const struct place *at, const char *path, const char *what, struct buf *out)
+{
+    bool must_be_file = what != NULL;
     struct stat st;
+    what = must_be_file ? what : "";
     if (buf_reserve(out, out->max) != OK) /* all at once: growing would leave copies of secrets behind */
         return refuse_memory(l);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | (must_be_file ? O_NONBLOCK : 0)); /* a FIFO must not hold a reload up */

@@ -93,6 +93,7 @@ struct loading {
     struct arena scratch;
     struct tree *root; /* a TREE_MAP */
     struct conf *conf;
+    struct x509_store_st *system_store; /* the system's authorities, once a backend needed them */
     bool has_said_less; /* say() had no memory: what was looked up by its words cannot be trusted, so the load is refused */
 };
 
@@ -135,8 +136,9 @@ bool overrides_apply(struct loading *l);
 /* expand.c: replaces ${...}; out points into scratch. */
 bool expand(struct loading *l, const struct tree *scalar, struct text *out);
 
-/* file.c: the whole file into out. must_be_file refuses pipes and devices. */
-bool file_read(struct loading *l, const struct place *at, const char *path, bool must_be_file, struct buf *out);
+/* file.c: the whole file into out. what: how complaints about it begin, and it must be a regular file; NULL: the configuration itself, named by its place. */
+bool file_read(struct loading *l, const struct place *at, const char *path, const char *what, struct buf *out);
+bool file_is_there(const char *path); /* and may be read */
 
 /* read.c: l->root into l->conf. values.c and lists.c: one value, path is its full name. */
 bool conf_read(struct loading *l);
@@ -145,6 +147,11 @@ bool list_read(struct loading *l, const struct row *row, const char *path, const
 
 /* check.c: what no single key can know; resolves use and fallback. */
 bool conf_check(struct loading *l);
+
+/* tls.c: from files into conf's contexts; section is the tree of tls, m a backend's. tls_forget frees them all. */
+bool tls_check_server(struct loading *l, const struct tree *section);
+bool tls_check_backend(struct loading *l, const struct member *m, struct conf_backend *b);
+void tls_forget(struct conf *c);
 
 /* address.c: NULL, or what is wrong, to follow the key's name. Texts go to a. */
 const char *address_parse(struct arena *a, struct text text, struct conf_address *out);

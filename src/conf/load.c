@@ -2,6 +2,7 @@
    Called at start, by weir check, and on reload. */
 #include "conf/inner.h"
 
+#include <openssl/x509.h>
 #include <stdatomic.h>
 
 #define CONF_MAGIC     0x434f4e46u
@@ -16,7 +17,7 @@ static bool source_parse(struct loading *l)
     struct place nowhere = { 0 };
     struct buf file;
     buf_init_secret(&file, CONF_FILE_MAX);
-    bool is_ok = file_read(l, &nowhere, l->options->path, false, &file) && yaml_parse(l, NULL, buf_text(&file), &l->root);
+    bool is_ok = file_read(l, &nowhere, l->options->path, NULL, &file) && yaml_parse(l, NULL, buf_text(&file), &l->root);
     buf_fini(&file);
     return is_ok;
 }
@@ -53,6 +54,7 @@ bool conf_load(const struct conf_options *options, const struct conf **out, stru
     if (l.has_said_less)
         is_ok = refuse_memory(&l);
     arena_wipe(&l.scratch); /* every value that was read, keys too */
+    X509_STORE_free(l.system_store);
     arena_fini(&l.scratch);
     if (is_ok)
         *out = l.conf;
@@ -77,6 +79,7 @@ void conf_unref(const struct conf *c)
     struct conf *mine = (struct conf *)c; /* const towards readers; the count and the end are ours */
     if (atomic_fetch_sub_explicit(&mine->references, 1, memory_order_acq_rel) != 1)
         return;
+    tls_forget(mine);
     arena_wipe(&mine->arena); /* the one place where backends' keys stand */
     arena_fini(&mine->arena);
     mine->magic = 0;

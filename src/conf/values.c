@@ -187,8 +187,6 @@ static bool read_url(const struct given *g, void *field)
 {
     if ((int64_t)g->text.len > g->row->most)
         return refuse_value(g, "is too long for a URL");
-    if (text_starts(g->text, TEXT("https://")))
-        return refuse_later(g->l, &g->tree->place, say(g->l, "%s: https", g->path));
     const char *wrong = url_parse(&g->l->conf->arena, g->text, field);
     return wrong == NULL || refuse_value(g, wrong);
 }
@@ -235,6 +233,14 @@ static bool read_socket(const struct given *g, void *field)
 static bool read_log_file(const struct given *g, void *field)
 {
     if (!text_eq(g->text, TEXT("stderr")))
+        return read_text(g, field);
+    *(const char **)field = NULL;
+    return true;
+}
+
+static bool read_file_or_auto(const struct given *g, void *field)
+{
+    if (!is_auto(g))
         return read_text(g, field);
     *(const char **)field = NULL;
     return true;
@@ -291,7 +297,8 @@ static bool (*const readers[TYPE_COUNT])(const struct given *, void *) = {
     [TYPE_text] = read_text,             [TYPE_secret] = read_secret,
     [TYPE_key_plain] = read_key_plain,   [TYPE_key_digest] = read_key_digest,
     [TYPE_url] = read_url,               [TYPE_proxy] = read_proxy,
-    [TYPE_servers] = read_servers,
+    [TYPE_servers] = read_servers,       [TYPE_file] = read_text,
+    [TYPE_file_or_auto] = read_file_or_auto,
 };
 
 bool value_read(struct loading *l, const struct row *row, const char *path, const struct tree *value, void *field)

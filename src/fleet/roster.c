@@ -96,6 +96,8 @@ bool roster_pool_has(const struct roster *r, const struct pool *p, enum conf_kin
 static struct text host_header(struct roster *r, const struct endpoint *e)
 {
     bool v6 = text_find(e->host, TEXT(":")) >= 0;
+    if (e->conf->url.is_https && e->port == 443) /* as every client writes it: some front ends know no other */
+        return text_of(arena_printf(&r->arena, v6 ? "[%.*s]" : "%.*s", TEXT_ARG(e->host)));
     return text_of(e->host.len == 0 ? arena_copy(&r->arena, TEXT("localhost")) : arena_printf(&r->arena, v6 ? "[%.*s]:%u" : "%.*s:%u", TEXT_ARG(e->host), e->port));
 }
 
@@ -110,13 +112,15 @@ static void set_place(struct fleet *f, struct endpoint *e)
 {
     uint32_t i = e->backend->index;
     const struct endpoint *before = f->roster != NULL ? f->roster->by_index[i] : NULL;
-    bool is_same = before != NULL && same_place(before, e);
-    e->place_version = is_same ? before->place_version : ++f->versions[i];
+    bool is_same = before != NULL && same_place(before, e), trusts_same = is_same && before->conf->tls == e->conf->tls;
+    e->place_version = trusts_same ? before->place_version : ++f->versions[i];
+    if (is_same && f->addrs_of[i] == before->place_version)
+        f->addrs_of[i] = e->place_version; /* a reload makes TLS contexts anew: connections end, what is known of the name stays */
     if (e->dial_host.len > 0 && addr_from_text(&e->addrs.at[0], e->dial_host, e->dial_port))
         e->addrs.count = 1;
     else if (f->addrs_of[i] == e->place_version)
         e->addrs = f->addrs[i];
-    e->address_version = is_same && addrs_equal(&before->addrs, &e->addrs) ? before->address_version : ++f->versions[i];
+    e->address_version = trusts_same && addrs_equal(&before->addrs, &e->addrs) ? before->address_version : ++f->versions[i];
 }
 
 static enum fail add_endpoint(struct fleet *f, struct roster *r, const struct conf_backend *cb)

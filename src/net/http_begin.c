@@ -81,6 +81,14 @@ bool down_refuse(struct downstream *d, enum fail why, const char *sentence)
     return true;
 }
 
+bool down_refuse_plain(struct downstream *d)
+{
+    if (take_request(d))
+        return down_refuse(d, FAIL_BAD_REQUEST, "This port speaks TLS: write https:// instead of http://.");
+    down_free(d);
+    return false;
+}
+
 static void request_main(struct task *t, void *arg)
 {
     struct http_request *rq = arg;

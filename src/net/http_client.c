@@ -14,9 +14,11 @@ static void on_ready(struct worker *w, struct watch *self, unsigned events)
     if (events & WATCH_WRITE)
         c->writable = true;
     if (events & WATCH_HANGUP)
-        c->half_closed = true;
+        c->half_closed = c->wire.hangup = true;
     if (c->waiter != NULL) {
         task_wake(c->waiter);
+    } else if (!wire_has_news(&c->wire) && !c->half_closed) {
+        c->readable = false; /* a session ticket */
     } else if (c->readable || c->half_closed) {
         c->gone = true; /* an idle backend has nothing to say but goodbye */
         if (c->on_gone != NULL)
@@ -31,7 +33,9 @@ void conn_free(struct conn *c)
     CHECK(c, CONN);
     watch_stop(c->worker, &c->watch);
     timer_stop(c->worker, &c->timer);
-    c->worker->world->close(c->worker->world, c->fd);
+    if (!wire_is_plain(&c->wire) && c->error == 0)
+        (void)wire_shutdown(&c->wire); /* a polite end; if there is no room for it, an end all the same */
+    wire_close(&c->wire, false);
     buf_fini(&c->in);
     c->magic = 0;
     mem_free(c);
@@ -57,7 +61,7 @@ static struct conn *conn_new(struct worker *w, int fd)
     if (c == NULL)
         return NULL;
     c->magic = CONN_MAGIC;
-    c->fd = fd;
+    c->wire = wire_plain(w, fd);
     c->worker = w;
     c->watch = (struct watch){ -1, on_ready };
     buf_init(&c->in, SCRATCH_BYTES);
@@ -77,7 +81,7 @@ static enum fail finish_connect(struct task *t, struct conn *c, nanos deadline)
         if (f != OK)
             return f;
     }
-    c->error = -world->connect_result(world, c->fd);
+    c->error = -world->connect_result(world, c->wire.fd);
     c->connected = c->error == 0;
     return c->connected ? OK : FAIL_CONNECT;
 }
@@ -108,6 +112,28 @@ enum fail conn_open(struct task *t, const struct addr *to, nanos deadline, struc
     return OK;
 }
 
+enum fail conn_secure(struct task *t, struct conn *c, struct ssl_ctx_st *context, const char *host, struct tls_session *last, nanos deadline, int *out_error)
+{
+    int n = wire_ask_tls(&c->wire, context, host, last) ? -EAGAIN : -WIRE_NO_MEMORY;
+    while (n == -EAGAIN) {
+        c->readable = false;
+        n = wire_handshake(&c->wire);
+        if (n != -EAGAIN)
+            break;
+        if (c->wire.wants_write)
+            c->writable = false;
+        enum fail f = OK;
+        while (f == OK && !c->readable && !(c->wire.wants_write && c->writable))
+            f = wait_edge(t, c, "TLS handshake", deadline);
+        if (f == FAIL_TIMEOUT)
+            n = -WIRE_SLOW;
+        else if (f != OK)
+            return f;
+    }
+    *out_error = -n;
+    return n == 0 ? OK : n == -WIRE_NO_MEMORY ? FAIL_NO_MEMORY : FAIL_CONNECT;
+}
+
 void conn_begin(struct conn *c, struct arena *arena, bool answers_head)
 {
     http_parser_begin(&c->parser, arena);
@@ -121,9 +147,8 @@ void conn_begin(struct conn *c, struct arena *arena, bool answers_head)
 /* One attempt to write; moves the parts on. */
 static enum fail write_parts(struct conn *c, struct iovec parts[2])
 {
-    struct world *world = c->worker->world;
     int from = parts[0].iov_len > 0 ? 0 : 1;
-    ssize_t n = world->writev(world, c->fd, &parts[from], 2 - from);
+    ssize_t n = wire_writev(&c->wire, &parts[from], 2 - from);
     if (n == -EAGAIN) {
         c->writable = false;
         return OK;
@@ -142,6 +167,12 @@ static enum fail write_parts(struct conn *c, struct iovec parts[2])
     return OK;
 }
 
+static bool has_answer(struct conn *c)
+{
+    c->readable = wire_has_news(&c->wire);
+    return c->readable;
+}
+
 enum fail conn_send(struct task *t, struct conn *c, struct text head, struct text body, nanos deadline)
 {
     struct iovec parts[2] = { { (void *)(uintptr_t)head.at, head.len }, { (void *)(uintptr_t)body.at, body.len } };
@@ -152,7 +183,7 @@ enum fail conn_send(struct task *t, struct conn *c, struct text head, struct tex
             return OK; /* it refused early and said why: the answer tells more than the broken pipe */
         if (f != OK)
             return f;
-        if (c->readable && !c->writable)
+        if (c->readable && !c->writable && has_answer(c))
             return OK;
     }
     c->sent = true;
@@ -170,7 +201,6 @@ static enum fail pause_burst(struct task *t, struct conn *c, nanos deadline)
 /* Bytes into the worker's scratch. OK with len 0: the peer has finished. */
 static enum fail read_bytes(struct task *t, struct conn *c, const char *what, nanos deadline, struct text *out)
 {
-    struct world *world = c->worker->world;
     for (;;) {
         enum fail f = c->burst > CONN_BURST_MAX ? pause_burst(t, c, deadline) : OK;
         while (f == OK && !c->readable) {
@@ -179,13 +209,13 @@ static enum fail read_bytes(struct task *t, struct conn *c, const char *what, na
         }
         if (f != OK)
             return f;
-        ssize_t n = world->read(world, c->fd, c->worker->scratch, SCRATCH_BYTES);
+        ssize_t n = wire_read(&c->wire, c->worker->scratch, SCRATCH_BYTES);
         if (n >= 0) {
             COUNT_BY(c->worker, upstream_received_bytes, n);
             c->any_byte = c->any_byte || n > 0;
             c->burst += (size_t)n;
             if (n < SCRATCH_BYTES)
-                c->readable = c->half_closed;
+                c->readable = c->half_closed || c->wire.at_end;
             *out = (struct text){ c->worker->scratch, (size_t)n };
             return OK;
         }

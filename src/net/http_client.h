@@ -7,6 +7,7 @@
 #include "base/list.h"
 #include "net/http_head.h"
 #include "net/http_parse.h"
+#include "net/wire.h"
 #include "run/task.h"
 
 #define CONN_MAGIC 0xc0114ec7u
@@ -15,8 +16,8 @@
 
 struct conn {
     uint32_t magic;
-    int fd;
     struct worker *worker;
+    struct wire wire;
     struct watch watch;
     struct task *waiter;      /* the task that makes the current call; NULL while idle */
     bool readable, writable, half_closed, connected;
@@ -27,7 +28,7 @@ struct conn {
     bool sent;                /* the current request, to its last byte: the rest of one would be read as the next one's beginning */
     bool head_only;           /* the head was read, nothing of the body was asked for yet */
     struct addr peer;         /* what conn_open was given: no name is looked up here, so one that changes between a look and the connect gains nothing */
-    int error;                /* errno of the last failure, for messages; 0 = the peer closed */
+    int error;                /* of the last failure, for wire_error_text; 0 = the peer closed */
     size_t burst;             /* bytes read since it last waited or yielded */
     struct http_parser parser;
     struct buf in;            /* bytes that came with the head */
@@ -37,8 +38,11 @@ struct conn {
     struct timer timer;       /* the keeper's */
 };
 
-/* Connects. FAIL_CONNECT (also when `deadline` passed first), FAIL_NO_DESCRIPTORS, FAIL_NO_MEMORY, or why the task must end. *out_error: an errno for the message. */
+/* Connects. FAIL_CONNECT (also when `deadline` passed first), FAIL_NO_DESCRIPTORS, FAIL_NO_MEMORY, or why the task must end. *out_error: for wire_error_text. */
 MUSTUSE enum fail conn_open(struct task *t, const struct addr *to, nanos deadline, struct conn **out, int *out_error);
+/* TLS over an open connection, before its first call; context and last as wire_ask_tls has them. FAIL_CONNECT also when the peer's certificate is not good for
+   host; *out_error says why. The connection is then good for nothing but conn_free. */
+MUSTUSE enum fail conn_secure(struct task *t, struct conn *c, struct ssl_ctx_st *context, const char *host, struct tls_session *last, nanos deadline, int *out_error);
 void conn_free(struct conn *c); /* closes; takes NULL */
 /* Asks the proxy at the other end for a way to host:port (CONNECT, RFC 9110 9.3.6); afterwards the connection is one to that host. credentials:
    base64 of USER:PASSWORD, empty = none. FAIL_CONNECT with a sentence in why, or why the task must end. In http_tunnel.c. */

@@ -47,10 +47,9 @@ void down_free(struct downstream *d)
     timer_stop(s->worker, &d->timer);
     if (node_is_in(&d->again.node))
         list_remove(&s->worker->turn_end, &d->again.node);
-    if (d->aborted)
-        s->worker->world->reset(s->worker->world, d->fd);
-    else
-        s->worker->world->close(s->worker->world, d->fd);
+    if (wire_has_begun(&d->wire) && !wire_is_secured(&d->wire))
+        COUNT(s->worker, tls_handshakes_failed);
+    wire_close(&d->wire, d->aborted);
     down_give_request(d);
     buf_fini(&d->in);
     buf_fini(&d->out);
@@ -77,9 +76,7 @@ void down_lost(struct downstream *d)
 static void say_fin(struct downstream *d)
 {
     struct worker *w = down_worker(d);
-    if (!d->aborted)
-        w->world->shutdown(w->world, d->fd);
-    d->said_fin = true;
+    d->said_fin = d->aborted || wire_shutdown(&d->wire);
     down_due(d, w->now + (d->aborted ? CUT_READ_NS : LINGER_NS));
 }
 
@@ -104,7 +101,7 @@ bool down_push(struct downstream *d)
         d->write_due = w->now + d->server->options.write_timeout;
     while (buf_len(&d->out) > 0 && d->writable) {
         struct iovec part = { (void *)(uintptr_t)buf_text(&d->out).at, buf_len(&d->out) };
-        ssize_t n = w->world->writev(w->world, d->fd, &part, 1);
+        ssize_t n = wire_writev(&d->wire, &part, 1);
         if (n == -EAGAIN) {
             d->writable = false;
             break;
@@ -127,6 +124,32 @@ bool down_push(struct downstream *d)
 }
 /* ---- reading ---- */
 
+static void read_away(struct downstream *d);
+
+/* Who spoke HTTP to a port that wants TLS is told so in HTTP; the alert for all others is on its way already. */
+static void handshake_failed(struct downstream *d, int error)
+{
+    struct worker *w = down_worker(d);
+    bool has_begun = wire_has_begun(&d->wire);
+    wire_drop_tls(&d->wire); /* what still comes is nobody's, and read away */
+    if (!has_begun) {
+        down_lost(d);
+        return;
+    }
+    COUNT(w, tls_handshakes_failed);
+    if (w->now - d->server->tls_told >= NANOS_PER_S) {
+        d->server->tls_told = w->now;
+        log_line(w, LOG_LEVEL_DEBUG, "tls", "%s: %s", d->peer_text, wire_error_text(error));
+    }
+    bool lives = error != WIRE_PLAIN_HTTP || down_refuse_plain(d);
+    if (lives && error != WIRE_PLAIN_HTTP)
+        down_linger(d);
+    if (lives) {
+        d->readable = true;
+        read_away(d); /* closing over unread bytes would be a RST */
+    }
+}
+
 /* One read. False when there is nothing more now, when *io_left bytes of this turn are used up, or the connection is gone. */
 static bool read_some(struct downstream *d, size_t *io_left, struct text *out_bytes)
 {
@@ -135,17 +158,23 @@ static bool read_some(struct downstream *d, size_t *io_left, struct text *out_by
         turn_end_ask(w, &d->again); /* a sender as fast as we are would otherwise have the loop for itself */
         return false;
     }
-    ssize_t n = w->world->read(w->world, d->fd, w->scratch, SCRATCH_BYTES);
+    ssize_t n = wire_read(&d->wire, w->scratch, SCRATCH_BYTES);
     if (n > 0) {
         COUNT_BY(w, client_received_bytes, n);
         *io_left -= MIN(*io_left, (size_t)n);
         if (n < SCRATCH_BYTES)
-            d->readable = d->half_closed; /* a short read emptied the socket; a new byte is a new edge. A FIN behind it has had its edge */
+            d->readable = d->half_closed || d->wire.at_end; /* a short read emptied the socket; a new byte is a new edge. A FIN behind it has had its edge */
         *out_bytes = (struct text){ w->scratch, (size_t)n };
         return true;
     }
     d->readable = false;
-    if (n != -EAGAIN)
+    if (UNLIKELY(d->shaking) && wire_is_secured(&d->wire)) {
+        d->shaking = false;
+        down_due(d, w->now + d->server->options.header_timeout); /* the handshake had as long for itself */
+    }
+    if (n != -EAGAIN && !wire_is_secured(&d->wire))
+        handshake_failed(d, (int)-n);
+    else if (n != -EAGAIN)
         down_lost(d);
     return false;
 }
@@ -297,9 +326,11 @@ static void on_ready(struct worker *w, struct watch *self, unsigned events)
     if (events & WATCH_READ)
         d->readable = true;
     if (events & WATCH_HANGUP)
-        d->half_closed = true;
+        d->half_closed = d->wire.hangup = true;
     if (events & WATCH_WRITE) {
         d->writable = true;
+        if (d->wire.wants_write)
+            d->readable = true; /* TLS has to say something before it can hear more */
         bool had_unsent = buf_len(&d->out) > 0;
         if (had_unsent && !down_push(d))
             return;
@@ -344,7 +375,7 @@ void down_open(struct http_server *s, int fd, const struct addr *peer)
     memset(d, 0, sizeof *d);
     d->magic = DOWNSTREAM_MAGIC;
     d->server = s;
-    d->fd = fd;
+    d->wire = wire_plain(s->worker, fd);
     (void)addr_print(peer, d->peer_text);
     d->state = DOWN_IDLE;
     d->idle_since = s->worker->now;
@@ -357,9 +388,10 @@ void down_open(struct http_server *s, int fd, const struct addr *peer)
     struct http_parse_limits limits = { s->options.head_bytes_max, TARGET_BYTES_MAX, HTTP_HEADERS_MAX };
     http_parser_init(&d->parser, HTTP_KIND_REQUEST, &limits);
     list_push(&s->open, &d->node);
+    d->shaking = s->options.tls != NULL;
     COUNT(s->worker, connections_accepted);
     COUNT(s->worker, connections_open);
-    if (watch_start(s->worker, &d->watch, fd, false) != OK) {
+    if (watch_start(s->worker, &d->watch, fd, false) != OK || (s->options.tls != NULL && !wire_serve_tls(&d->wire, s->options.tls))) {
         down_free(d);
         return;
     }

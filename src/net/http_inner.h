@@ -5,6 +5,7 @@
 
 #include "net/http_parse.h"
 #include "net/http_server.h"
+#include "net/wire.h"
 #include "stat/stat.h"
 
 #define DOWNSTREAM_MAGIC   0x0d057e4au
@@ -29,6 +30,7 @@ struct http_server {
     struct timer accept_again; /* the listener's edge is spent, so we come back by the clock */
     bool paused;               /* limits.connections is reached, or descriptors ran out */
     struct http_date date;
+    nanos tls_told;      /* when a failed handshake was last logged: one a second is enough to see what is wrong */
     uint64_t ids;
     bool draining;
 };
@@ -38,8 +40,8 @@ enum down_state { DOWN_IDLE, DOWN_HEAD, DOWN_TASK, DOWN_LINGER };
 /* A client's connection. */
 struct downstream {
     uint32_t magic;
-    int fd;
     struct http_server *server;
+    struct wire wire;
     struct watch watch;
     struct node node;
     enum down_state state;
@@ -47,6 +49,7 @@ struct downstream {
     bool half_closed;        /* the kernel said hang-up: read on until it says so too */
     bool lost;               /* the peer is gone; the task, if any, has been told */
     bool said_fin;
+    bool shaking;            /* TLS: the handshake is not done */
     bool aborted;            /* the answer was cut: the connection ends by a RST unless its framing tells the cut */
     bool reset_now;          /* that RST does not wait until the answer may have been read */
     bool body_wanted;        /* the task waits for body bytes */
@@ -75,6 +78,8 @@ void down_give_request(struct downstream *d);
 void down_linger(struct downstream *d);
 /* One whole answer to a request that gets no task, then the connection ends. False if it is gone already. */
 bool down_refuse(struct downstream *d, enum fail why, const char *sentence);
+/* The same to a client that spoke HTTP where TLS was due. */
+bool down_refuse_plain(struct downstream *d);
 /* Takes bytes of a head; starts the task when it is whole. False if the connection is gone. */
 bool down_feed_head(struct downstream *d, struct text bytes);
 _Static_assert(sizeof(struct downstream) <= 2048, "an idle connection costs at most 2 KiB");

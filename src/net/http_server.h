@@ -35,6 +35,7 @@ struct http_server_options {
     uint32_t head_bytes_max;
     uint32_t connections_max;                           /* of this worker */
     bool spares_memory;                                 /* takes no new connection while memory is short (account_is_short) */
+    struct ssl_ctx_st *tls;                             /* connections from now on begin with it; NULL: plain */
 };
 
 /* One per worker. */

@@ -27,7 +27,7 @@ static enum fail ask(struct task *t, struct conn *c, struct text request, nanos 
     if (f == FAIL_TIMEOUT)
         snprintf(why, TUNNEL_WHY_MAX, "it does not answer (timeouts.connect)");
     else if (f == FAIL_RESET)
-        snprintf(why, TUNNEL_WHY_MAX, "it closed the connection%s%s", c->error != 0 ? ": " : "", c->error != 0 ? strerror(c->error) : "");
+        snprintf(why, TUNNEL_WHY_MAX, "it closed the connection%s%s", c->error != 0 ? ": " : "", c->error != 0 ? wire_error_text(c->error) : "");
     else if (f == FAIL_PROTOCOL)
         snprintf(why, TUNNEL_WHY_MAX, "its answer is not HTTP as we know it: %.80s", c->parser.why != NULL ? c->parser.why : "malformed");
     if (f == FAIL_TIMEOUT || f == FAIL_RESET || f == FAIL_PROTOCOL)

@@ -77,6 +77,8 @@ struct worker {
     struct list yielded;          /* tasks that may go on next turn: first the others, and the sockets */
     struct task *running;         /* NULL while the loop itself runs */
     struct context context;       /* the loop's own, while a task runs */
+    void (*called)(void *arg);    /* what the running task wants done on the loop's stack; see task_call_loop */
+    void *called_arg;
     struct task_table *tasks;
     struct mailbox mailbox;
     struct world_event *events;   /* this turn's, so that watch_stop can drop some */

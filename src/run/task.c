@@ -240,6 +240,11 @@ static void task_go(struct worker *w, struct task *t)
     w->running = t;
     here = w;
     context_switch(&w->context, &t->context);
+    while (UNLIKELY(w->called != NULL)) { /* ends when the task parks, yields or returns */
+        w->called(w->called_arg);
+        w->called = NULL;
+        context_switch(&w->context, &t->context);
+    }
     w->running = NULL;
     if (UNLIKELY(t->guard == GUARD_CANARY && !stack_is_whole(t->stack))) {
         tell_overflow(t);
@@ -255,6 +260,17 @@ void task_run_ready(struct worker *w)
         list_push(&w->ready, list_pop(&w->yielded));
     for (unsigned n = 0; n < RUNS_PER_TURN && !list_is_empty(&w->ready); n++)
         task_go(w, CONTAINER_OF(list_pop(&w->ready), struct task, on_list));
+}
+
+void task_call_loop(struct worker *w, void (*fn)(void *arg), void *arg)
+{
+    if (w->running == NULL || w->called != NULL) { /* the loop runs, or a call that calls */
+        fn(arg);
+        return;
+    }
+    w->called = fn;
+    w->called_arg = arg;
+    context_switch(&w->running->context, &w->context);
 }
 
 static void switch_away(struct task *t)

@@ -77,6 +77,10 @@ MUSTUSE enum fail task_sleep(struct task *t, nanos until);
 /* Goes on next turn: first the other ready tasks, and whatever the sockets bring. Fails as task_park does. */
 MUSTUSE enum fail task_yield(struct task *t);
 
+/* Runs fn(arg) on the loop's stack and returns when it has: for libraries that need more stack than a task has. fn must not wait, nor start or wake
+   what would run before it returns. Outside tasks it is a plain call. */
+void task_call_loop(struct worker *w, void (*fn)(void *arg), void *arg);
+
 struct task_ref task_ref(const struct task *t);
 /* On its own worker: the task, or NULL if it has ended. */
 struct task *task_find(struct worker *w, uint32_t index, uint32_t generation);

@@ -40,6 +40,14 @@ static struct http_server_options server_options(struct desk *d, http_handler *h
     };
 }
 
+/* The admin socket is a file with rights of its own, and stays plain. */
+static struct http_server_options client_options(struct desk *d)
+{
+    struct http_server_options o = server_options(d, serve_request);
+    o.tls = d->view->conf->tls.context;
+    return o;
+}
+
 static enum fail desk_open(struct gateway *g, unsigned i)
 {
     struct desk *d = &g->desk[i];
@@ -54,7 +62,7 @@ static enum fail desk_open(struct gateway *g, unsigned i)
     d->conns = conns_new(w);
     d->auth = auth_new(d->view->conf);
     d->stories = stories_new();
-    struct http_server_options clients = server_options(d, serve_request), admins = server_options(d, serve_admin);
+    struct http_server_options clients = client_options(d), admins = server_options(d, serve_admin);
     d->server = http_server_new(w, &clients);
     d->admin_server = http_server_new(w, &admins);
     if (d->conns == NULL || d->auth == NULL || d->stories == NULL || d->server == NULL || d->admin_server == NULL)
@@ -101,7 +109,7 @@ static void take_roster(struct worker *w, void *arg, uint64_t number)
     }
     view_give(d->view);
     d->view = next;
-    struct http_server_options clients = server_options(d, serve_request), admins = server_options(d, serve_admin);
+    struct http_server_options clients = client_options(d), admins = server_options(d, serve_admin);
     http_server_options(d->server, &clients);
     http_server_options(d->admin_server, &admins);
 }

@@ -16,6 +16,7 @@ struct shelf {
     struct list idle;  /* struct conn; newest first, so that the surplus grows old and closes */
     uint32_t place, addresses; /* versions of the endpoint they lead to */
     uint32_t first;    /* the address that worked last; a hint */
+    struct tls_session session; /* the last one with this backend */
 };
 
 struct conns {
@@ -63,8 +64,10 @@ void conns_free(struct conns *cs)
 {
     if (cs == NULL)
         return;
-    for (unsigned i = 0; i < BACKENDS_MAX; i++)
+    for (unsigned i = 0; i < BACKENDS_MAX; i++) {
         shelf_clear(&cs->shelves[i]);
+        tls_session_forget(&cs->shelves[i].session);
+    }
     while (cs->spare_count > 0)
         buf_fini(&cs->spares[--cs->spare_count]);
     mem_free(cs);
@@ -104,6 +107,8 @@ static void shelf_follow(struct shelf *s, const struct endpoint *e)
         if (s->place != e->place_version || !addrs_have(&e->addrs, &c->peer))
             close_idle(c);
     }
+    if (s->place != e->place_version)
+        tls_session_forget(&s->session);
     s->place = e->place_version;
     s->addresses = e->address_version;
     s->first = 0;
@@ -144,7 +149,7 @@ enum fail conns_take(struct task *t, struct conns *cs, const struct endpoint *e,
         return OK;
     }
     struct shelf *shelf = &cs->shelves[e->backend->index];
-    struct dial d = { .first = shelf->first };
+    struct dial d = { .first = shelf->first, .session = &shelf->session };
     nanos began = cs->worker->now;
     enum fail f = dial(t, e, deadline, &d, out);
     if (f == FAIL_NO_DESCRIPTORS && give_up_idle(cs)) /* one that nobody uses holds what a request needs */
@@ -154,7 +159,7 @@ enum fail conns_take(struct task *t, struct conns *cs, const struct endpoint *e,
     if (f == OK) {
         COUNT(cs->worker, upstream_connections_opened);
         RECORD(cs->worker, upstream_connect, cs->worker->now - began);
-    } else if (d.error == ETIMEDOUT) {
+    } else if (d.error == ETIMEDOUT || d.error == WIRE_SLOW) {
         COUNT(cs->worker, timeout_connect);
     }
     return f;
@@ -168,6 +173,7 @@ void conns_give(struct conns *cs, const struct endpoint *e, struct conn *c)
         return;
     }
     conn_rest(c);
+    wire_keep_session(&c->wire, &shelf->session);
     c->keeper = shelf;
     c->on_gone = close_idle;
     c->timer.fire = idle_too_long;

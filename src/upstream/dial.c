@@ -1,4 +1,4 @@
-/* dial.c: a new connection to a backend: its addresses in turn, then the proxy's tunnel. Called by conns.c and by `weir serve`'s first lines. */
+/* dial.c: a new connection to a backend: its addresses in turn, the proxy's tunnel, TLS. Called by conns.c and by `weir serve`'s first lines. */
 #include "upstream/upstream.h"
 #include "stat/stat.h"
 #include <errno.h>
@@ -21,7 +21,7 @@ static void tell_tried(const struct endpoint *e, uint32_t first, const int *erro
         n = (size_t)snprintf(why, DIAL_WHY_MAX, "its proxy %.*s cannot be reached: ", MIN((int)e->dial_host.len, 100), e->dial_host.at);
     for (uint32_t i = 0; i < tried && n < DIAL_WHY_MAX; i++)
         n += (size_t)snprintf(why + n, DIAL_WHY_MAX - n, "%s%s: %s", i > 0 ? "; " : "", addr_print(&e->addrs.at[(first + i) % e->addrs.count], addr),
-                              errors[i] == 0 || errors[i] == ETIMEDOUT ? "no answer" : strerror(errors[i]));
+                              errors[i] == 0 || errors[i] == ETIMEDOUT ? "no answer" : wire_error_text(errors[i]));
 }
 
 static enum fail connect_in_turn(struct task *t, const struct endpoint *e, nanos deadline, struct dial *d, struct conn **out)
@@ -58,6 +58,19 @@ static enum fail tunnel(struct task *t, const struct endpoint *e, nanos deadline
     return f;
 }
 
+/* Never on without: whoever wrote https means it. */
+static enum fail secure(struct task *t, const struct endpoint *e, nanos deadline, struct dial *d, struct conn *c)
+{
+    char addr[64];
+    enum fail f = conn_secure(t, c, e->conf->tls, e->conf->url.host, d->session, deadline, &d->error);
+    if (f == FAIL_CONNECT) {
+        COUNT(t->worker, upstream_handshakes_failed);
+        snprintf(d->why, DIAL_WHY_MAX, "%s: %s", addr_print(&c->peer, addr), wire_error_text(d->error));
+        log_line(t->worker, LOG_LEVEL_WARN, "tls", "backend %s: %s", e->backend->name, wire_error_text(d->error));
+    }
+    return f;
+}
+
 enum fail dial(struct task *t, const struct endpoint *e, nanos deadline, struct dial *d, struct conn **out)
 {
     struct conn *c;
@@ -70,6 +83,8 @@ enum fail dial(struct task *t, const struct endpoint *e, nanos deadline, struct 
         return f;
     if (e->proxy != NULL)
         f = tunnel(t, e, deadline, d, c);
+    if (f == OK && e->conf->tls != NULL)
+        f = secure(t, e, deadline, d, c);
     if (f != OK) {
         conn_free(c);
         return f;

@@ -23,7 +23,7 @@ static void explain(struct attempt_story *a, enum fail f, const struct call *cal
     struct flight *fl = call->flight;
     const struct endpoint *e = call->slot.endpoint;
     char span[24];
-    const char *why, *unresolved, *what = c != NULL && c->error != 0 ? strerror(c->error) : "it closed the connection";
+    const char *why, *unresolved, *what = c != NULL && c->error != 0 ? wire_error_text(c->error) : "it closed the connection";
     bool is_starting;
     switch (f) {
     case FAIL_CONNECT:

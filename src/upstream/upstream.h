@@ -33,10 +33,12 @@ const char *conns_why(const struct conns *cs);
 #define DIAL_WHY_MAX 300 /* five addresses with a reason each; what does not fit is cut off, as in an attempt's story */
 struct dial {
     uint32_t first;         /* in and out: index of the address to begin with, the one that worked last */
-    int error;              /* errno of the last address */
+    struct tls_session *session; /* to resume, and to remember; NULL = none */
+    int error;              /* of the last address, for wire_error_text */
     char why[DIAL_WHY_MAX]; /* of those that failed */
 };
-/* Tries the addresses in turn, each for its share of the time, and asks the proxy if there is one. FAIL_CONNECT with d->why, FAIL_NAME (no address), ... */
+/* Tries the addresses in turn, each for its share of the time, asks the proxy if there is one, and speaks TLS where the URL says so.
+   FAIL_CONNECT with d->why, FAIL_NAME (no address), ... */
 MUSTUSE enum fail dial(struct task *t, const struct endpoint *e, nanos deadline, struct dial *d, struct conn **out);
 
 /* ---- a call ---- */

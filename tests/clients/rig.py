@@ -47,10 +47,13 @@ def until(what, question, seconds=5, every=0.005):
         time.sleep(every)
 
 
-def ask(url, method, path, body=None, headers=None):
-    """One request on a connection of its own: status, headers (lower case), body as bytes."""
-    host, port = re.fullmatch(r'http://([^:]+):(\d+)', url).groups()
-    connection = http.client.HTTPConnection(host, int(port), timeout=20)
+def ask(url, method, path, body=None, headers=None, tls=None):
+    """One request on a connection of its own: status, headers (lower case), body as bytes. tls: the SSLContext for an https URL."""
+    scheme, host, port = re.fullmatch(r'(https?)://([^:]+):(\d+)', url).groups()
+    if scheme == 'https':
+        connection = http.client.HTTPSConnection(host, int(port), timeout=20, context=tls)
+    else:
+        connection = http.client.HTTPConnection(host, int(port), timeout=20)
     try:
         connection.request(method, path, body, headers or {})
         answer = connection.getresponse()
@@ -62,6 +65,7 @@ def ask(url, method, path, body=None, headers=None):
 class Process:
     """A program of ours with its folder and its output. Its subclasses know when it is ready."""
     running = []
+    tls = None          # the SSLContext to ask it with, if it speaks TLS
     is_shared = False   # by all tests of a file: it is ended after the last one
 
     def __init__(self, name, *arguments, env=None, before=None):
@@ -127,10 +131,10 @@ class Process:
                 process.forget()
 
     def get(self, path, **more):
-        return ask(self.url, 'GET', path, **more)
+        return ask(self.url, 'GET', path, tls=self.tls, **more)
 
     def post(self, path, body, headers=None):
-        return ask(self.url, 'POST', path, json.dumps(body), {'content-type': 'application/json', **(headers or {})})
+        return ask(self.url, 'POST', path, json.dumps(body), {'content-type': 'application/json', **(headers or {})}, self.tls)
 
 
 class Mock(Process):
@@ -155,10 +159,11 @@ class Mock(Process):
 
 
 class Weir(Process):
-    """`weir serve` on a free port. conf: the configuration as a dict (JSON is YAML). arguments: others of the command line."""
+    """`weir serve` on a free port. conf: the configuration as a dict (JSON is YAML). arguments: others of the command line. tls: as ask() has it."""
 
-    def __init__(self, conf=None, *arguments, **more):
+    def __init__(self, conf=None, *arguments, tls=None, **more):
         own = []
+        self.tls = tls
         if conf is not None:
             file = Path(tempfile.mkdtemp(prefix='weir-conf.')) / 'weir.yaml'
             file.write_text(json.dumps({'listen': '127.0.0.1:0', **conf}, indent=1))
@@ -168,7 +173,7 @@ class Weir(Process):
         self.conf_folder = own[1].parent if conf is not None else None
         self.keys = [member['key'] for section in ('keys', 'backends') for member in ((conf or {}).get(section) or {}).values() if '${' not in member.get('key', '${')]
         super().__init__('serve', 'serve', *own, *arguments, **more)
-        self.url = until('weir tells its address', lambda: self.said(r'serves (http://127\.0\.0\.1:\d+)/v1'), START_S).group(1)
+        self.url = until('weir tells its address', lambda: self.said(r'serves (https?://127\.0\.0\.1:\d+)/v1'), START_S).group(1)
         until('weir is ready', lambda: self.get('/readyz')[0] == 200, START_S)
 
     def forget(self):

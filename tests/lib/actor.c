@@ -1,6 +1,8 @@
 /* actor.c: blocking-style sockets on watches and parked tasks. Called by simulated and real clients and backends in tests. */
 #include "actor.h"
 #include <errno.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 
 static enum fail fail_of(ssize_t rc)
 {
@@ -94,7 +96,7 @@ enum fail actor_accept(struct task *t, struct actor *listener, struct actor *out
     }
 }
 
-enum fail actor_read(struct task *t, struct actor *a, void *to, size_t room, nanos deadline, size_t *out_n)
+static enum fail socket_read(struct task *t, struct actor *a, void *to, size_t room, nanos deadline, size_t *out_n)
 {
     struct world *world = t->worker->world;
     for (;;) {
@@ -104,6 +106,110 @@ enum fail actor_read(struct task *t, struct actor *a, void *to, size_t room, nan
             return OK;
         }
         enum fail f = n == -EAGAIN ? wait_for(t, a, "actor read", deadline) : fail_of(n);
+        if (f != OK)
+            return f;
+    }
+}
+
+static enum fail socket_write_all(struct task *t, struct actor *a, const void *bytes, size_t n, nanos deadline)
+{
+    struct world *world = t->worker->world;
+    size_t put = 0;
+    while (put < n) {
+        struct iovec part = { (char *)(uintptr_t)bytes + put, n - put };
+        ssize_t k = world->writev(world, a->watch.fd, &part, 1);
+        enum fail f = OK;
+        if (k >= 0)
+            put += (size_t)k;
+        else
+            f = k == -EAGAIN ? wait_for(t, a, "actor write", deadline) : fail_of(k);
+        if (f != OK)
+            return f;
+    }
+    return OK;
+}
+
+/* ---- TLS, with memory BIOs: bytes go between them and the socket ---- */
+
+static enum fail send_pending(struct task *t, struct actor *a, nanos deadline)
+{
+    char some[4096];
+    enum fail f = OK;
+    int n;
+    while (f == OK && (n = BIO_read(SSL_get_wbio(a->tls), some, sizeof some)) > 0)
+        f = socket_write_all(t, a, some, (size_t)n, deadline);
+    return f;
+}
+
+/* After OpenSSL could not go on: sends what it has to say, and reads what it waits for. FAIL_PROTOCOL: it is over. */
+static enum fail feed(struct task *t, struct actor *a, int result, nanos deadline)
+{
+    char some[4096];
+    size_t n;
+    int why = SSL_get_error(a->tls, result);
+    ERR_clear_error();
+    enum fail f = send_pending(t, a, deadline);
+    if (f != OK)
+        return f;
+    if (why != SSL_ERROR_WANT_READ)
+        return FAIL_PROTOCOL;
+    f = socket_read(t, a, some, sizeof some, deadline, &n);
+    if (f == OK && n == 0)
+        return FAIL_RESET; /* no close_notify */
+    if (f == OK)
+        ASSERT(BIO_write(SSL_get_rbio(a->tls), some, (int)n) == (int)n);
+    return f;
+}
+
+enum fail actor_secure(struct task *t, struct actor *a, SSL_CTX *context, const char *host, nanos deadline)
+{
+    struct addr number;
+    enum fail f = OK;
+    int n;
+    a->tls = SSL_new(context);
+    ASSERT(a->tls != NULL);
+    SSL_set_bio(a->tls, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+    if (host == NULL)
+        SSL_set_accept_state(a->tls);
+    else
+        SSL_set_connect_state(a->tls);
+    if (host != NULL && addr_from_text(&number, text_of(host), 1))
+        X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(a->tls), host);
+    else if (host != NULL)
+        SSL_set1_host(a->tls, host), SSL_set_tlsext_host_name(a->tls, host);
+    while (f == OK && (n = SSL_do_handshake(a->tls)) != 1)
+        f = feed(t, a, n, deadline);
+    if (f == OK)
+        return send_pending(t, a, deadline);
+    size_t left = f == FAIL_PROTOCOL;
+    char some[256];
+    actor_shutdown(a);
+    while (left > 0 && socket_read(t, a, some, sizeof some, deadline, &left) == OK) /* closing over unread bytes would destroy our alert */
+        ;
+    return f;
+}
+
+void actor_finish(struct task *t, struct actor *a)
+{
+    if (a->tls == NULL || !SSL_is_init_finished(a->tls))
+        return;
+    (void)SSL_shutdown(a->tls);
+    ERR_clear_error();
+    enum fail f = send_pending(t, a, NEVER);
+    (void)f; /* then it is no clean end */
+}
+
+enum fail actor_read(struct task *t, struct actor *a, void *to, size_t room, nanos deadline, size_t *out_n)
+{
+    if (a->tls == NULL)
+        return socket_read(t, a, to, room, deadline, out_n);
+    for (;;) {
+        int n = SSL_read(a->tls, to, (int)room);
+        if (n > 0 || SSL_get_error(a->tls, n) == SSL_ERROR_ZERO_RETURN) {
+            *out_n = (size_t)MAX(n, 0);
+            return OK;
+        }
+        enum fail f = feed(t, a, n, deadline);
         if (f != OK)
             return f;
     }
@@ -126,20 +232,13 @@ enum fail actor_read_all(struct task *t, struct actor *a, void *to, size_t n, na
 
 enum fail actor_write_all(struct task *t, struct actor *a, const void *bytes, size_t n, nanos deadline)
 {
-    struct world *world = t->worker->world;
-    size_t put = 0;
-    while (put < n) {
-        struct iovec part = { (char *)(uintptr_t)bytes + put, n - put };
-        ssize_t k = world->writev(world, a->watch.fd, &part, 1);
-        enum fail f = OK;
-        if (k >= 0)
-            put += (size_t)k;
-        else
-            f = k == -EAGAIN ? wait_for(t, a, "actor write", deadline) : fail_of(k);
-        if (f != OK)
-            return f;
+    if (a->tls == NULL)
+        return socket_write_all(t, a, bytes, n, deadline);
+    if (n > 0 && SSL_write(a->tls, bytes, (int)n) != (int)n) {
+        ERR_clear_error();
+        return FAIL_PROTOCOL;
     }
-    return OK;
+    return send_pending(t, a, deadline);
 }
 
 void actor_shutdown(struct actor *a)
@@ -149,6 +248,7 @@ void actor_shutdown(struct actor *a)
 
 static void end(struct actor *a, void (*how)(struct world *, int fd))
 {
+    SSL_free(a->tls);
     int fd = a->watch.fd;
     watch_stop(a->worker, &a->watch);
     how(a->worker->world, fd);

@@ -117,11 +117,14 @@ void flood_configure(struct flood *fl)
     size_t at = put(fl, 0, "limits: {queue: %u, body: 64KiB, header: 4KiB}\n", fl->calm ? 1000 : between(d, 1, once_in(d, 2) ? 8 : 64));
     at = put(fl, at, "stream: {buffer: %uKiB, heartbeat: %lldms}\n", buffers[below(d, ARRAY_LEN(buffers))], MS(MS_OF(d, 100, 100, 1000, 15000)));
     put_times(fl, &at);
+    if (fl->tls_clients != NULL)
+        at = put(fl, at, "tls: {cert: %s, key: %s}\n", tls_peer_path("weir.crt"), tls_peer_path("weir.key"));
     if (fl->has_keys)
         at = put(fl, at, "keys: {user: {key: key-user}, narrow: {key: key-narrow, models: [m0]}, boss: {key: key-boss, role: admin}}\n");
     at = put(fl, at, "backends:\n");
     for (unsigned i = 0; i < fl->backends_count; i++)
-        at = put(fl, at, "  b%u: {url: 'http://10.0.0.%u:8000', concurrency: %u%s%s}\n", i, i + 1, between(d, 1, 8), fl->backends[i].key[0] != 0 ? ", key: " : "", fl->backends[i].key);
+        at = put(fl, at, "  b%u: {url: 'http%s://10.0.0.%u:8000', concurrency: %u%s%s%s%s}\n", i, fl->tls_backends != NULL ? "s" : "", i + 1, between(d, 1, 8),
+                 fl->backends[i].key[0] != 0 ? ", key: " : "", fl->backends[i].key, fl->tls_backends != NULL ? ", ca: " : "", fl->tls_backends != NULL ? tls_peer_path("ca.crt") : "");
     at = put(fl, at, "models:\n");
     unsigned models = fl->models_count - (fl->model_may_go && fl->models_count > 1 && once_in(d, 2));
     for (unsigned m = 0; m < models; m++)
@@ -163,6 +166,17 @@ static void become_admin(struct client_player *c, enum kind kind)
         c->asks[i] = (struct ask){ .kind = kind, .said_attempts = -1, .body = was.body };
         memcpy(c->asks[i].tag, was.tag, sizeof was.tag);
     }
+}
+
+/* Dice of its own: what else a seed draws does not depend on it. */
+static void draw_tls(struct flood *fl)
+{
+    struct dice d = { fl->seed ^ 0x715u };
+    bool is_on = once_in(&d, 10);
+    unsigned side = below(&d, 3);
+    tls_peer_seed(fl->seed);
+    fl->tls_backends = is_on && side != 0 ? tls_peer_server("backend", false) : NULL;
+    fl->tls_clients = is_on && side != 1 ? tls_peer_client(NULL) : NULL;
 }
 
 static void draw(struct flood *fl)
@@ -277,6 +291,7 @@ void flood_run(uint64_t seed, bool trace, struct flood_sum *sum)
     fl->dice.state = seed * 0xd1342543de82ef95u;
     assert_story = tell_seed;
     draw(fl);
+    draw_tls(fl);
     flood_configure(fl);
     house_open(&fl->house, &fl->options, fl->yaml);
     fl->began = world_now(fl->house.world);
@@ -294,5 +309,7 @@ void flood_run(uint64_t seed, bool trace, struct flood_sum *sum)
     fl->sum.steps = sim_steps(fl->house.sim);
     flood_say(fl, "drains");
     house_close(&fl->house);
+    SSL_CTX_free(fl->tls_backends);
+    SSL_CTX_free(fl->tls_clients);
     add_up(sum, &fl->sum);
 }

@@ -427,13 +427,16 @@ static enum fail one_request(struct task *t, struct visit *v)
 static void visit(struct task *t, void *arg)
 {
     struct visit *v = arg;
-    enum fail f = OK;
+    SSL_CTX *tls = v->backend->flood->tls_backends;
+    enum fail f = tls != NULL ? actor_secure(t, &v->actor, tls, NULL, NEVER) : OK;
     while (f == OK)
         f = one_request(t, v);
-    if (f == FAIL_CANCELLED)
+    if (f == FAIL_CANCELLED) {
         actor_reset(&v->actor);
-    else
+    } else {
+        actor_finish(t, &v->actor);
         actor_close(&v->actor);
+    }
     buf_fini(&v->in);
     buf_fini(&v->out);
     mem_free(v);

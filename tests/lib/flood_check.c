@@ -25,7 +25,8 @@ static const int statuses[KIND_COUNT] = {
 static bool may_break(const struct client_player *c)
 {
     const struct flood *fl = c->flood;
-    return fl->can_reset || fl->drained || c->slow_reader || c->slow_sender;
+    bool is_late = fl->tls_clients != NULL && (fl->options.faults.drip || fl->options.faults.delay); /* of half a record nobody can say which request it is */
+    return fl->can_reset || fl->drained || c->slow_reader || c->slow_sender || is_late;
 }
 
 static bool is_slow(const struct client_player *c)

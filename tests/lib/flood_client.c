@@ -451,6 +451,12 @@ void client_play(struct task *t, void *arg)
     if (fail == OK)
         fail = actor_connect(t, &c->actor, c->admin ? &fl->house.admin : &fl->house.address, t->worker->now + 2 * NANOS_PER_S);
     MUST(fl, fail == OK || fl->drained || f->refuse || f->hang || f->reset, "client %u cannot connect: %s", c->number, fail_name(fail));
+    if (fail == OK && fl->tls_clients != NULL && !c->admin) {
+        fail = actor_secure(t, &c->actor, fl->tls_clients, "127.0.0.1", t->worker->now + patience(fl));
+        MUST(fl, fail == OK || fl->drained || !fl->calm, "client %u has no TLS: %s", c->number, fail_name(fail));
+        if (fail != OK)
+            actor_close(&c->actor);
+    }
     if (fail == OK) {
         if (c->leaves)
             c->leave_at += t->worker->now;

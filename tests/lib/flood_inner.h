@@ -6,6 +6,7 @@
 #include "lib/actor.h"
 #include "lib/flood.h"
 #include "lib/house.h"
+#include "lib/tls_peer.h"
 
 #define BACKENDS_MOST 4
 #define MODELS_MOST   3
@@ -172,6 +173,7 @@ struct flood {
     struct sim_options options;
     bool calm;            /* no faults, honest backends, room for all: everyone must be served */
     bool has_keys, can_reset;
+    SSL_CTX *tls_backends, *tls_clients; /* what the players of that side speak TLS with; NULL: they do not */
     bool drained;         /* drain was asked for */
     nanos total, write;   /* timeouts of these names; the same in every configuration of a seed */
     unsigned backends_count, models_count, clients_count;

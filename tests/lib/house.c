@@ -2,6 +2,7 @@
 #include "lib/house.h"
 #include "base/account.h"
 #include "base/mem.h"
+#include "lib/tls_peer.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -19,6 +20,7 @@ void house_open(struct house *h, const struct sim_options *options, const char *
     memset(h, 0, sizeof *h);
     h->yaml = yaml;
     names_init(&h->names);
+    tls_peer_seed(options->seed);
     h->blocks_before = mem_alive();
     h->bytes_before = account_used();
     h->seed = options->seed;
@@ -96,6 +98,7 @@ void house_close(struct house *h)
     h->world->close(h->world, h->admin_listener);
     ASSERT(sim_sockets_open(h->sim) == 0);
     sim_free(h->sim);
+    tls_peer_seed(0);
     ASSERT(mem_alive() == h->blocks_before);
     ASSERT(account_used() == h->bytes_before);
 }

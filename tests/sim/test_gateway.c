@@ -1,6 +1,7 @@
 /* test_gateway.c: seeded floods over the whole gateway (lib/flood.h says what must hold). First the seeds that once found something, then SIM_SEEDS more from
    SIM_FIRST on. `test_gateway SEED` replays one and tells what happens. */
 #include "lib/flood.h"
+#include "lib/tls_peer.h"
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -121,6 +122,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(seeds_that_found_something), cmocka_unit_test(floods) };
     struct flood_sum sum = { 0 };
+    tls_peer_start();
     if (argc > 1) {
         flood_run(strtoull(argv[1], NULL, 10), true, &sum);
         return 0;

@@ -143,7 +143,7 @@ struct dials {
 static void dial_again(struct task *t, void *arg)
 {
     struct dials *ds = arg;
-    struct endpoint e = { .addrs = { .count = 3 }, .backend = &(struct backend){ .name = "b" } };
+    struct endpoint e = { .addrs = { .count = 3 }, .backend = &(struct backend){ .name = "b" }, .conf = &(struct conf_backend){ .name = "b" } };
     struct dial d = { .first = 0 };
     memcpy(e.addrs.at, ds->scene.addrs, 3 * sizeof e.addrs.at[0]);
     for (unsigned i = 0; i < 3; i++) {

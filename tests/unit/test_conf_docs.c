@@ -87,7 +87,7 @@ static void the_schema_is_json(void **state)
     yyjson_val *limits = yyjson_obj_get(yyjson_obj_get(root, "limits"), "properties");
     assert_non_null(yyjson_obj_get(limits, "queue"));
     assert_null(yyjson_obj_get(yyjson_obj_get(yyjson_obj_get(root, "timeouts"), "properties"), "upgrade")); /* not served */
-    assert_null(yyjson_obj_get(root, "tls"));
+    assert_null(yyjson_obj_get(root, "redis"));
     yyjson_val *backend = yyjson_obj_get(yyjson_obj_get(root, "backends"), "additionalProperties");
     assert_int_equal(yyjson_arr_size(yyjson_obj_get(yyjson_obj_get(yyjson_obj_get(backend, "properties"), "kind"), "enum")), 3);
     arena_fini(&a);

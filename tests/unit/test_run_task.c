@@ -54,6 +54,55 @@ static void dives(struct task *t, void *arg)
     (void)!task_yield(t);
 }
 
+/* ---- on the loop's stack ---- */
+
+struct call {
+    struct worker *worker;
+    unsigned made;
+};
+
+static void call_within(void *arg)
+{
+    ((struct call *)arg)->made++;
+}
+
+static void call_deep(void *arg)
+{
+    struct call *c = arg;
+    volatile char here = 0;
+    (void)deep(KIB_TOO_MUCH, &here);
+    c->made++;
+    task_call_loop(c->worker, call_within, c); /* a call that calls is a plain one */
+}
+
+static void calls(struct task *t, void *arg)
+{
+    struct call *c = arg;
+    for (int i = 0; i < 3; i++) {
+        unsigned before = c->made;
+        task_call_loop(t->worker, call_deep, c);
+        ASSERT(c->made == before + 2 && t->worker->running == t);
+        enum fail f = task_yield(t);
+        ASSERT(f == OK);
+    }
+}
+
+static void a_task_borrows_the_loop_s_stack(void **state)
+{
+    static struct worker w;
+    struct call c = { &w, 0 };
+    (void)state;
+    open_worker(&w);
+    task_call_loop(&w, call_within, &c); /* no task runs */
+    assert_int_equal(c.made, 1);
+    assert_non_null(task_start(&w, "calls", calls, &c));
+    assert_non_null(task_start(&w, "calls", calls, &c));
+    worker_stop(&w);
+    worker_run(&w);
+    assert_int_equal(c.made, 13);
+    close_worker(&w);
+}
+
 static void parks(struct task *t, void *arg)
 {
     enum fail *why = arg;
@@ -265,6 +314,7 @@ int main(void)
         cmocka_unit_test(overflow_is_named_by_mprotect),
         cmocka_unit_test(overflow_is_named_by_a_canary),
         cmocka_unit_test(deep_task_within_its_stack_ends),
+        cmocka_unit_test(a_task_borrows_the_loop_s_stack),
         cmocka_unit_test(assert_tells_the_running_task),
         cmocka_unit_test(many_tasks_park),
         cmocka_unit_test(many_tasks_park_on_an_older_kernel),
