@@ -44,6 +44,7 @@ LIB     := $(B)/libweir.a
 
 UNITS   := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 SIMS    := $(patsubst tests/sim/%.c,$(B)/tests/sim/%,$(wildcard tests/sim/test_*.c))
+FAULTS  := $(B)/tests/fault/test_faults
 STORMS  := $(patsubst tests/storm/%.c,$(B)/tests/storm/%,$(wildcard tests/storm/test_*.c))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 TESTLIB := $(patsubst tests/%.c,$(B)/tests/%.o,$(wildcard tests/lib/*.c))
@@ -81,6 +82,9 @@ $(B)/tests/unit/%: $(B)/tests/unit/%.o $(TESTLIB) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 $(B)/tests/sim/%: $(B)/tests/sim/%.o $(TESTLIB) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+# Parks are counted and cancelled at the linker's table: the shipped object is what is tested
+$(B)/tests/fault/test_faults: $(patsubst tests/fault/%.c,$(B)/tests/fault/%.o,$(wildcard tests/fault/*.c)) $(TESTLIB) $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--wrap=task_park -o $@ $^ $(LDLIBS)
 $(B)/tests/storm/%: $(B)/tests/storm/%.o $(TESTLIB) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(LIB)
@@ -96,11 +100,12 @@ clean: ## remove what was built (dependencies and the local model stay)
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-.PHONY: flows figures units units-ucontext sims storms fuzzers test tidy asan storm prove
+.PHONY: flows figures units units-ucontext sims faults storms fuzzers test tidy asan storm prove
 units: $(UNITS)
 units-ucontext:
 	@$(MAKE) -s V=ucontext build/ucontext/tests/unit/test_run_task && build/ucontext/tests/unit/test_run_task
 sims: $(SIMS)
+faults: $(FAULTS)
 storms: $(STORMS)
 fuzzers: $(FUZZERS)
 test: build/weir ## every test (tools/test.sh [STAGE...] runs some)

@@ -75,7 +75,7 @@ static void drop_line(struct keeper *k)
 
 static void server_begin(struct keeper *k, nanos now)
 {
-    struct server_start start = { ++k->starts, k->rows, -1 };
+    struct server_start start = { k->starts + 1, k->rows, -1 };
     drop_line(k);
     pid_t keeper = getpid();
     fflush(NULL);
@@ -94,6 +94,7 @@ static void server_begin(struct keeper *k, nanos now)
     }
     close(k->line[1]);
     k->line[1] = -1;
+    k->starts++; /* one that never lived is none: the first to live greets */
     k->server = pid;
     k->server_started = now;
 }
@@ -249,7 +250,7 @@ static void keep(struct keeper *k)
         nanos until = step(k, now_of(k));
         struct pollfd fds[] = { { .fd = k->signals, .events = POLLIN }, { .fd = k->line[0], .events = POLLIN } };
         int n = poll(fds, ARRAY_LEN(fds), wait_ms(now_of(k), until));
-        ASSERT(n >= 0 || errno == EINTR);
+        ASSERT(n >= 0 || errno == EINTR || errno == ENOMEM); /* then nothing is said to be ready, and it is asked again */
         nanos now = now_of(k);
         if (fds[0].revents != 0)
             read_signals(k, now);

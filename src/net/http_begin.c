@@ -64,6 +64,8 @@ bool down_refuse(struct downstream *d, enum fail why, const char *sentence)
         f = http_answer_begin(rq, fail_row(why)->http);
     if (f == OK)
         f = http_write_header(&d->out, TEXT("content-type"), TEXT("application/json"));
+    if (f == OK && (why == FAIL_BUSY || why == FAIL_NO_MEMORY))
+        f = http_write_header_number(&d->out, TEXT("retry-after"), RETRY_AFTER_NS / NANOS_PER_S);
     if (f == OK)
         f = http_answer_compose(rq, buf_text(&body));
     buf_fini(&body);

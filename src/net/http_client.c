@@ -31,6 +31,7 @@ void conn_free(struct conn *c)
     CHECK(c, CONN);
     watch_stop(c->worker, &c->watch);
     timer_stop(c->worker, &c->timer);
+    timer_disown(c->worker, 1);
     c->worker->world->close(c->worker->world, c->fd);
     buf_fini(&c->in);
     c->magic = 0;
@@ -48,8 +49,10 @@ static enum fail wait_edge(struct task *t, struct conn *c, const char *what, nan
 static struct conn *conn_new(struct worker *w, int fd)
 {
     struct conn *c = mem_zero(sizeof *c);
-    if (c == NULL)
+    if (c == NULL || timer_own(w, 1) != OK) {
+        mem_free(c);
         return NULL;
+    }
     c->magic = CONN_MAGIC;
     c->fd = fd;
     c->worker = w;

@@ -53,6 +53,8 @@ void request_begin(struct request *rq, struct task *t, struct desk *desk, struct
 static enum fail retry_headers(struct request *rq, const struct fail_row *row, struct buf *head)
 {
     enum fail f = OK;
+    if (rq->retry_after < 0 && (row == fail_row(FAIL_BUSY) || row == fail_row(FAIL_NO_MEMORY) || row == fail_row(FAIL_NO_DESCRIPTORS)))
+        rq->retry_after = RETRY_AFTER_NS;
     if (rq->retry_after >= 0 && row->retry) {
         f = http_write_header_number(head, TEXT("retry-after"), (rq->retry_after + NANOS_PER_S - 1) / NANOS_PER_S);
         if (f == OK)

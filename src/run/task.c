@@ -12,6 +12,7 @@
 #endif
 
 #define TASKS_PER_CHUNK   64                       /* 4 MiB of address space at a time */
+#define LETTERS_PER_TASK  2                        /* it was granted what it waited for, and a round it started came back */
 #define CHUNKS_MAX        (TASKS_MAX / TASKS_PER_CHUNK)
 #define RUNS_PER_TURN     1024                     /* so that ready tasks cannot keep the loop from its sockets */
 #define STACK_COLOURS     16                       /* tops of stacks at different cache sets: all at one set halves the speed of 1,000 tasks */
@@ -102,7 +103,10 @@ static enum fail table_grow(struct worker *w)
         return FAIL_BUSY;
     struct task *tasks = mem_alloc(TASKS_PER_CHUNK * sizeof(*tasks));
     char *stacks = tasks != NULL ? stacks_map() : NULL;
-    if (stacks == NULL || heap_reserve(&w->timers, (table->chunk_count + 1) * TASKS_PER_CHUNK + w->timers.count) != OK) {
+    bool has_timers = stacks != NULL && timer_own(w, TASKS_PER_CHUNK) == OK;
+    if (!has_timers || mail_own(w, LETTERS_PER_TASK * TASKS_PER_CHUNK) != OK) {
+        if (has_timers)
+            timer_disown(w, TASKS_PER_CHUNK);
         if (stacks != NULL)
             munmap(stacks, (size_t)TASKS_PER_CHUNK * TASK_STACK_BYTES);
         mem_free(tasks);

@@ -62,6 +62,10 @@ static enum fail check_plain(struct call *call, struct attempt_story *a)
         return OK; /* in pieces or large: passed on as it is */
     arena_init(&arena, pool, room, 16u << 20);
     enum fail f = json_parse(&arena, body, &doc, NULL);
+    if (f == FAIL_NO_MEMORY) {
+        arena_fini(&arena);
+        return f;
+    }
     if (f != OK || !yyjson_is_obj(yyjson_doc_get_root(doc))) {
         attempt_because(fl, a, "answered %d with a body that is no JSON object", a->status);
         f = FAIL_PROTOCOL;

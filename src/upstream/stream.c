@@ -21,7 +21,7 @@ struct stream {
     nanos last;        /* when the last content came */
 };
 
-enum event_kind { EVENT_BAD, EVENT_QUIET, EVENT_CONTENT, EVENT_USAGE_ONLY, EVENT_ERROR };
+enum event_kind { EVENT_BAD, EVENT_UNREAD, EVENT_QUIET, EVENT_CONTENT, EVENT_USAGE_ONLY, EVENT_ERROR };
 
 static bool is_text(yyjson_val *v) { return yyjson_is_str(v) && yyjson_get_len(v) > 0; }
 static bool is_filled(yyjson_val *v) { return is_text(v) || (yyjson_is_arr(v) && yyjson_arr_size(v) > 0) || (yyjson_is_obj(v) && yyjson_obj_size(v) > 0); }
@@ -77,8 +77,11 @@ static enum event_kind event_kind(struct stream *s, struct text data)
     char *pool = conns_json_pool(s->call->conns, &room);
     arena_init(&arena, pool, room, SSE_LINE_BYTES_MAX * 4);
     enum event_kind kind = EVENT_BAD;
-    if (json_parse(&arena, data, &doc, NULL) == OK)
+    enum fail f = json_parse(&arena, data, &doc, NULL);
+    if (f == OK)
         kind = look_into(s, yyjson_doc_get_root(doc));
+    else if (f == FAIL_NO_MEMORY)
+        kind = EVENT_UNREAD;
     arena_fini(&arena);
     return kind;
 }
@@ -129,6 +132,8 @@ static enum fail stream_event(struct stream *s, const struct sse_event *e)
     case EVENT_BAD:
         COUNT(s->worker, stream_events_dropped);
         return OK;
+    case EVENT_UNREAD:
+        return FAIL_NO_MEMORY; /* left out, the answer would be short of a token, and end well */
     case EVENT_ERROR:
         return FAIL_UPSTREAM;
     case EVENT_USAGE_ONLY:

@@ -135,7 +135,7 @@ struct ask {
     unsigned timeout_ms;   /* 0 = none said */
     unsigned attempts;     /* how often a backend saw it */
     bool seen_400;         /* a backend refused it itself */
-    nanos sent_at, ended_at;
+    nanos began_at, began_wall, sent_at, ended_at; /* began: 0 when it was sent with others */
     char id[32];           /* x-request-id of its answer; empty = none came */
     int status;
     bool retry_said;       /* retry-after came */
@@ -172,6 +172,7 @@ struct flood {
     struct sim_options options;
     bool calm;            /* no faults, honest backends, room for all: everyone must be served */
     bool has_keys, can_reset;
+    bool time_runs;       /* a fault makes time pass that is nobody's */
     bool drained;         /* drain was asked for */
     nanos total, write;   /* timeouts of these names; the same in every configuration of a seed */
     unsigned backends_count, models_count, clients_count;

@@ -14,7 +14,8 @@
 
 #include <cmocka.h>
 
-#define SEEDS         1000
+#define SEEDS         10000
+#define FAULT_SEEDS   1000 /* so many meet every kind of fault */
 #define FAILURES      10 /* then it is one bug, or all of them; SIM_FAILURES in the environment says otherwise */
 #define SEEDS_FILE    "tests/sim/seeds.txt"
 
@@ -71,6 +72,19 @@ static void tell_sum(const char *what, unsigned failures, double seconds)
            (unsigned long long)s->left, (unsigned long long)s->steps, failures);
 }
 
+/* How many seeds had each fault, and how often it happened. In a run of some length each one must. */
+static unsigned tell_faults(void)
+{
+    const struct flood_sum *s = &progress->sum;
+    unsigned never = 0;
+#define FAULT(name, seeded_max, one_in, what) \
+    printf("  %-12s in %6llu seeds, %9llu times: %s\n", #name, (unsigned long long)s->drawn[SIM_FAULT_##name], (unsigned long long)s->struck[SIM_FAULT_##name], what); \
+    never += s->struck[SIM_FAULT_##name] == 0;
+    SIM_FAULTS(FAULT)
+#undef FAULT
+    return progress->seeds >= FAULT_SEEDS ? never : 0;
+}
+
 static unsigned run_span(uint64_t first, uint64_t count)
 {
     struct span span = { first, first + count };
@@ -114,6 +128,7 @@ static void floods(void **state)
     memset(progress, 0, sizeof *progress);
     unsigned failures = run_span(number_of("SIM_FIRST", 1), number_of("SIM_SEEDS", SEEDS));
     tell_sum("floods", failures, now_s() - began);
+    assert_int_equal(tell_faults(), 0);
     assert_int_equal(failures, 0);
 }
 

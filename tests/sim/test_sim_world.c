@@ -1052,12 +1052,12 @@ static void test_profiles(void **state)
         struct sim_faults f = sim_faults_seeded(seed), again = sim_faults_seeded(seed);
         assert_memory_equal(&f, &again, sizeof f);
         quiet += memcmp(&f, &none, sizeof f) == 0;
-#define FAULT(name, seeded_max, what) assert_true(f.name <= (seeded_max)); seen.name += f.name;
+#define FAULT(name, seeded_max, one_in, what) assert_true(f.name <= (seeded_max)); seen.name += f.name;
         SIM_FAULTS(FAULT)
 #undef FAULT
     }
     assert_in_range(quiet, 5, 30);
-#define FAULT(name, seeded_max, what) assert_true(seen.name > 0);
+#define FAULT(name, seeded_max, one_in, what) assert_true(seen.name > 0);
     SIM_FAULTS(FAULT)
 #undef FAULT
 }
