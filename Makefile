@@ -19,11 +19,13 @@ OPT_fuzz    := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-rec
 OPT_clang   := -O2
 OPT_ucontext := -O2 -DWEIR_TASK_UCONTEXT
 OPT_prove   := -O1
+OPT_cover   := -O1 -fprofile-instr-generate -fcoverage-mapping -fcoverage-mcdc
 OPT     := $(OPT_$(V)) $(EXTRA)
 # ASan's and TSan's own frames are larger than ours
 FRAME_asan := -Wframe-larger-than=16384
 FRAME_tsan := -Wframe-larger-than=16384
 FRAME_fuzz := -Wframe-larger-than=16384
+FRAME_cover := -Wframe-larger-than=16384
 FRAME_debug := -Wframe-larger-than=4096
 
 VFLAGS  := -DWEIR_VERSION=\"$(VERSION)\"
@@ -96,7 +98,7 @@ $(B)/tests/speed/%: $(B)/tests/speed/%.o $(LIB)
 .SECONDARY:
 
 clean: ## remove what was built (dependencies and the local model stay)
-	rm -rf build/weir build/release build/debug build/asan build/tsan build/fuzz build/clang build/ucontext build/prove
+	rm -rf build/weir build/release build/debug build/asan build/tsan build/fuzz build/clang build/ucontext build/prove build/cover build/coverage
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
@@ -122,6 +124,12 @@ flows: $(B)/tests/flow/flow ## the flow files, each three times
 figures: build/weir ## measure every figure again, and write docs/performance.md and docs/promises.md
 	tools/figures.py
 	tools/figures.py --page
+.PHONY: coverage seeds
+coverage: ## which lines the tests reach, and docs/figures/coverage.json (some minutes)
+	tools/coverage.sh
+SEEDS_NIGHTLY ?= 100000
+seeds: $(B)/tests/sim/test_gateway ## floods of 100,000 seeds (SEEDS_NIGHTLY), from the day's own first one on
+	SIM_SEEDS=$(SEEDS_NIGHTLY) SIM_FIRST=$$(( ($$(date +%s) / 86400) * $(SEEDS_NIGHTLY) )) $<
 prove: ## planted bugs: each must turn the suite red
 	tools/prove.sh
 storm: ## real threads under clang's TSan

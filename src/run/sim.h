@@ -28,7 +28,7 @@
     FAULT(hang,         30,  2, "a connect is never answered") \
     FAULT(accept_full,  60,  2, "an accept fails with EMFILE; the connection goes on waiting") \
     FAULT(connect_full, 60, 12, "a connect fails with EMFILE") \
-    FAULT(half_open,   100, 12, "a connection's other end vanishes after a random time: no FIN, no RST, nothing arrives any more") \
+    FAULT(half_open,   300, 12, "a connection's other end vanishes after a random time: no FIN, no RST, nothing arrives any more") \
     FAULT(no_memory,   100, 12, "an allocation of a thread's step fails; never one of a spared thread") \
     FAULT(job_full,    300, 12, "a job is refused: the queue is full") \
     FAULT(slow_turn,    20, 12, "a step of a thread that is not spared takes up to turn_max; the others go on") \

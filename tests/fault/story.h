@@ -4,7 +4,7 @@
 
 #include "fault/faulty.h"
 
-#define STORY_ASKS_MAX 4
+#define STORY_ASKS_MAX 5
 
 /* What a client sends, in its own connection, and what its whole answer must contain if its status is 200. */
 struct story_ask {
@@ -18,7 +18,8 @@ struct story_ask {
     unsigned pad;          /* this many bytes in place of the body's '@' */
     bool chunked;          /* the body goes in chunks */
     const char *want;      /* in a 200 */
-    int status;            /* without a fault */
+    int status;            /* without a fault; 0: any */
+    bool revoked;          /* its key is not in the next configuration: once a reload has said yes it may not be used */
 };
 
 struct story {

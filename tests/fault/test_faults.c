@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define ROUNDS_MOST   20000 /* a story that never ends without its fault is a defect of this test */
-#define FAILURES_MOST 5     /* a loop: then it is one bug */
+#define FAILURES_MOST 5     /* a loop: then it is one bug; SIM_FAILURES in the environment: one is enough */
 #define ROUND_SECONDS 20    /* one telling takes milliseconds; a loop that spins is ended by the alarm */
 
 static const char *const call_names[CALL_COUNT] = {
@@ -105,7 +105,7 @@ static unsigned loop(const struct story *s, const struct faulty_plan *plan, uint
         pid_t child = fork();
         if (child == 0) {
             loop_in_child(s, *plan);
-            _exit(0);
+            exit(0); /* not _exit: what measures coverage writes at the end */
         }
         while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
             ;
@@ -115,6 +115,10 @@ static unsigned loop(const struct story *s, const struct faulty_plan *plan, uint
         printf("not ok: %s, %s %llu\n", s->name, name_of(plan, name), (unsigned long long)progress->nth);
         failures++;
         progress->nth++;
+        if (getenv("SIM_FAILURES") != NULL) {
+            printf("0 passed, 1 failed\n");
+            exit(1); /* whoever only asks whether anything is red need not wait */
+        }
     }
     *out_reached = progress->reached;
     return failures;

@@ -155,7 +155,7 @@ static void draw_options(struct flood *fl)
     if (fl->seed % 7 == 3) /* not by the dice, so that seeds go on meaning what they meant; in calm weather too: nobody may notice */
         fl->options.faults.wall_jump = 1;
     const struct sim_faults *f = &fl->options.faults;
-    fl->can_reset = f->reset || f->no_memory || f->half_open;
+    fl->can_reset = f->reset || f->no_memory || f->half_open || f->leap; /* a leap may be longer than timeouts.write */
     fl->time_runs = f->drip || f->delay || f->half_open || f->slow_turn || f->leap;
 }
 

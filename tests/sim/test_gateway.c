@@ -46,7 +46,7 @@ static bool run_in_child(bool (*next)(void *arg, uint64_t *out_seed), void *arg)
             flood_run(progress->at, false, &progress->sum);
             progress->seeds++;
         }
-        _exit(0);
+        exit(0); /* not _exit: what measures coverage writes at the end */
     }
     while (waitpid(child, &status, 0) < 0)
         assert_int_equal(errno, EINTR);
