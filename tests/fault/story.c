@@ -1,4 +1,5 @@
-/* story.c: see story.h. The clients and backends here say little and check much: what a fault may change is how a request ends, not what it is answered. */
+/* story.c: see story.h. After the fault: every client got a whole answer, an error that names its request, or a visible cut; each request that began ended once;
+   the next plain request is served; no slot, task, socket or block of memory is left. The clients and backends here say little and check much: what a fault may change is how a request ends, not what it is answered. */
 #include "fault/story.h"
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* story.h: small stories over a whole gateway, each told again and again with one fault in it. stories.def-like table in story.c; test_faults.c runs them. */
+/* story.h: small stories over a whole gateway, each told again and again with one fault in it. story.c has their table, test_faults.c tells them. */
 #ifndef WEIR_TESTS_STORY_H
 #define WEIR_TESTS_STORY_H
 

@@ -3,6 +3,8 @@
    At every release of the fleet's gate: free + granted + held = limit, and nobody waits while something is free (fleet_check_always).
    Every 64 steps: no more requests have ended than have begun.
    When the last client has gone: no slot in use within 50 ms; within some seconds no request, no producer, no slot in use, no stream open, no connection open; each request counted once by its end.
+   Whatever the clocks do: the Date header is the wall clock's, no deadline but time that has passed ends anything in calm weather, and who has vanished
+   without a word is let go of by the clock (half_open). Whatever memory does: a request may be refused for want of it, and the rest of this list holds.
    After drain: no task, socket or block of memory (house_close). */
 #include "lib/flood_inner.h"
 #include "base/limits.h"
