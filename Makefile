@@ -19,11 +19,13 @@ OPT_fuzz    := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-rec
 OPT_clang   := -O2
 OPT_ucontext := -O2 -DWEIR_TASK_UCONTEXT
 OPT_prove   := -O1
+OPT_cover   := -O1 -fprofile-instr-generate -fcoverage-mapping -fcoverage-mcdc
 OPT     := $(OPT_$(V)) $(EXTRA)
 # ASan's and TSan's own frames are larger than ours
 FRAME_asan := -Wframe-larger-than=16384
 FRAME_tsan := -Wframe-larger-than=16384
 FRAME_fuzz := -Wframe-larger-than=16384
+FRAME_cover := -Wframe-larger-than=16384
 FRAME_debug := -Wframe-larger-than=4096
 
 VFLAGS  := -DWEIR_VERSION=\"$(VERSION)\"
@@ -44,6 +46,7 @@ LIB     := $(B)/libweir.a
 
 UNITS   := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 SIMS    := $(patsubst tests/sim/%.c,$(B)/tests/sim/%,$(wildcard tests/sim/test_*.c))
+FAULTS  := $(B)/tests/fault/test_faults
 STORMS  := $(patsubst tests/storm/%.c,$(B)/tests/storm/%,$(wildcard tests/storm/test_*.c))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZLIB := $(patsubst %.c,$(B)/%.o,$(filter-out tests/fuzz/fuzz_%.c,$(wildcard tests/fuzz/*.c)))
@@ -82,6 +85,9 @@ $(B)/tests/unit/%: $(B)/tests/unit/%.o $(TESTLIB) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 $(B)/tests/sim/%: $(B)/tests/sim/%.o $(TESTLIB) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+# Parks are counted and cancelled at the linker's table: the shipped object is what is tested
+$(B)/tests/fault/test_faults: $(patsubst tests/fault/%.c,$(B)/tests/fault/%.o,$(wildcard tests/fault/*.c)) $(TESTLIB) $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--wrap=task_park -o $@ $^ $(LDLIBS)
 $(B)/tests/storm/%: $(B)/tests/storm/%.o $(TESTLIB) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(FUZZLIB) $(TESTLIB) $(LIB)
@@ -95,15 +101,16 @@ $(B)/tests/speed/%: $(B)/tests/speed/%.o $(LIB)
 .SECONDARY:
 
 clean: ## remove what was built (dependencies and the local model stay)
-	rm -rf build/weir build/release build/debug build/asan build/tsan build/fuzz build/clang build/ucontext build/prove
+	rm -rf build/weir build/release build/debug build/asan build/tsan build/fuzz build/clang build/ucontext build/prove build/cover build/coverage
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-.PHONY: flows figures nightly units units-ucontext sims storms fuzzers test tidy asan storm prove
+.PHONY: flows figures nightly units units-ucontext sims faults storms fuzzers test tidy asan storm prove
 units: $(UNITS)
 units-ucontext:
 	@$(MAKE) -s V=ucontext build/ucontext/tests/unit/test_run_task && build/ucontext/tests/unit/test_run_task
 sims: $(SIMS)
+faults: $(FAULTS)
 storms: $(STORMS)
 fuzzers: $(FUZZERS)
 test: build/weir ## every test (tools/test.sh [STAGE...] runs some)
@@ -123,6 +130,12 @@ figures: build/weir ## measure every figure again, and write docs/performance.md
 nightly: ## an hour of fuzzing (NIGHTLY_SECONDS); writes docs/figures/fuzz.json, and new inputs into build/corpus
 	@$(MAKE) -s V=fuzz CC=clang-19 fuzzers
 	tools/fuzz.py $(or $(NIGHTLY_SECONDS),3600) --keep --figure
+.PHONY: coverage seeds
+coverage: ## which lines the tests reach, and docs/figures/coverage.json (some minutes)
+	tools/coverage.sh
+SEEDS_NIGHTLY ?= 100000
+seeds: $(B)/tests/sim/test_gateway ## floods of 100,000 seeds (SEEDS_NIGHTLY), from the day's own first one on
+	SIM_SEEDS=$(SEEDS_NIGHTLY) SIM_FIRST=$$(( ($$(date +%s) / 86400) * $(SEEDS_NIGHTLY) )) $<
 prove: ## planted bugs: each must turn the suite red
 	tools/prove.sh
 storm: ## real threads under clang's TSan

@@ -19,6 +19,7 @@ run_all() {
 units()     { make -s -j"$jobs" V=asan units && run_all build/asan/tests/unit test_; }
 sims()      { make -s -j"$jobs" V=release sims && run_all build/release/tests/sim test_; }
 sims_asan() { make -s -j"$jobs" V=asan sims && SIM_SEEDS=${SIM_SEEDS_ASAN:-200} WEIR_SEEDS=50 run_all build/asan/tests/sim test_; }
+faults()    { make -s -j"$jobs" V=asan faults && build/asan/tests/fault/test_faults && make -s -j"$jobs" build/weir && tests/fault/test_syscalls.py build/weir; }
 storms()    { make -s -j"$jobs" V=tsan CC=clang-19 storms && run_all build/tsan/tests/storm test_; }
 compiles()  { make -s -j"$jobs" V=clang CC=clang-19 build/clang/weir && make -s -j"$jobs" V=ucontext build/ucontext/weir units-ucontext && echo "2 passed, 0 failed"; }
 flows()     { make -s -j"$jobs" V=asan build/asan/tests/flow/flow && build/asan/tests/flow/flow tests/flow; }
@@ -60,6 +61,7 @@ stage units     units
 stage sims      sims
 stage sims-asan sims_asan
 stage flows     flows
+stage faults    faults
 stage gdb       gdb
 stage storm     storms
 stage agree     agree

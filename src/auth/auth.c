@@ -66,6 +66,8 @@ enum fail auth_check(const struct auth *a, const struct http_head *head, const s
 {
     struct text key;
     uint8_t hash[SHA256_DIGEST_LENGTH];
+    if (a == NULL)
+        return FAIL_NO_MEMORY;
     if (a->conf->keys_count == 0) {
         *out_key = NULL;
         return OK;

@@ -11,7 +11,8 @@ struct auth *auth_new(const struct conf *conf) MUSTUSE; /* NULL when out of memo
 void auth_free(struct auth *a);
 
 /* Who sends these headers: Authorization: Bearer KEY, or x-api-key: KEY. *out_key is NULL where no keys are configured: everybody may.
-   FAIL_NO_KEY; FAIL_BAD_KEY: unknown, or two headers that disagree about who asks. Looked up by SHA-256, compared in constant time. */
+   FAIL_NO_KEY; FAIL_BAD_KEY: unknown, or two headers that disagree about who asks; FAIL_NO_MEMORY: a is NULL, and nobody may.
+   Looked up by SHA-256, compared in constant time. */
 MUSTUSE enum fail auth_check(const struct auth *a, const struct http_head *head, const struct conf_key **out_key);
 /* May this key use this model? NULL may. */
 bool auth_may_use(const struct conf_key *key, struct text model);

@@ -15,7 +15,7 @@ static int64_t ceiling_of(enum account_share share)
     int64_t all = atomic_load_explicit(&limit, memory_order_relaxed);
     if (all == 0)
         return INT64_MAX;
-    return share == ACCOUNT_BODIES ? all / 8 * 5 : share == ACCOUNT_WORK ? all / 8 * 7 : share == ACCOUNT_COMMON ? all - all / 64 : all;
+    return share == ACCOUNT_BODIES ? all / 8 * 5 : share == ACCOUNT_WORK ? all / 8 * 7 : all;
 }
 
 /* Never past the ceiling, not even for a moment: two threads that both ask for the last bytes do not both get them. */
@@ -63,13 +63,6 @@ bool account_room(enum account_share share, size_t bytes)
     if (need <= 0) /* credit was granted for everything: whether a body may have it is another question */
         return atomic_load_explicit(&granted, memory_order_relaxed) <= ceiling || refuse();
     return grant(need, ceiling) || refuse();
-}
-
-void account_room_last(size_t bytes)
-{
-    int64_t need = (int64_t)bytes + ROUNDING - account_credit;
-    if (need > 0)
-        (void)grant(need, ceiling_of(ACCOUNT_LAST)); /* if not, the allocation says so */
 }
 
 bool account_is_short(void)

@@ -14,8 +14,7 @@
 enum account_share {
     ACCOUNT_BODIES, /* 5/8: bodies that arrive */
     ACCOUNT_WORK,   /* 7/8: what is done with them: trees, copies; and whatever is new: connections, requests */
-    ACCOUNT_COMMON, /* 63/64: everything else: answers in flight, pages, logs */
-    ACCOUNT_LAST,   /* all: some KiB without which the program could not go on: timers, mail, keys at a reload */
+    ACCOUNT_COMMON, /* all: answers in flight, pages, logs */
 };
 
 /* Sets the ceiling in bytes; 0 = none. Below what is in use nothing is taken back: allocations fail until enough was freed. Any thread. */
@@ -30,8 +29,6 @@ uint64_t account_refused(void);
 
 /* Room for one allocation of so many bytes, which this thread makes at once: it is in its credit. False if the share has none. */
 MUSTUSE bool account_room(enum account_share share, size_t bytes);
-/* The same from ACCOUNT_LAST, for what asserts that it gets its memory. */
-void account_room_last(size_t bytes);
 /* More is granted than ACCOUNT_WORK may have: what is new is refused, and what is under way keeps to little. */
 bool account_is_short(void);
 /* Gives this thread's credit back, when it ends. */

@@ -10,6 +10,7 @@
 #define LINGER_BYTES_MAX     (1u << 20)          /* or this much */
 #define TURN_BYTES_MAX       262144              /* read from one client in a turn of its loop, about 50 us: then the others come first */
 #define OUT_HIGH_BYTES       65536               /* an answer's unsent bytes past which its writer waits */
+#define RETRY_AFTER_NS       NANOS_PER_S         /* what we say when memory or tasks ran out: nobody can know, but a second frees a lot */
 #define ACCEPTS_PER_TURN     64                  /* so that a connection flood cannot keep a loop from its requests */
 #define REQUEST_ARENA_MAX    (64u << 20)         /* a 32 MiB body's JSON tree at body + 16 MiB, and room */
 #define CONNS_IDLE_MAX       512                 /* kept for reuse, a worker and backend */

@@ -250,7 +250,7 @@ static void keep(struct keeper *k)
         nanos until = step(k, now_of(k));
         struct pollfd fds[] = { { .fd = k->signals, .events = POLLIN }, { .fd = k->line[0], .events = POLLIN } };
         int n = poll(fds, ARRAY_LEN(fds), wait_ms(now_of(k), until));
-        ASSERT(n >= 0 || errno == EINTR);
+        ASSERT(n >= 0 || errno == EINTR || errno == ENOMEM); /* then nothing is said to be ready, and it is asked again */
         nanos now = now_of(k);
         if (fds[0].revents != 0)
             read_signals(k, now);

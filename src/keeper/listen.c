@@ -67,9 +67,12 @@ bool keeper_listen(struct world *world, const struct conf *conf, int fds[LISTENE
     unsigned count;
     if (!take_passed(fds, &count, why))
         return false;
-    if (count == 0 && !bind_one(world, &conf->listen, "listen", &fds[count++], why))
+    bool passed = count > 0;
+    if (!passed && !bind_one(world, &conf->listen, "listen", &fds[count++], why))
         return false;
     *out_port = port_of(fds[0]);
+    if (*out_port == 0 && !passed)
+        return complain(why, NULL, 0, 0, "cannot listen on %s: the system does not say at which port", conf->listen.text);
     if (conf->admin.listen.text != NULL && count < LISTENERS_MAX && !bind_one(world, &conf->admin.listen, "admin.listen", &fds[count++], why))
         return false;
     *out_count = count;

@@ -67,7 +67,7 @@ bool down_refuse(struct downstream *d, enum fail why, const char *sentence)
     if (f == OK)
         f = http_write_header(&d->out, TEXT("content-type"), TEXT("application/json"));
     if (f == OK && fail_row(why)->http == 503)
-        f = http_write_header_number(&d->out, TEXT("retry-after"), 1);
+        f = http_write_header_number(&d->out, TEXT("retry-after"), RETRY_AFTER_NS / NANOS_PER_S);
     if (f == OK)
         f = http_answer_compose(rq, buf_text(&body));
     buf_fini(&body);

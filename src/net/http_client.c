@@ -36,6 +36,7 @@ void conn_free(struct conn *c)
     if (!wire_is_plain(&c->wire) && c->error == 0)
         (void)wire_shutdown(&c->wire); /* a polite end; if there is no room for it, an end all the same */
     wire_close(&c->wire, false);
+    timer_disown(c->worker, 1);
     buf_fini(&c->in);
     c->magic = 0;
     mem_free(c);
@@ -58,8 +59,10 @@ void conn_parser_init(struct conn *c)
 static struct conn *conn_new(struct worker *w, int fd)
 {
     struct conn *c = mem_zero(sizeof *c);
-    if (c == NULL)
+    if (c == NULL || timer_own(w, 1) != OK) {
+        mem_free(c);
         return NULL;
+    }
     c->magic = CONN_MAGIC;
     c->wire = wire_plain(w, fd);
     c->worker = w;

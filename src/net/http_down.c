@@ -54,6 +54,7 @@ void down_free(struct downstream *d)
     buf_fini(&d->in);
     buf_fini(&d->out);
     list_remove(&s->open, &d->node);
+    timer_disown(s->worker, 1);
     COUNT_DOWN(s->worker, connections_open);
     d->magic = 0;
     slab_give(&s->connections, d);
@@ -368,7 +369,9 @@ static void on_time(struct worker *w, struct timer *self)
 void down_open(struct http_server *s, int fd, const struct addr *peer)
 {
     struct downstream *d = slab_take(&s->connections);
-    if (d == NULL) {
+    if (d == NULL || timer_own(s->worker, 1) != OK) {
+        if (d != NULL)
+            slab_give(&s->connections, d);
         s->worker->world->close(s->worker->world, fd);
         return;
     }

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #define SDK_WAITS_NS (60 * NANOS_PER_S) /* the longest retry-after that every version of OpenAI's SDKs obeys */
-#define RETRY_NS NANOS_PER_S /* after a 503 that cannot tell: memory is free again in moments */
 
 const char *const step_names[STEP_COUNT] = {
 #define STEP(name, fn, waits, what) #name,
@@ -63,7 +62,7 @@ static bool should_retry(const struct request *rq, const struct fail_row *row)
 static enum fail retry_headers(struct request *rq, const struct fail_row *row, struct buf *head)
 {
     enum fail f = OK;
-    nanos after = rq->retry_after < 0 && row->http == 503 ? RETRY_NS : rq->retry_after;
+    nanos after = rq->retry_after < 0 && row->http == 503 ? RETRY_AFTER_NS : rq->retry_after;
     if (after >= 0 && row->retry) {
         f = http_write_header_number(head, TEXT("retry-after"), (after + NANOS_PER_S - 1) / NANOS_PER_S);
         if (f == OK)

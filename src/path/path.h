@@ -30,7 +30,9 @@ struct desk {
     struct http_server *server, *admin_server;
     struct conns *conns;
     struct view *view;       /* swapped by mail when the fleet or the configuration changes */
-    struct auth *auth;       /* over the view's configuration */
+    struct auth *auth;       /* over the view's configuration; NULL: there is no memory for that of the next one */
+    struct roster *news;     /* the next view's, while there is no memory for that view */
+    struct timer read_again;
     struct hangar hangar;
     struct stories *stories;
     struct timer drain;      /* while draining: looks whether the last request has ended */

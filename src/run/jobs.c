@@ -12,6 +12,7 @@ static void finished_letter(struct worker *w, void *arg, uint64_t number)
     struct job *job = arg;
     (void)number;
     w->jobs--;
+    mail_disown(w, 1);
     job->done = true;
     if (job->abandoned) {
         if (job->drop != NULL)
@@ -39,7 +40,12 @@ enum fail job_run(struct task *t, const char *what, void (*work)(void *), void (
     job->drop = drop;
     job->arg = arg;
     job->waiter = task_ref(t);
-    enum fail f = t->worker->world->job_submit(t->worker->world, job);
+    enum fail f = mail_own(t->worker, 1); /* the letter that it is back */
+    if (f == OK) {
+        f = t->worker->world->job_submit(t->worker->world, job);
+        if (f != OK)
+            mail_disown(t->worker, 1);
+    }
     if (f != OK) {
         mem_free(job);
         return f;

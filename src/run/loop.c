@@ -1,33 +1,39 @@
 /* loop.c: a worker's turn: events, mail, timers, ready tasks, and what was left for the end of the turn. Called by the thread that owns the worker. */
 #include "run/loop.h"
-#include "base/account.h"
 #include "run/task.h"
 #include <errno.h>
 #include <string.h>
 
 #define EVENTS_PER_TURN  256 /* more only delays the first of them; what is left comes next turn */
 #define LETTERS_PER_TURN 1024 /* as many as tasks run in a turn */
-#define TIMERS_MIN       64
+#define TIMERS_FIXED     128 /* a worker's own: drain, log, accepting, and one for each of 64 backends; what comes and goes asks timer_own */
+#define MAIL_FIXED       256 /* letters that come from the outside: signals, and rosters that a worker has not read yet */
 
 struct worker *workers_all[WORKERS_MAX];
 
-/* From the account's last share, so that limits.memory does not end us: false only where the system itself has no memory. */
-static bool timers_grow(struct worker *w)
-{
-    account_room_last(2 * (size_t)w->timers.room * sizeof(struct heap_node *));
-    return heap_reserve(&w->timers, w->timers.count + 1) == OK;
-}
-
 void timer_set(struct worker *w, struct timer *timer, nanos at)
 {
-    /* out of memory for a pointer: an overdue answer would be worse than a restart */
-    ASSERT(heap_has(&timer->node) || w->timers.count < w->timers.room || timers_grow(w));
+    ASSERT(heap_has(&timer->node) || heap_reserve(&w->timers, w->timers.count + 1) == OK); /* there is room: see timer_own */
     heap_set(&w->timers, &timer->node, MAX(at, w->now + 1));
 }
 
 void timer_stop(struct worker *w, struct timer *timer)
 {
     heap_remove(&w->timers, &timer->node);
+}
+
+enum fail timer_own(struct worker *w, uint32_t count)
+{
+    enum fail f = heap_reserve(&w->timers, w->timers_owned + count);
+    if (f == OK)
+        w->timers_owned += count;
+    return f;
+}
+
+void timer_disown(struct worker *w, uint32_t count)
+{
+    ASSERT(w->timers_owned >= count);
+    w->timers_owned -= count;
 }
 
 enum fail watch_start(struct worker *w, struct watch *watch, int fd, bool shared)
@@ -52,12 +58,14 @@ void watch_stop(struct worker *w, struct watch *watch)
 
 /* ---- mail ---- */
 
-static enum fail mailbox_grow(struct mailbox *m)
+/* Room for n letters at least. */
+static enum fail mailbox_grow(struct mailbox *m, uint32_t n)
 {
-    uint32_t room = m->room ? m->room * 2 : 256;
+    uint32_t room = MAX(m->room, MAIL_FIXED);
+    while (room < n && room <= MAIL_MAX)
+        room *= 2;
     if (room > MAIL_MAX)
         return FAIL_BUSY;
-    account_room_last(room * sizeof(struct mail)); /* as timers_grow */
     struct mail *ring = mem_alloc(room * sizeof(*ring));
     if (ring == NULL)
         return FAIL_NO_MEMORY;
@@ -70,6 +78,25 @@ static enum fail mailbox_grow(struct mailbox *m)
     return OK;
 }
 
+enum fail mail_own(struct worker *w, uint32_t count)
+{
+    struct mailbox *m = &w->mailbox;
+    pthread_mutex_lock(&m->lock);
+    enum fail f = m->owned + count <= m->room ? OK : mailbox_grow(m, m->owned + count);
+    if (f == OK)
+        m->owned += count;
+    pthread_mutex_unlock(&m->lock);
+    return f;
+}
+
+void mail_disown(struct worker *w, uint32_t count)
+{
+    pthread_mutex_lock(&w->mailbox.lock);
+    ASSERT(w->mailbox.owned >= count);
+    w->mailbox.owned -= count;
+    pthread_mutex_unlock(&w->mailbox.lock);
+}
+
 void mail_send(struct worker *to, mail_fn *fn, void *arg, uint64_t number)
 {
     struct mailbox *m = &to->mailbox;
@@ -80,7 +107,7 @@ void mail_send(struct worker *to, mail_fn *fn, void *arg, uint64_t number)
 
     pthread_mutex_lock(&m->lock);
     if (m->count == m->room)
-        ASSERT(mailbox_grow(m) == OK);
+        ASSERT(mailbox_grow(m, m->count + 1) == OK); /* there is room: see mail_own */
     m->ring[(m->first + m->count++) & (m->room - 1)] = (struct mail){ fn, arg, number, due };
     bool poke = !m->poked;
     m->poked = true;
@@ -226,7 +253,7 @@ enum fail worker_init(struct worker *w, struct world *world, unsigned index)
     read_clock(w);
     w->events = mem_alloc(EVENTS_PER_TURN * sizeof(*w->events));
     w->scratch = mem_alloc(SCRATCH_BYTES);
-    if (w->events == NULL || w->scratch == NULL || heap_reserve(&w->timers, TIMERS_MIN) != OK || mailbox_grow(&w->mailbox) != OK ||
+    if (w->events == NULL || w->scratch == NULL || timer_own(w, TIMERS_FIXED) != OK || mail_own(w, MAIL_FIXED) != OK ||
         task_table_new(w) != OK) {
         worker_fini(w);
         return FAIL_NO_MEMORY;

@@ -25,6 +25,9 @@ struct timer {
     void (*fire)(struct worker *w, struct timer *self);
 };
 void timer_set(struct worker *w, struct timer *timer, nanos at);
+/* Room for `count` more timers: whoever makes something with a timer asks for it first, so that setting one never runs out of memory. FAIL_NO_MEMORY. */
+MUSTUSE enum fail timer_own(struct worker *w, uint32_t count);
+void timer_disown(struct worker *w, uint32_t count);
 void timer_stop(struct worker *w, struct timer *timer);
 
 /* A descriptor of interest. Edge-triggered: after an event read or write until -EAGAIN, or remember that you did not. */
@@ -42,6 +45,10 @@ typedef void mail_fn(struct worker *to, void *arg, uint64_t number);
 /* Bounded by MAIL_MAX; beyond, the program is wrong (every sender has at most a fixed number of letters under way). */
 #define MAIL_MAX (1u << 20)
 void mail_send(struct worker *to, mail_fn *fn, void *arg, uint64_t number);
+/* Room for `count` more letters to w: whoever makes something that will be written to asks for it first, as nobody can handle a letter that found no memory.
+   Any thread. FAIL_NO_MEMORY. */
+MUSTUSE enum fail mail_own(struct worker *w, uint32_t count);
+void mail_disown(struct worker *w, uint32_t count);
 
 struct mail {
     mail_fn *fn;
@@ -53,6 +60,7 @@ struct mailbox {
     pthread_mutex_t lock;
     struct mail *ring;
     uint32_t room, first, count;
+    uint32_t owned; /* letters that must find room; at most room */
     nanos next_due; /* the reader's own: when the first letter it left there is due; NEVER if it left none */
     bool poked;     /* the reader has been woken and not yet looked, or will look by itself at next_due */
 };
@@ -73,6 +81,7 @@ struct worker {
     nanos now;                    /* the clock, read once a turn and after every long wait */
     nanos wall;                   /* the wall clock at now */
     struct heap timers;
+    uint32_t timers_owned;        /* the heap has room for all of them */
     struct list ready;            /* tasks that may go on */
     struct list yielded;          /* tasks that may go on next turn: first the others, and the sockets */
     struct task *running;         /* NULL while the loop itself runs */

@@ -16,6 +16,8 @@ struct sim_thread {
     const char *name;
     void (*fn)(void *arg);
     void *arg;
+    bool spared;
+    nanos busy_until; /* a slow turn: not before */
     enum thread_state state;
     int poll;    /* what it waits for, */
     nanos until; /* and until when */
@@ -41,7 +43,7 @@ struct sim_faults sim_faults_seeded(uint64_t seed)
     struct sim_faults f = { 0 };
     if (random_below(&r, 8) == 0)
         return f;
-#define FAULT(name, seeded_max, what) f.name = random_below(&r, 2) ? (unsigned)random_below(&r, (seeded_max) + 1) : 0;
+#define FAULT(name, seeded_max, one_in, what) f.name = random_below(&r, one_in) == 1 ? (unsigned)random_below(&r, (seeded_max) + 1) : 0;
     SIM_FAULTS(FAULT)
 #undef FAULT
     return f;
@@ -52,6 +54,7 @@ struct sim_options sim_options_default(uint64_t seed)
     return (struct sim_options){
         .seed = seed,
         .latency_min = 10 * NANOS_PER_US, .latency_max = 300 * NANOS_PER_US, .delay_max = 200 * NANOS_PER_MS,
+        .turn_max = 30 * NANOS_PER_MS, .leap_max = NANOS_PER_S,
         .mail_max = 20 * NANOS_PER_US, .job_min = 100 * NANOS_PER_US, .job_max = 3 * NANOS_PER_MS,
         .step_ns = NANOS_PER_US, .gate_yield = 250, .fds_max = 4096, .window = 65536, .steps_max = 50000000,
     };
@@ -64,7 +67,7 @@ static nanos now(struct world *w) { return sim_of(w)->now; }
 static nanos wall(struct world *w)
 {
     struct sim *sim = sim_of(w);
-    return SIM_EPOCH + (sim->now - sim->began);
+    return SIM_EPOCH + (sim->now - sim->began) + sim->wall_off;
 }
 
 static void give_random(struct world *w, void *out, size_t n)
@@ -141,7 +144,7 @@ static void job_ends(struct sim *sim, struct sim_event *event)
 static enum fail job_submit(struct world *w, struct job *job)
 {
     struct sim *sim = sim_of(w);
-    if (sim->jobs.used >= JOBS_QUEUE_MAX)
+    if (sim->jobs.used >= JOBS_QUEUE_MAX || STRIKES(sim, job_full))
         return FAIL_BUSY;
     struct sim_job *j = slab_take(&sim->jobs);
     if (j == NULL)
@@ -207,10 +210,19 @@ enum fail sim_worker(struct sim *sim, const char *name, struct worker *w)
     return sim_thread(sim, name, run_worker, w);
 }
 
+void sim_spare(struct sim *sim)
+{
+    CHECK(sim, SIM);
+    ASSERT(sim->thread_count > 0);
+    sim->threads[sim->thread_count - 1]->spared = true;
+}
+
 /* ---- what happens next ---- */
 
 static bool thread_can_go(struct sim *sim, const struct sim_thread *thread)
 {
+    if (thread->busy_until > sim->now)
+        return false;
     switch (thread->state) {
     case THREAD_CAN_GO:
         return true;
@@ -252,20 +264,48 @@ static nanos next_moment(const struct sim *sim)
     struct heap_node *first = heap_first(&sim->events);
     nanos next = first != NULL ? first->at : NEVER;
     for (unsigned i = 0; i < sim->thread_count; i++)
-        if (sim->threads[i]->state == THREAD_WAITS)
+        if (sim->threads[i]->state != THREAD_ENDED && sim->threads[i]->busy_until > sim->now)
+            next = MIN(next, sim->threads[i]->busy_until);
+        else if (sim->threads[i]->state == THREAD_WAITS)
             next = MIN(next, sim->threads[i]->until);
     return next;
 }
 
+#define STARVED_MOST  6  /* the allocation of a step that fails is one of so many; most steps have fewer */
+#define STALL_STEPS   200
+
+/* What happens to the clocks, and to the thread, with this step. */
+static void step_faults(struct sim *sim, struct sim_thread *thread)
+{
+    struct sim_random *r = &sim->chance;
+    if (!thread->spared && STRIKES(sim, slow_turn))
+        thread->busy_until = sim->now + random_between(r, 0, sim->options.turn_max);
+    if (STRIKES(sim, wall_jump))
+        sim->wall_off += random_below(r, 2) ? 86400 * NANOS_PER_S : -3600 * NANOS_PER_S;
+    if (STRIKES(sim, leap))
+        sim->now += random_between(r, 0, sim->options.leap_max);
+    if (sim->stalled == 0 && STRIKES(sim, stall))
+        sim->stalled = 1 + (unsigned)random_below(r, STALL_STEPS);
+    if (sim->stalled > 0)
+        sim->stalled--;
+    else
+        sim->now += sim->options.step_ns;
+}
+
 static void thread_step(struct sim *sim, struct sim_thread *thread)
 {
+    unsigned starved = !thread->spared && random_chance(&sim->chance, sim->options.faults.no_memory) ? 1 + (unsigned)random_below(&sim->chance, STARVED_MOST) : 0;
     thread->state = THREAD_CAN_GO;
     sim->running = thread;
+    if (starved > 0)
+        (void)mem_fault(starved);
     context_switch(&sim->main, &thread->resume);
+    if (starved > 0)
+        sim->struck[SIM_FAULT_no_memory] += mem_fault(0) >= starved;
     if (thread->state == THREAD_ENDED)
         context_fini(&thread->resume);
     sim->steps++;
-    sim->now += sim->options.step_ns;
+    step_faults(sim, thread);
     if (sim->on_step != NULL)
         sim->on_step(sim, sim->on_step_arg);
 }
@@ -378,5 +418,6 @@ void sim_on_step(struct sim *sim, void (*fn)(struct sim *sim, void *arg), void *
 }
 
 const char *sim_why(const struct sim *sim) { return sim->why; }
+const uint64_t *sim_struck(const struct sim *sim) { return sim->struck; }
 uint64_t sim_steps(const struct sim *sim) { return sim->steps; }
 uint64_t sim_trace_hash(const struct sim *sim) { return sim->hash; }

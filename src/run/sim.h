@@ -15,23 +15,37 @@
 #define SIM_STACK_BYTES 262144   /* of a simulated thread; tasks have their own */
 #define SIM_EPOCH       (1767225600LL * NANOS_PER_S) /* 2026-01-01T00:00:00Z, the wall clock when a simulation starts */
 
-/* Every fault, one row: name, what a seeded profile draws at most (per mille of the chances), what happens.
+/* Every fault, one row: name, what a seeded profile draws at most (per mille of the chances), one profile in how many has it at all, what happens.
    Short reads and writes are followed by an edge, as the kernel's are. */
 #define SIM_FAULTS(FAULT) \
-    FAULT(short_read,  400, "a read returns fewer bytes than lie there") \
-    FAULT(short_write, 400, "a write takes fewer bytes than there is room for") \
-    FAULT(split,       600, "a written piece arrives in random parts") \
-    FAULT(drip,         20, "a written piece arrives byte by byte") \
-    FAULT(delay,       100, "a written piece takes up to delay_max longer, and what follows waits behind it") \
-    FAULT(reset,        60, "a connection is reset after a random time or at a random byte") \
-    FAULT(refuse,       60, "a connect is refused") \
-    FAULT(hang,         30, "a connect is never answered") \
-    FAULT(accept_full,  60, "an accept fails with EMFILE; the connection goes on waiting")
+    FAULT(short_read,  400,  2, "a read returns fewer bytes than lie there") \
+    FAULT(short_write, 400,  2, "a write takes fewer bytes than there is room for") \
+    FAULT(split,       600,  2, "a written piece arrives in random parts") \
+    FAULT(drip,         20,  2, "a written piece arrives byte by byte") \
+    FAULT(delay,       100,  2, "a written piece takes up to delay_max longer, and what follows waits behind it") \
+    FAULT(reset,        60,  2, "a connection is reset after a random time or at a random byte") \
+    FAULT(refuse,       60,  2, "a connect is refused") \
+    FAULT(hang,         30,  2, "a connect is never answered") \
+    FAULT(accept_full,  60,  2, "an accept fails with EMFILE; the connection goes on waiting") \
+    FAULT(connect_full, 60, 12, "a connect fails with EMFILE") \
+    FAULT(half_open,   300, 12, "a connection's other end vanishes after a random time: no FIN, no RST, nothing arrives any more") \
+    FAULT(no_memory,   100, 12, "an allocation of a thread's step fails; never one of a spared thread") \
+    FAULT(job_full,    300, 12, "a job is refused: the queue is full") \
+    FAULT(slow_turn,    20, 12, "a step of a thread that is not spared takes up to turn_max; the others go on") \
+    FAULT(wall_jump,     2, 12, "the wall clock goes back an hour, or forward a day") \
+    FAULT(leap,          2, 12, "the clock leaps forward by up to leap_max, as after a machine was paused") \
+    FAULT(stall,         5, 12, "the clock stands still for some steps")
 
 struct sim_faults { /* per mille */
-#define FAULT(name, seeded_max, what) unsigned name;
+#define FAULT(name, seeded_max, one_in, what) unsigned name;
     SIM_FAULTS(FAULT)
 #undef FAULT
+};
+enum sim_fault {
+#define FAULT(name, seeded_max, one_in, what) SIM_FAULT_##name,
+    SIM_FAULTS(FAULT)
+#undef FAULT
+    SIM_FAULT_COUNT
 };
 struct sim_faults sim_faults_none(void);
 /* A profile drawn from the seed: each fault is off or of some strength; one seed in eight has none at all. */
@@ -42,6 +56,7 @@ struct sim_options {
     struct sim_faults faults;
     nanos latency_min, latency_max; /* of a piece of bytes, one way */
     nanos delay_max;                /* on top, for the fault `delay` */
+    nanos turn_max, leap_max;       /* for slow_turn and leap */
     nanos mail_max;                 /* letters between workers take 0..mail_max */
     nanos job_min, job_max;         /* from submitting a job to its end */
     nanos step_ns;                  /* virtual time one step of a thread costs; > 0, or a task that yields would stop the clock */
@@ -50,7 +65,8 @@ struct sim_options {
     size_t window;                  /* bytes written and not yet read, one direction of a connection */
     uint64_t steps_max;             /* bounds one sim_run against threads that never rest */
 };
-/* No faults; latency 10-300 us, letters to 20 us, jobs 0.1-3 ms, a step 1 us, one gate in four, 4096 sockets, 64 KiB, 50 M steps. */
+/* No faults (but delays to 200 ms, turns to 30 ms, leaps to 1 s, should there be some);
+   latency 10-300 us, letters to 20 us, jobs 0.1-3 ms, a step 1 us, one gate in four, 4096 sockets, 64 KiB, 50 M steps. */
 struct sim_options sim_options_default(uint64_t seed);
 
 struct sim;
@@ -64,6 +80,8 @@ unsigned sim_sockets_open(const struct sim *sim);
 
 /* A thread that runs fn(arg) within sim_run; name is static. FAIL_BUSY past SIM_THREADS_MAX, FAIL_NO_MEMORY. */
 MUSTUSE enum fail sim_thread(struct sim *sim, const char *name, void (*fn)(void *arg), void *arg);
+/* The thread made last is the test's own: its allocations do not fail. */
+void sim_spare(struct sim *sim);
 /* The same for worker_run(w). */
 MUSTUSE enum fail sim_worker(struct sim *sim, const char *name, struct worker *w);
 
@@ -79,6 +97,8 @@ void sim_reset(struct sim *sim, int fd);
 /* While on, connects to this address are never answered. FAIL_NO_MEMORY. */
 MUSTUSE enum fail sim_blackhole(struct sim *sim, const struct addr *addr, bool on);
 
+/* How often each fault has struck, by enum sim_fault. */
+const uint64_t *sim_struck(const struct sim *sim);
 /* Steps so far, and a hash over every choice, delivery, read and write: equal for equal seeds. */
 uint64_t sim_steps(const struct sim *sim);
 uint64_t sim_trace_hash(const struct sim *sim);

@@ -150,7 +150,7 @@ static int net_accept(struct world *w, int listener, struct addr *out_peer)
     if (node == NULL)
         return -EAGAIN;
     struct sock *s = CONTAINER_OF(node, struct sock, in_queue);
-    if (random_chance(&sim->chance, sim->options.faults.accept_full) || !fd_take(sim, s))
+    if (STRIKES(sim, accept_full) || !fd_take(sim, s))
         return -EMFILE;
     list_remove(&l->queue, node);
     peer_addr(s, out_peer);
@@ -161,10 +161,9 @@ static int net_accept(struct world *w, int listener, struct addr *out_peer)
 /* What becomes of a connect: 0 if that will be seen, else the errno of one that fails at once, as it may on loopback and for unix sockets. */
 static int ask(struct sim *sim, struct sock *s)
 {
-    const struct sim_faults *f = &sim->options.faults;
-    if (s->place->blackhole || random_chance(&sim->chance, f->hang))
+    if (s->place->blackhole || STRIKES(sim, hang))
         return 0;
-    bool refuse = random_chance(&sim->chance, f->refuse);
+    bool refuse = STRIKES(sim, refuse);
     bool nobody = s->place->addr.any.sa_family == AF_UNIX && place_listener(sim->net, s->place) == NULL;
     if (nobody || (refuse && random_below(&sim->chance, 2)))
         return ECONNREFUSED;
@@ -180,7 +179,7 @@ static int net_connect(struct world *w, const struct addr *a)
     if (s == NULL)
         return -ENOMEM;
     s->port = (uint16_t)(PORT_FIRST + sim->net->ports++ % PORT_COUNT);
-    int error = fd_take(sim, s) ? ask(sim, s) : EMFILE;
+    int error = !STRIKES(sim, connect_full) && fd_take(sim, s) ? ask(sim, s) : EMFILE;
     sim_trace(sim, TRACE_CONNECT, (uint64_t)s->fd << 8 ^ (uint64_t)error);
     if (error != 0) {
         sock_free(sim, s);
@@ -206,7 +205,7 @@ static int net_connect_result(struct world *w, int fd)
 static ssize_t take_arrived(struct sim *sim, struct sock *s, void *to, size_t room)
 {
     size_t n = MIN(room, s->arrived);
-    if (n > 1 && random_chance(&sim->chance, sim->options.faults.short_read)) {
+    if (n > 1 && STRIKES(sim, short_read)) {
         n = 1 + random_below(&sim->chance, n - 1);
         sim_poll_edge(sim, &s->watched); /* as if the rest had come a moment later: a kernel's short read means that the socket was empty */
     }
@@ -243,7 +242,7 @@ static size_t write_takes(struct sim *sim, struct sock *s, size_t total)
 {
     size_t room = s->peer->in.max - buf_len(&s->peer->in);
     size_t n = MIN(total, room);
-    if (n > 1 && random_chance(&sim->chance, sim->options.faults.short_write)) {
+    if (n > 1 && STRIKES(sim, short_write)) {
         n = 1 + random_below(&sim->chance, n - 1);
         sim_poll_edge(sim, &s->watched); /* there is room again at once */
     } else if (n < total) {
@@ -268,6 +267,11 @@ static ssize_t net_writev(struct world *w, int fd, const struct iovec *parts, in
     for (int i = 0; i < count; i++)
         total += parts[i].iov_len;
 
+    if (s->is_mute) { /* the kernel keeps it, and tries to send it again and again, until it has enough */
+        size_t n = MIN(total, s->in.max - s->unsent);
+        s->unsent += n;
+        return n > 0 || total == 0 ? (ssize_t)n : -EAGAIN;
+    }
     if (s->peer == NULL) { /* the kernel takes it, and hears from the other side that nobody is there */
         if (s->reset_due == NEVER)
             wire_send_reset(sim, s);
@@ -323,6 +327,13 @@ struct sim_watched *sim_net_watched(struct sim *sim, int fd)
     return s != NULL ? &s->watched : NULL;
 }
 
+static bool has_room(const struct sock *s)
+{
+    if (s->is_mute)
+        return s->unsent < s->in.max;
+    return s->peer == NULL || s->wrote_fin || buf_len(&s->peer->in) < s->peer->in.max;
+}
+
 unsigned sim_net_readiness(const struct sim_watched *watched)
 {
     const struct sock *s = CONTAINER_OF(watched, const struct sock, watched);
@@ -333,7 +344,7 @@ unsigned sim_net_readiness(const struct sim_watched *watched)
         if (s->fin_arrived && s->wrote_fin)
             return WATCH_READ | WATCH_WRITE | WATCH_HANGUP;
         return (s->arrived > 0 ? WATCH_READ : 0u) | (s->fin_arrived ? WATCH_READ | WATCH_HANGUP : 0u) |
-               (s->peer == NULL || s->wrote_fin || buf_len(&s->peer->in) < s->peer->in.max ? WATCH_WRITE : 0u);
+               (has_room(s) ? WATCH_WRITE : 0u);
     case BROKEN:
         return WATCH_READ | WATCH_WRITE | WATCH_HANGUP;
     default:

@@ -58,6 +58,9 @@ struct sim {
     struct heap events;
     uint32_t events_owned; /* the heap has room for all of them */
     uint64_t steps, hash;
+    uint64_t struck[SIM_FAULT_COUNT];
+    nanos wall_off;              /* what the jumps of the wall clock sum up to */
+    unsigned stalled;            /* steps until the clock goes on */
     char why[320];
 
     struct context main;         /* of whoever called sim_run */
@@ -84,6 +87,15 @@ static inline void sim_trace(struct sim *sim, enum sim_trace_tag tag, uint64_t w
     uint64_t h = (sim->hash ^ ((uint64_t)tag << 56) ^ what) * 0x9e3779b97f4a7c15u;
     sim->hash = h ^ (h >> 29);
 }
+
+/* Whether this fault happens now; per_mille is its strength. */
+static inline bool sim_strikes(struct sim *sim, enum sim_fault fault, unsigned per_mille)
+{
+    bool hit = random_chance(&sim->chance, per_mille);
+    sim->struck[fault] += hit;
+    return hit;
+}
+#define STRIKES(sim, name) sim_strikes(sim, SIM_FAULT_##name, (sim)->options.faults.name)
 
 /* Room in the heap for `count` more events; sim_events_disown gives it back. */
 MUSTUSE enum fail sim_events_own(struct sim *sim, uint32_t count);

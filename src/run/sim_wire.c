@@ -16,7 +16,7 @@ static nanos due_at(struct sim *sim, struct sock *s)
 {
     const struct sim_options *o = &sim->options;
     nanos due = sim->now + random_between(&sim->chance, o->latency_min, o->latency_max);
-    if (random_chance(&sim->chance, o->faults.delay))
+    if (STRIKES(sim, delay))
         due += random_between(&sim->chance, 0, o->delay_max);
     return s->last_due = MAX(s->last_due, due);
 }
@@ -70,7 +70,7 @@ enum fail wire_send(struct sim *sim, struct sock *to, const struct iovec *parts,
         buf_added(&to->in, part);
         left -= part;
     }
-    bool drip = random_chance(&sim->chance, sim->options.faults.drip); /* C leaves the order within an initialiser open, and a seed must mean one run in every build */
+    bool drip = STRIKES(sim, drip); /* C leaves open the order within an initialiser, and a seed must mean one run in every build */
     *piece = (struct piece){ .due = due_at(sim, to), .bytes = n, .drip = drip };
     list_push(&to->pieces, &piece->node);
     plan_arrival(sim, to);
@@ -92,13 +92,18 @@ void wire_send_reset(struct sim *sim, struct sock *to)
 
 /* ---- breaking ---- */
 
-static void drop_unread(struct sim *sim, struct sock *s)
+static void drop_coming(struct sim *sim, struct sock *s)
 {
     struct piece *piece;
     while ((piece = first_piece(s)) != NULL) {
         list_remove(&s->pieces, &piece->node);
         slab_give(&sim->net->pieces, piece);
     }
+}
+
+static void drop_unread(struct sim *sim, struct sock *s)
+{
+    drop_coming(sim, s);
     buf_fini(&s->in);
     s->arrived = 0;
 }
@@ -123,18 +128,45 @@ void wire_cut(struct sim *sim, struct sock *s)
     }
 }
 
-static void doom_comes(struct sim *sim, struct sim_event *event)
+/* Between the two of them nothing arrives any more; neither hears of it. */
+static void fall_silent(struct sim *sim, struct sock *s)
 {
-    wire_cut(sim, CONTAINER_OF(event, struct sock, doom));
+    struct sock *ends[] = { s, s->peer };
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+        struct sock *end = ends[i];
+        if (end == NULL)
+            continue;
+        drop_coming(sim, end);
+        end->unsent = end->peer != NULL ? buf_len(&end->peer->in) : 0;
+        end->is_mute = true;
+        end->fin_due = end->reset_due = NEVER;
+        heap_remove(&sim->events, &end->arrival.node);
+        heap_remove(&sim->events, &end->doom.node);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++)
+        if (ends[i] != NULL)
+            ends[i]->peer = NULL;
 }
 
-/* The fault `reset`: at a moment or at a byte, both over many orders of magnitude, so that idle connections and the first bytes of an answer are met alike. */
+static void doom_comes(struct sim *sim, struct sim_event *event)
+{
+    struct sock *s = CONTAINER_OF(event, struct sock, doom);
+    if (!s->vanishes)
+        wire_cut(sim, s);
+    else if (s->stage == OPEN && s->peer != NULL)
+        fall_silent(sim, s);
+}
+
+/* The faults `half_open` and `reset`: at a moment or at a byte, both over many orders of magnitude, so that idle connections and the first bytes of an
+   answer are met alike. */
 static void draw_doom(struct sim *sim, struct sock *s)
 {
     struct sim_random *r = &sim->chance;
-    if (!random_chance(r, sim->options.faults.reset))
+    bool vanishes = STRIKES(sim, half_open);
+    if (!vanishes && !STRIKES(sim, reset))
         return;
-    if (random_below(r, 2)) {
+    s->vanishes = vanishes;
+    if (vanishes || random_below(r, 2)) {
         nanos after = (10 * NANOS_PER_US) << random_below(r, 20);
         heap_set(&sim->events, &s->doom.node, sim->now + random_between(r, after, 2 * after));
     } else {
@@ -182,7 +214,7 @@ static void piece_arrives(struct sim *sim, struct sock *s, struct piece *piece)
     size_t n = piece->bytes;
     if (piece->drip)
         n = 1;
-    else if (n > 1 && random_chance(&sim->chance, sim->options.faults.split))
+    else if (n > 1 && STRIKES(sim, split))
         n = 1 + random_below(&sim->chance, n);
     s->arrived += n;
     piece->bytes -= n;

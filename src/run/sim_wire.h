@@ -54,7 +54,9 @@ struct sock {
 
     bool wrote_fin, wants_room;
     size_t cut_after;        /* fault reset: bytes until the connection is cut; 0 = never */
-    struct sim_event doom;   /* fault reset: the moment it is cut */
+    struct sim_event doom;   /* faults reset, half_open: the moment it is cut, or falls silent */
+    bool is_mute, vanishes;  /* half_open: nothing arrives any more at either end; or will, at doom */
+    size_t unsent;           /* mute: bytes that the kernel still tries to send */
 };
 
 struct fd_row {

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #define TASKS_PER_CHUNK   64                       /* 4 MiB of address space at a time */
+#define LETTERS_PER_TASK  2                        /* it was granted what it waited for, and a round it started came back */
 #define CHUNKS_MAX        (TASKS_MAX / TASKS_PER_CHUNK)
 #define WARM_FREE_MAX     128                      /* free stacks that keep what they have touched: a worker's load changes by fewer within moments */
 #define RUNS_PER_TURN     1024                     /* so that ready tasks cannot keep the loop from its sockets */
@@ -52,7 +53,10 @@ static enum fail table_grow(struct worker *w)
         return FAIL_BUSY;
     struct task *tasks = mem_alloc(TASKS_PER_CHUNK * sizeof(*tasks));
     char *stacks = tasks != NULL ? stack_map(TASKS_PER_CHUNK) : NULL;
-    if (stacks == NULL || heap_reserve(&w->timers, (table->chunk_count + 1) * TASKS_PER_CHUNK + w->timers.count) != OK) {
+    bool has_timers = stacks != NULL && timer_own(w, TASKS_PER_CHUNK) == OK;
+    if (!has_timers || mail_own(w, LETTERS_PER_TASK * TASKS_PER_CHUNK) != OK) {
+        if (has_timers)
+            timer_disown(w, TASKS_PER_CHUNK);
         if (stacks != NULL)
             stack_unmap(stacks, TASKS_PER_CHUNK);
         mem_free(tasks);

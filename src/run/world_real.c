@@ -18,6 +18,7 @@
 #define LISTEN_BACKLOG 4096
 #define JOB_THREADS_MAX 8
 #define FETCH_MAX 128
+#define WAKE_TRIES_MAX 100 /* the kernel has no lasting reason to refuse 8 bytes to an eventfd */
 
 struct real {
     struct world world;
@@ -235,8 +236,8 @@ static void real_poll_wake(struct world *w, int poll)
 {
     uint64_t one = 1;
     (void)w;
-    if (write(wake_fds[poll], &one, sizeof one) < 0)
-        ASSERT(errno == EAGAIN); /* the counter is full: it has been woken plenty */
+    for (int tries = 0; write(wake_fds[poll], &one, sizeof one) < 0 && errno != EAGAIN; tries++) /* EAGAIN: the counter is full, it has been woken plenty */
+        ASSERT(tries < WAKE_TRIES_MAX); /* a wake that is lost may be a request that waits for ever */
 }
 
 static nanos real_mail_delay(struct world *w) { (void)w; return 0; }

@@ -3,8 +3,8 @@
 #include "base/account.h"
 #include <string.h>
 
-#define GATEWAY_MAGIC  0x9a7e3a71u
-#define AUTH_BYTES_MAX ((size_t)512 << 10) /* a map of CONF_KEYS_MAX, and the one it grew out of */
+#define GATEWAY_MAGIC 0x9a7e3a71u
+#define NEWS_AGAIN_NS (10 * NANOS_PER_MS)
 
 struct gateway {
     uint32_t magic;
@@ -48,6 +48,34 @@ static struct http_server_options client_options(struct desk *d)
     return o;
 }
 
+/* Turns the desk to the roster that waits for it. Short of memory it comes again by the clock, and until then nobody is let in if keys may have changed:
+   a revoked one must not stay valid for lack of memory. */
+static void read_news(struct worker *w, struct timer *self)
+{
+    struct desk *d = CONTAINER_OF(self, struct desk, read_again);
+    const struct conf *conf = roster_conf(d->news);
+    bool is_new = conf != d->view->conf;
+    struct auth *auth = is_new ? auth_new(conf) : NULL;
+    struct view *next = is_new && auth == NULL ? NULL : view_new(roster_ref(d->news));
+    if (is_new) {
+        auth_free(d->auth);
+        d->auth = next != NULL ? auth : NULL;
+    }
+    if (next == NULL) {
+        auth_free(auth);
+        timer_set(w, self, w->now + NEWS_AGAIN_NS);
+        return;
+    }
+    timer_stop(w, self);
+    roster_unref(d->news);
+    d->news = NULL;
+    view_give(d->view);
+    d->view = next;
+    struct http_server_options clients = client_options(d), admins = server_options(d, serve_admin);
+    http_server_options(d->server, &clients);
+    http_server_options(d->admin_server, &admins);
+}
+
 static enum fail desk_open(struct gateway *g, unsigned i)
 {
     struct desk *d = &g->desk[i];
@@ -58,6 +86,7 @@ static enum fail desk_open(struct gateway *g, unsigned i)
     if (d->view == NULL)
         return FAIL_NO_MEMORY;
     w->owner = d;
+    d->read_again.fire = read_news;
     hangar_init(&d->hangar);
     d->conns = conns_new(w);
     d->auth = auth_new(d->view->conf);
@@ -84,8 +113,11 @@ static void desk_close(struct desk *d)
     conns_free(d->conns);
     auth_free(d->auth);
     stories_free(d->stories);
-    if (d->worker != NULL && d->worker->owner == d)
+    if (d->worker != NULL && d->worker->owner == d) {
         hangar_fini(&d->hangar);
+        timer_stop(d->worker, &d->read_again);
+    }
+    roster_unref(d->news);
     view_give(d->view);
 }
 
@@ -94,24 +126,12 @@ static void desk_close(struct desk *d)
 static void take_roster(struct worker *w, void *arg, uint64_t number)
 {
     struct desk *d = w->owner;
-    struct view *next = view_new(arg); /* the letter's reference becomes the view's */
     (void)number;
-    if (next == NULL) {
-        log_line(w, LOG_LEVEL_ERROR, "out_of_memory", "this worker goes on with the old roster");
-        return;
-    }
-    if (next->conf != d->view->conf) {
-        account_room_last(AUTH_BYTES_MAX);
-        struct auth *auth = auth_new(next->conf);
-        ASSERT(auth != NULL); /* revoked keys must not stay valid for lack of memory */
-        auth_free(d->auth);
-        d->auth = auth;
-    }
-    view_give(d->view);
-    d->view = next;
-    struct http_server_options clients = client_options(d), admins = server_options(d, serve_admin);
-    http_server_options(d->server, &clients);
-    http_server_options(d->admin_server, &admins);
+    roster_unref(d->news);
+    d->news = arg; /* with the letter's reference */
+    read_news(w, &d->read_again);
+    if (d->news != NULL)
+        log_line(w, LOG_LEVEL_ERROR, "out_of_memory", "this worker cannot take the new roster yet; it tries again every 10 ms");
 }
 
 static void roster_changed(struct fleet *f, void *arg)

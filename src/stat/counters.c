@@ -102,6 +102,8 @@ enum fail stat_attach(struct stats *s, struct worker *w)
 void stat_detach(struct worker *w)
 {
     struct stat_worker *sw = w->hooks.stat;
+    if (sw == NULL)
+        return;
     CHECK(sw, STAT_WORKER);
     log_writer_fini(w, &sw->log);
     w->hooks.stat = NULL;

@@ -159,7 +159,7 @@ void stat_init(struct stats *s, struct world *world, struct log *log, const char
 void stat_fini(struct stats *s); /* after every worker was detached */
 /* Gives w its numbers and hooks it up; before the worker's thread starts. FAIL_NO_MEMORY. */
 MUSTUSE enum fail stat_attach(struct stats *s, struct worker *w);
-/* Flushes its log lines and unhooks it; its numbers stay in the sums until stat_fini. */
+/* Flushes its log lines and unhooks it; its numbers stay in the sums until stat_fini. One that was never attached is left as it is. */
 void stat_detach(struct worker *w);
 /* At start-up, before workers run. */
 void stat_add_source(struct stats *s, struct stat_source source);

@@ -157,10 +157,10 @@ static enum fail stream_event(struct stream *s, const struct sse_event *e)
     case EVENT_BAD:
         COUNT(s->worker, stream_events_dropped);
         return OK;
+    case EVENT_NO_MEMORY:
+        return FAIL_NO_MEMORY; /* left out, the answer would be short of a token, and end well */
     case EVENT_ERROR:
         return FAIL_UPSTREAM;
-    case EVENT_NO_MEMORY:
-        return FAIL_NO_MEMORY;
     case EVENT_USAGE_ONLY:
         return s->call->usage_wanted ? hold_back(s, e) : OK;
     case EVENT_CONTENT:

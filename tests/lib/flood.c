@@ -3,8 +3,11 @@
    At every release of the fleet's gate: free + granted + held = limit, and nobody waits while something is free (fleet_check_always).
    Every 64 steps: no more requests have ended than have begun.
    When the last client has gone: no slot in use within 50 ms; within some seconds no request, no producer, no slot in use, no stream open, no connection open; each request counted once by its end.
+   Whatever the clocks do: the Date header is the wall clock's, no deadline but time that has passed ends anything in calm weather, and who has vanished
+   without a word is let go of by the clock (half_open). Whatever memory does: a request may be refused for want of it, and the rest of this list holds.
    After drain: no task, socket or block of memory (house_close). */
 #include "lib/flood_inner.h"
+#include "base/limits.h"
 #include "base/mem.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -154,7 +157,11 @@ static void draw_options(struct flood *fl)
         fl->options.window = 2048u << below(d, 5);
     if (once_in(d, 4))
         fl->options.latency_max = 20 * NANOS_PER_US;
-    fl->can_reset = fl->options.faults.reset > 0;
+    if (fl->seed % 7 == 3) /* not by the dice, so that seeds go on meaning what they meant; in calm weather too: nobody may notice */
+        fl->options.faults.wall_jump = 1;
+    const struct sim_faults *f = &fl->options.faults;
+    fl->can_reset = f->reset || f->no_memory || f->half_open || f->leap; /* a leap may be longer than timeouts.write */
+    fl->time_runs = f->drip || f->delay || f->half_open || f->slow_turn || f->leap;
 }
 
 static void become_admin(struct client_player *c, enum kind kind)
@@ -260,7 +267,9 @@ static bool quiet(void *arg)
 static void check_quiet(struct flood *fl)
 {
     struct house *h = &fl->house;
-    nanos late = fl->options.faults.drip || fl->options.faults.delay ? 60 * NANOS_PER_S : 0; /* a FIN behind bytes that are late */
+    nanos late = fl->time_runs ? 60 * NANOS_PER_S : 0; /* a FIN behind bytes that are late */
+    if (fl->options.faults.half_open) /* who has vanished is noticed by the clock alone */
+        late += KEEPALIVE_IDLE_NS + fl->total + fl->write;
     bool stopped = sim_run(h->sim, idle, fl, IDLE_NS + late);
     MUST(fl, stopped, "%u slots are in use for clients that have gone", slots_in_use(fl));
     bool calmed = sim_run(h->sim, quiet, fl, QUIET_NS + late);
@@ -280,6 +289,10 @@ static void add_up(struct flood_sum *to, const struct flood_sum *s)
     to->cut += s->cut;
     to->left += s->left;
     to->steps += s->steps;
+    for (unsigned i = 0; i < SIM_FAULT_COUNT; i++) {
+        to->drawn[i] += s->drawn[i];
+        to->struck[i] += s->struck[i];
+    }
 }
 
 void flood_run(uint64_t seed, bool trace, struct flood_sum *sum)
@@ -307,6 +320,10 @@ void flood_run(uint64_t seed, bool trace, struct flood_sum *sum)
     check_quiet(fl);
     sim_on_step(fl->house.sim, NULL, NULL);
     fl->sum.steps = sim_steps(fl->house.sim);
+    memcpy(fl->sum.struck, sim_struck(fl->house.sim), sizeof fl->sum.struck);
+#define FAULT(name, seeded_max, one_in, what) fl->sum.drawn[SIM_FAULT_##name] = fl->options.faults.name > 0;
+    SIM_FAULTS(FAULT)
+#undef FAULT
     flood_say(fl, "drains");
     house_close(&fl->house);
     SSL_CTX_free(fl->tls_backends);

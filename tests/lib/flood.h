@@ -3,6 +3,7 @@
 #ifndef WEIR_TESTS_FLOOD_H
 #define WEIR_TESTS_FLOOD_H
 
+#include "run/sim.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -13,6 +14,7 @@ struct flood_sum {
     uint64_t cut;       /* begun and not ended well */
     uint64_t left;      /* the client went first, or its connection broke */
     uint64_t steps;     /* of the simulation */
+    uint64_t drawn[SIM_FAULT_COUNT], struck[SIM_FAULT_COUNT]; /* seeds that had each fault; how often it happened */
 };
 
 /* Runs one seed from start to drain and adds to *sum. What must hold and does not ends the process, with the seed on stderr.

@@ -31,15 +31,14 @@ static bool may_break(const struct client_player *c)
 
 static bool is_slow(const struct client_player *c)
 {
-    const struct sim_faults *f = &c->flood->options.faults;
-    return c->slow_sender || f->drip || f->delay;
+    return c->slow_sender || c->flood->time_runs;
 }
 
 static bool status_fits(const struct client_player *c, const struct ask *a)
 {
     const struct flood *fl = c->flood;
     int s = a->status, due = statuses[a->kind];
-    if (s == 503 && fl->drained)
+    if (s == 503 && (fl->drained || fl->options.faults.no_memory))
         return true;
     if (s == 408)
         return is_slow(c);
@@ -81,7 +80,7 @@ static void check_error(struct client_player *c, const struct ask *a, yyjson_val
     const char *message = yyjson_get_str(yyjson_obj_get(error, "message")), *code = yyjson_get_str(yyjson_obj_get(error, "code")), *id = yyjson_get_str(yyjson_obj_get(error, "request_id"));
     MUST(fl, message != NULL && message[0] != 0 && code != NULL && id != NULL, "%s: an error without message, code or request_id", a->tag);
     MUST(fl, strcmp(id, a->id) == 0, "%s: an error of another request, %s", a->tag, id);
-    MUST(fl, strcmp(code, "overloaded") != 0 || a->status == 0 || a->retry_said, "%s: overloaded, but not for how long", a->tag);
+    MUST(fl, (strcmp(code, "overloaded") != 0 && strcmp(code, "out_of_memory") != 0) || a->status < 400 || a->retry_said, "%s: overloaded, but not for how long", a->tag);
 }
 
 static void check_refusal(struct client_player *c, struct ask *a)
@@ -232,7 +231,7 @@ static void check_time(struct client_player *c, const struct ask *a)
     nanos most = a->timeout_ms > 0 ? MIN(fl->total, (nanos)a->timeout_ms * NANOS_PER_MS) : fl->total;
     if (a->old_http)
         most += CUT_READ_NS; /* its cut is a reset, which lets the event be read first */
-    if (c->pipelines || c->slow_reader || c->slow_sender || f->drip || f->delay || f->hang || f->accept_full || a->ending == END_LEFT || c->admin || fl->drained)
+    if (c->pipelines || c->slow_reader || c->slow_sender || fl->time_runs || f->hang || f->accept_full || a->ending == END_LEFT || c->admin || fl->drained)
         return;
     MUST(fl, a->ended_at - a->sent_at <= most + SLACK_NS, "%s ends %.3f s after it was sent; its deadline was %.3f s", a->tag, (double)(a->ended_at - a->sent_at) / 1e9, (double)most / 1e9);
 }

@@ -4,9 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define PATIENCE_NS (5 * NANOS_PER_S) /* beyond timeouts.total and .write; nothing in the gateway takes longer */
-#define DRIP_NS     (60 * NANOS_PER_S) /* a long answer that arrives byte by byte takes this much more */
+#define DRIP_NS     (60 * NANOS_PER_S) /* a long answer that arrives byte by byte takes this much more; a leap of the clock is none of ours */
 
 enum got { GOT_BYTES, GOT_END, GOT_BROKEN, GOT_LEAVE };
 
@@ -183,7 +184,7 @@ static void compose(struct client_player *c, const struct ask *a, struct buf *b,
 
 static nanos patience(const struct flood *fl)
 {
-    return fl->total + fl->write + PATIENCE_NS + (fl->options.faults.drip ? DRIP_NS : 0);
+    return fl->total + fl->write + PATIENCE_NS + (fl->time_runs ? DRIP_NS : 0);
 }
 
 static enum got got_of(struct client_player *c, enum fail f)
@@ -297,6 +298,24 @@ static bool head_has(const char *head, const char *name, char *out, size_t room)
     return true;
 }
 
+/* Date is the wall clock's time at which the answer began, wherever the clock has jumped; retry-after is a span that somebody could wait. hostile 92 */
+static void check_clocks(struct client_player *c, const struct ask *a, const char *head)
+{
+    struct flood *fl = c->flood;
+    struct world *world = fl->house.world;
+    struct tm tm = { 0 };
+    char value[64];
+    nanos wall = world_wall(world);
+    bool has_date = head_has(head, "\r\ndate: ", value, sizeof value) && strptime(value, "%a, %d %b %Y %H:%M:%S GMT", &tm) != NULL;
+    MUST(fl, has_date, "%s: no date", a->tag);
+    nanos date = (nanos)timegm(&tm) * NANOS_PER_S, since = world_now(world) - a->began_at;
+    bool jumped = wall - a->began_wall != since; /* between asking and now: either is right */
+    if (a->began_at > 0 && !jumped)
+        MUST(fl, date > a->began_wall - NANOS_PER_S && date <= wall, "%s: the date is %s, %lld s off", a->tag, value, (long long)((date - wall) / NANOS_PER_S));
+    if (head_has(head, "\r\nretry-after: ", value, sizeof value))
+        MUST(fl, strtol(value, NULL, 10) >= 1 && strtol(value, NULL, 10) <= 3600, "%s: retry-after: %s", a->tag, value);
+}
+
 static void take_head(struct client_player *c, struct ask *a, const char *head)
 {
     struct flood *fl = c->flood;
@@ -312,6 +331,8 @@ static void take_head(struct client_player *c, struct ask *a, const char *head)
     head_has(head, "\r\ncontent-type: ", a->content_type, sizeof a->content_type);
     MUST(fl, a->status == 100 || head_has(head, "\r\nx-request-id: ", a->id, sizeof a->id), "%s: no x-request-id", a->tag);
     MUST(fl, !(a->has_length && a->answer_chunked), "%s: two framings", a->tag);
+    if (a->status != 100)
+        check_clocks(c, a, head);
 }
 
 static enum got read_head(struct task *t, struct client_player *c, struct ask *a, nanos give_up)
@@ -350,7 +371,7 @@ static void listen_on(struct task *t, struct client_player *c, const struct ask 
     if (buf_len(&c->in) == 0)
         g = more(t, c, t->worker->now + (a->answer_closes ? patience(c->flood) : 5 * NANOS_PER_MS));
     MUST(c->flood, buf_len(&c->in) == 0, "%s: bytes behind its answer: %.*s", a->tag, (int)MIN(buf_len(&c->in), 200u), buf_text(&c->in).at);
-    MUST(c->flood, !a->answer_closes || g != GOT_LEAVE || c->leaves || c->flood->drained, "%s: Connection: close was said and not done", a->tag);
+    MUST(c->flood, !a->answer_closes || g != GOT_LEAVE || c->leaves || c->flood->drained || c->flood->options.faults.half_open, "%s: Connection: close was said and not done", a->tag);
 }
 
 /* ---- a client's life ---- */
@@ -363,7 +384,7 @@ static void ended(struct client_player *c, struct ask *a, enum got g)
     a->ending = a->clean ? END_WHOLE : g == GOT_LEAVE && c->leaves ? END_LEFT : a->status > 0 ? END_CUT : END_NONE;
     flood_say(fl, "%s %s ends: %s, status %d, id %s, %zu bytes", a->tag, kinds[a->kind].name, a->ending == END_WHOLE ? "whole" : a->ending == END_LEFT ? "left" : a->ending == END_CUT ? "cut" : "nothing",
               a->status, a->id, buf_len(&a->body));
-    MUST(fl, g != GOT_LEAVE || c->leaves || fl->drained, "%s (%s) waits for ever: status %d", a->tag, kinds[a->kind].name, a->status);
+    MUST(fl, g != GOT_LEAVE || c->leaves || fl->drained || fl->options.faults.half_open, "%s (%s) waits for ever: status %d", a->tag, kinds[a->kind].name, a->status);
     check_answer(c, a);
     buf_fini(&a->body);
 }
@@ -380,6 +401,8 @@ static enum got send_and_read(struct task *t, struct client_player *c, struct as
     compose(c, a, &request, &head_bytes);
     struct text all = buf_text(&request);
     flood_say(c->flood, "%s asks: %s m%u%s%s timeout %u", a->tag, kinds[a->kind].name, a->model, a->stream ? " stream" : "", a->old_http ? " 1.0" : "", a->timeout_ms);
+    a->began_at = world_now(c->flood->house.world);
+    a->began_wall = world_wall(c->flood->house.world);
     enum got g = write_text(t, c, a->expects ? (struct text){ all.at, head_bytes } : all);
     a->sent_at = world_now(c->flood->house.world);
     nanos give_up = t->worker->now + patience(c->flood);
@@ -450,7 +473,7 @@ void client_play(struct task *t, void *arg)
     enum fail fail = task_sleep(t, fl->began + c->start_at);
     if (fail == OK)
         fail = actor_connect(t, &c->actor, c->admin ? &fl->house.admin : &fl->house.address, t->worker->now + 2 * NANOS_PER_S);
-    MUST(fl, fail == OK || fl->drained || f->refuse || f->hang || f->reset, "client %u cannot connect: %s", c->number, fail_name(fail));
+    MUST(fl, fail == OK || fl->drained || f->refuse || f->hang || fl->can_reset || f->connect_full || fl->time_runs, "client %u cannot connect: %s", c->number, fail_name(fail));
     if (fail == OK && fl->tls_clients != NULL && !c->admin) {
         fail = actor_secure(t, &c->actor, fl->tls_clients, "127.0.0.1", t->worker->now + patience(fl));
         MUST(fl, fail == OK || fl->drained || !fl->calm, "client %u has no TLS: %s", c->number, fail_name(fail));

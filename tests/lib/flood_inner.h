@@ -136,7 +136,7 @@ struct ask {
     unsigned timeout_ms;   /* 0 = none said */
     unsigned attempts;     /* how often a backend saw it */
     bool seen_400;         /* a backend refused it itself */
-    nanos sent_at, ended_at;
+    nanos began_at, began_wall, sent_at, ended_at; /* began: 0 when it was sent with others */
     char id[32];           /* x-request-id of its answer; empty = none came */
     int status;
     bool retry_said;       /* retry-after came */
@@ -174,6 +174,7 @@ struct flood {
     bool calm;            /* no faults, honest backends, room for all: everyone must be served */
     bool has_keys, can_reset;
     SSL_CTX *tls_backends, *tls_clients; /* what the players of that side speak TLS with; NULL: they do not */
+    bool time_runs;       /* a fault makes time pass that is nobody's */
     bool drained;         /* drain was asked for */
     nanos total, write;   /* timeouts of these names; the same in every configuration of a seed */
     unsigned backends_count, models_count, clients_count;

@@ -13,10 +13,9 @@ static bool load(const struct conf **out, struct complaint *why, void *arg)
     return conf_load(&co, out, why);
 }
 
-void house_open(struct house *h, const struct sim_options *options, const char *yaml)
+void house_prepare(struct house *h, const struct sim_options *options, const char *yaml)
 {
     struct complaint why;
-    const struct conf *conf;
     memset(h, 0, sizeof *h);
     h->yaml = yaml;
     names_init(&h->names);
@@ -27,21 +26,28 @@ void house_open(struct house *h, const struct sim_options *options, const char *
     h->sim = sim_new(options);
     ASSERT(h->sim != NULL);
     h->world = sim_world(h->sim);
-    if (!load(&conf, &why, h)) {
+    if (!load(&h->conf, &why, h)) {
         fprintf(stderr, "house: %d:%d: %s\n", why.line, why.column, why.text);
         ASSERT(!"the test's configuration is refused");
     }
-    ASSERT(addr_from_text(&h->address, text_of(conf->listen.host), conf->listen.port));
+    ASSERT(addr_from_text(&h->address, text_of(h->conf->listen.host), h->conf->listen.port));
     addr_unix(&h->admin, "/run/weir/test.sock");
     h->listener = h->world->listen(h->world, &h->address);
     h->admin_listener = h->world->listen(h->world, &h->admin);
     ASSERT(h->listener >= 0 && h->admin_listener >= 0);
-    struct gateway_options go = { .world = h->world, .conf = conf, .workers = HOUSE_WORKERS, .listeners = &h->listener, .listener_count = 1,
+}
+
+enum fail house_start(struct house *h)
+{
+    struct gateway_options go = { .world = h->world, .conf = h->conf, .workers = HOUSE_WORKERS, .listeners = &h->listener, .listener_count = 1,
                                   .admin_listeners = &h->admin_listener, .admin_listener_count = 1, .dns = &h->names.dns, .version = "test", .load = load, .load_arg = h };
-    enum fail f = gateway_new(&go, &h->gateway);
-    ASSERT(f == OK);
-    conf_unref(conf);
-    f = worker_init(&h->outside, h->world, HOUSE_WORKERS);
+    return gateway_new(&go, &h->gateway);
+}
+
+void house_inhabit(struct house *h)
+{
+    conf_unref(h->conf);
+    enum fail f = worker_init(&h->outside, h->world, HOUSE_WORKERS);
     ASSERT(f == OK);
     for (unsigned i = 0; i < HOUSE_WORKERS; i++) {
         f = sim_worker(h->sim, i == 0 ? "worker 0" : "worker 1", gateway_worker(h->gateway, i));
@@ -49,6 +55,15 @@ void house_open(struct house *h, const struct sim_options *options, const char *
     }
     f = sim_worker(h->sim, "outside", &h->outside);
     ASSERT(f == OK);
+    sim_spare(h->sim);
+}
+
+void house_open(struct house *h, const struct sim_options *options, const char *yaml)
+{
+    house_prepare(h, options, yaml);
+    enum fail f = house_start(h);
+    ASSERT(f == OK);
+    house_inhabit(h);
 }
 
 struct task *house_task(struct house *h, const char *name, task_fn *fn, void *arg)
@@ -84,6 +99,17 @@ static void cancel(struct task *t, void *arg)
         task_cancel(t, FAIL_CANCELLED);
 }
 
+void house_leave(struct house *h)
+{
+    h->world->close(h->world, h->listener);
+    h->world->close(h->world, h->admin_listener);
+    ASSERT(sim_sockets_open(h->sim) == 0);
+    sim_free(h->sim);
+    tls_peer_seed(0);
+    ASSERT(mem_alive() == h->blocks_before);
+    ASSERT(account_used() == h->bytes_before);
+}
+
 void house_close(struct house *h)
 {
     gateway_drain(h->gateway);
@@ -94,13 +120,7 @@ void house_close(struct house *h)
     fleet_check(gateway_fleet(h->gateway));
     gateway_free(h->gateway);
     worker_fini(&h->outside);
-    h->world->close(h->world, h->listener);
-    h->world->close(h->world, h->admin_listener);
-    ASSERT(sim_sockets_open(h->sim) == 0);
-    sim_free(h->sim);
-    tls_peer_seed(0);
-    ASSERT(mem_alive() == h->blocks_before);
-    ASSERT(account_used() == h->bytes_before);
+    house_leave(h);
 }
 
 uint64_t house_count(struct house *h, enum counter c)

@@ -17,6 +17,7 @@ struct house {
     int listener, admin_listener;
     struct names names;           /* what name servers say */
     const char *yaml;             /* what a reload finds */
+    const struct conf *conf;      /* until the gateway has its own reference */
     int64_t blocks_before;        /* mem_alive at the start */
     uint64_t bytes_before;        /* account_used at the start */
     uint64_t seed;
@@ -24,6 +25,12 @@ struct house {
 
 /* Starts a gateway with the configuration `yaml` (its listen address is 127.0.0.1:4040 unless it says otherwise). Asserts on a bad configuration. */
 void house_open(struct house *h, const struct sim_options *options, const char *yaml);
+/* The same in its parts, for who lets them fail: the world and the listeners; the gateway (its failure leaves nothing but conf); threads for its workers and ours. */
+void house_prepare(struct house *h, const struct sim_options *options, const char *yaml);
+MUSTUSE enum fail house_start(struct house *h);
+void house_inhabit(struct house *h);
+/* The end of house_close: for a gateway that never was. Asserts that nothing is left. */
+void house_leave(struct house *h);
 /* Starts a task on the outside worker. */
 struct task *house_task(struct house *h, const char *name, task_fn *fn, void *arg);
 /* Runs until until(arg), at most span of virtual time; false with a line on stderr. */

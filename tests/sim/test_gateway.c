@@ -15,7 +15,8 @@
 
 #include <cmocka.h>
 
-#define SEEDS         1000
+#define SEEDS         10000
+#define FAULT_SEEDS   1000 /* so many meet every kind of fault */
 #define FAILURES      10 /* then it is one bug, or all of them; SIM_FAILURES in the environment says otherwise */
 #define SEEDS_FILE    "tests/sim/seeds.txt"
 
@@ -34,6 +35,16 @@ static uint64_t number_of(const char *name, uint64_t otherwise)
     return s != NULL && s[0] != 0 ? strtoull(s, NULL, 10) : otherwise;
 }
 
+int __llvm_profile_write_file(void) __attribute__((weak)); /* there in a coverage build only */
+
+/* Not by exit, which moves the position of the files that the parent reads. */
+static NORETURN void child_ends(void)
+{
+    if (__llvm_profile_write_file != NULL)
+        (void)__llvm_profile_write_file();
+    _exit(0);
+}
+
 /* Seeds next(…) until it says no; false if one failed, which is then progress->at. */
 static bool run_in_child(bool (*next)(void *arg, uint64_t *out_seed), void *arg)
 {
@@ -46,7 +57,7 @@ static bool run_in_child(bool (*next)(void *arg, uint64_t *out_seed), void *arg)
             flood_run(progress->at, false, &progress->sum);
             progress->seeds++;
         }
-        _exit(0);
+        child_ends();
     }
     while (waitpid(child, &status, 0) < 0)
         assert_int_equal(errno, EINTR);
@@ -70,6 +81,19 @@ static void tell_sum(const char *what, unsigned failures, double seconds)
     printf("%s: %llu seeds in %.1f s (%.1f ms each), %llu simulated requests: %llu whole, %llu refused, %llu cut, %llu left; %llu steps; %u seeds failed\n", what, (unsigned long long)progress->seeds, seconds,
            progress->seeds ? seconds * 1000 / (double)progress->seeds : 0, (unsigned long long)s->requests, (unsigned long long)s->whole, (unsigned long long)s->refused, (unsigned long long)s->cut,
            (unsigned long long)s->left, (unsigned long long)s->steps, failures);
+}
+
+/* How many seeds had each fault, and how often it happened. In a run of some length each one must. */
+static unsigned tell_faults(void)
+{
+    const struct flood_sum *s = &progress->sum;
+    unsigned never = 0;
+#define FAULT(name, seeded_max, one_in, what) \
+    printf("  %-12s in %6llu seeds, %9llu times: %s\n", #name, (unsigned long long)s->drawn[SIM_FAULT_##name], (unsigned long long)s->struck[SIM_FAULT_##name], what); \
+    never += s->struck[SIM_FAULT_##name] == 0;
+    SIM_FAULTS(FAULT)
+#undef FAULT
+    return progress->seeds >= FAULT_SEEDS ? never : 0;
 }
 
 static unsigned run_span(uint64_t first, uint64_t count)
@@ -115,6 +139,7 @@ static void floods(void **state)
     memset(progress, 0, sizeof *progress);
     unsigned failures = run_span(number_of("SIM_FIRST", 1), number_of("SIM_SEEDS", SEEDS));
     tell_sum("floods", failures, now_s() - began);
+    assert_int_equal(tell_faults(), 0);
     assert_int_equal(failures, 0);
 }
 

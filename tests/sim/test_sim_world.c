@@ -907,6 +907,8 @@ static void test_each_fault_shows(void **state)
     assert_int_equal(probe.connect, FAIL_CONNECT);
     probe_with((struct sim_faults){ .hang = 1000 });
     assert_int_equal(probe.connect, FAIL_TIMEOUT);
+    probe_with((struct sim_faults){ .connect_full = 1000 });
+    assert_int_equal(probe.connect, FAIL_NO_DESCRIPTORS);
     probe_with((struct sim_faults){ .accept_full = 1000 });
     assert_int_equal(probe.connect, OK); /* as far as the client can see */
     assert_in_range(probe.accepts_failed, 2, 1000000);
@@ -1018,6 +1020,7 @@ static void flood_open(uint64_t seed)
 {
     struct sim_options options = sim_options_default(seed);
     options.faults = sim_faults_seeded(seed);
+    options.faults.no_memory = 0; /* these tasks are the test's own: they assert that they have it */
     stage_open_with(&options);
     start(0, "server", serve_many);
     for (uintptr_t i = 1; i <= CLIENTS; i++)
@@ -1042,6 +1045,99 @@ static void test_every_seeded_flood_ends(void **state)
     assert_true(outcomes[FAIL_TIMEOUT] > 0);
 }
 
+/* What a task sees of the clocks, turn after turn. */
+static struct {
+    unsigned stood, jumped;
+    nanos passed;
+} clocks;
+
+static void watch_clocks(struct task *t, void *arg)
+{
+    struct worker *w = t->worker;
+    nanos began = w->now, now = w->now, wall = w->wall;
+    (void)arg;
+    for (int i = 0; i < 300; i++) {
+        MUST(task_yield(t));
+        ASSERT(w->now >= now); /* whatever it does, it never goes back */
+        clocks.stood += w->now == now;
+        clocks.jumped += w->wall - wall != w->now - now;
+        now = w->now;
+        wall = w->wall;
+    }
+    clocks.passed = now - began;
+}
+
+static void watch_clocks_with(struct sim_faults faults)
+{
+    struct sim_options options = sim_options_default(7);
+    options.faults = faults;
+    memset(&clocks, 0, sizeof clocks);
+    stage_open_with(&options);
+    start(0, "watches the clocks", watch_clocks);
+    run_and_close();
+}
+
+/* hostile 92 */
+static void test_faults_of_the_clocks_show(void **state)
+{
+    (void)state;
+    watch_clocks_with(sim_faults_none());
+    assert_int_equal(clocks.stood + clocks.jumped, 0);
+    assert_in_range(clocks.passed, 300 * NANOS_PER_US, 10 * NANOS_PER_MS);
+    watch_clocks_with((struct sim_faults){ .wall_jump = 500 });
+    assert_in_range(clocks.jumped, 50, 300);
+    watch_clocks_with((struct sim_faults){ .leap = 500 });
+    assert_in_range(clocks.passed, 10 * NANOS_PER_S, 300 * NANOS_PER_S);
+    assert_int_equal(clocks.jumped, 0);
+    watch_clocks_with((struct sim_faults){ .stall = 500 });
+    assert_in_range(clocks.stood, 100, 300);
+    watch_clocks_with((struct sim_faults){ .slow_turn = 500 });
+    assert_in_range(clocks.passed, NANOS_PER_S, 30 * NANOS_PER_S);
+}
+
+/* Between two that still believe in each other nothing arrives any more, and no word of it: only a deadline ends the wait. */
+static void talks_to_nobody(struct task *t, void *arg)
+{
+    struct actor a;
+    char byte = 'x';
+    size_t n;
+    enum fail f = OK;
+    (void)arg;
+    MUST(actor_connect(t, &a, &stage.port, NEVER));
+    MUST(task_sleep(t, after(t, 60 * NANOS_PER_S))); /* longer than the longest draw: it has vanished by then */
+    for (unsigned i = 0; i < 200000 && f == OK; i++)
+        f = actor_write_all(t, &a, &byte, 1, after(t, NANOS_PER_S));
+    ASSERT(f == FAIL_TIMEOUT); /* the kernel took what it can hold */
+    ASSERT(actor_read(t, &a, &byte, 1, after(t, NANOS_PER_S), &n) == FAIL_TIMEOUT);
+    actor_close(&a);
+    probe.over = true;
+}
+
+static void keeps_its_end(struct task *t, void *arg)
+{
+    struct actor listener, a;
+    (void)arg;
+    MUST(actor_listen(t->worker, &listener, &stage.port));
+    MUST(actor_accept(t, &listener, &a, NEVER));
+    while (!probe.over)
+        MUST(task_sleep(t, after(t, NANOS_PER_S)));
+    actor_close(&a);
+    actor_close(&listener);
+}
+
+static void test_half_open_connections_tell_nobody(void **state)
+{
+    struct sim_options options = sim_options_default(7);
+    (void)state;
+    options.faults.half_open = 1000;
+    probe = (struct probe){ 0 };
+    stage_open_with(&options);
+    start(0, "server", keeps_its_end);
+    start(1, "client", talks_to_nobody);
+    run_and_close();
+    assert_true(probe.over);
+}
+
 /* Faults that are off are off; a profile repeats; over seeds each fault is met. */
 static void test_profiles(void **state)
 {
@@ -1052,12 +1148,12 @@ static void test_profiles(void **state)
         struct sim_faults f = sim_faults_seeded(seed), again = sim_faults_seeded(seed);
         assert_memory_equal(&f, &again, sizeof f);
         quiet += memcmp(&f, &none, sizeof f) == 0;
-#define FAULT(name, seeded_max, what) assert_true(f.name <= (seeded_max)); seen.name += f.name;
+#define FAULT(name, seeded_max, one_in, what) assert_true(f.name <= (seeded_max)); seen.name += f.name;
         SIM_FAULTS(FAULT)
 #undef FAULT
     }
     assert_in_range(quiet, 5, 30);
-#define FAULT(name, seeded_max, what) assert_true(seen.name > 0);
+#define FAULT(name, seeded_max, one_in, what) assert_true(seen.name > 0);
     SIM_FAULTS(FAULT)
 #undef FAULT
 }
@@ -1102,6 +1198,8 @@ int main(void)
         cmocka_unit_test(test_jobs_end_later),
         cmocka_unit_test(test_another_may_go_first_at_a_gate),
         cmocka_unit_test(test_each_fault_shows),
+        cmocka_unit_test(test_faults_of_the_clocks_show),
+        cmocka_unit_test(test_half_open_connections_tell_nobody),
         cmocka_unit_test(test_resets_come_at_moments_and_at_bytes),
         cmocka_unit_test(test_every_seeded_flood_ends),
         cmocka_unit_test(test_profiles),

@@ -68,22 +68,6 @@ TEST(bodies_leave_room_for_work_and_work_leaves_room_for_answers)
     assert_true(account_used() < MIB);
 }
 
-TEST(timers_and_mail_have_the_last_of_it)
-{
-    account_limit(64 * MIB);
-    static void *blocks[2000];
-    unsigned n = 0;
-    while (n < ARRAY_LEN(blocks) && (blocks[n] = mem_alloc(64 << 10)) != NULL)
-        n++;
-    assert_null(mem_alloc(512 << 10));
-    account_room_last(512 << 10);
-    void *last = mem_alloc(512 << 10);
-    assert_non_null(last);
-    mem_free(last);
-    while (n > 0)
-        mem_free(blocks[--n]);
-}
-
 TEST(room_larger_than_any_memory_is_refused)
 {
     account_limit(64 * MIB);
@@ -167,7 +151,6 @@ int main(void)
         cmocka_unit_test_teardown(without_a_limit_only_the_sum_is_kept, no_limit),
         cmocka_unit_test_teardown(at_the_limit_an_allocation_fails_and_one_byte_of_room_is_enough, no_limit),
         cmocka_unit_test_teardown(bodies_leave_room_for_work_and_work_leaves_room_for_answers, no_limit),
-        cmocka_unit_test_teardown(timers_and_mail_have_the_last_of_it, no_limit),
         cmocka_unit_test_teardown(room_larger_than_any_memory_is_refused, no_limit),
         cmocka_unit_test_teardown(random_lives_never_pass_the_limit_and_come_back_to_zero, no_limit),
         cmocka_unit_test_teardown(threads_share_one_account_and_leave_nothing_behind, no_limit),
