@@ -118,6 +118,8 @@ enum fail http_server_listen(struct http_server *s, int fd)
 
 void http_server_drain(struct http_server *s)
 {
+    for (unsigned i = 0; i < s->listener_count && s->paused; i++)
+        on_listener(s->worker, &s->listeners[i].watch, WATCH_READ); /* who waited for us shall see an end, and not wait for nobody */
     s->draining = true;
     for (unsigned i = 0; i < s->listener_count; i++)
         watch_stop(s->worker, &s->listeners[i].watch);
@@ -135,9 +137,11 @@ bool http_server_is_quiet(const struct http_server *s)
 {
     if (!list_is_empty(&s->running))
         return false;
-    LIST_EACH(&s->open, node)
-        if (buf_len(&CONTAINER_OF(node, struct downstream, node)->out) > 0)
+    LIST_EACH(&s->open, node) {
+        const struct downstream *d = CONTAINER_OF(node, struct downstream, node);
+        if (buf_len(&d->out) > 0 || d->aborted) /* a cut answer is read before its connection is reset */
             return false;
+    }
     return true;
 }
 
