@@ -136,6 +136,18 @@ enum fail flight_append(struct flight *f, struct text bytes)
     return OK;
 }
 
+enum fail flight_wait_room(struct task *producer, struct flight *f)
+{
+    while (!flight_has_room(f)) {
+        f->producer_waits = true;
+        enum fail fail = task_park(producer, "reader of the answer", NEVER); /* timeouts.write ends a reader that stands still */
+        f->producer_waits = false;
+        if (fail != OK)
+            return fail;
+    }
+    return OK;
+}
+
 enum fail flight_join(struct flight *f)
 {
     size_t bytes = f->unread, room = MAX(bytes, CHUNK_ROOM + 1); /* not a slab's */
@@ -151,18 +163,6 @@ enum fail flight_join(struct flight *f)
         drop_first(f);
     }
     f->first = f->last = all;
-    return OK;
-}
-
-enum fail flight_wait_room(struct task *producer, struct flight *f)
-{
-    while (!flight_has_room(f)) {
-        f->producer_waits = true;
-        enum fail fail = task_park(producer, "reader of the answer", NEVER); /* timeouts.write ends a reader that stands still */
-        f->producer_waits = false;
-        if (fail != OK)
-            return fail;
-    }
     return OK;
 }
 
