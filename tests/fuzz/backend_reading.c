@@ -38,6 +38,7 @@ void message_feed(struct message *m, struct text in)
 {
     struct http_event e = { HTTP_NEED_MORE, TEXT_NONE };
     size_t eaten;
+    in = in.at != NULL ? in : TEXT("");
     while (!m->is_broken && !m->is_whole) {
         m->is_broken = http_parse(&m->parser, in, &eaten, &e) != OK;
         in = (struct text){ in.at + eaten, in.len - eaten };

@@ -73,6 +73,8 @@ void meeting_honest_answer(struct buf *out, unsigned number, bool stream)
 
 static struct text keep(struct meeting *m, struct text t)
 {
+    if (m->client_ended)
+        return TEXT_NONE; /* the house closes: who told no models may be asked once more */
     const char *copy = arena_copy(&m->arena, t);
     ASSERT(copy != NULL);
     return (struct text){ copy, t.len };
@@ -80,8 +82,12 @@ static struct text keep(struct meeting *m, struct text t)
 
 static enum fail answer_models(struct task *t, struct served *s)
 {
+    struct meeting *m = s->m;
     static const char answer[] = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 37\r\n\r\n{\"object\":\"list\",\"data\":[{\"id\":\"m\"}]}";
-    return actor_write_all(t, &s->actor, answer, sizeof answer - 1, NEVER);
+    if (m->models.at == NULL)
+        return actor_write_all(t, &s->actor, answer, sizeof answer - 1, NEVER);
+    enum fail f = write_pieces(t, &s->actor, m->models, m->backend_cuts, PAUSE_NS);
+    return f == OK && m->backend_closes ? FAIL_RESET : f;
 }
 
 static enum fail answer(struct task *t, struct served *s)
@@ -199,6 +205,7 @@ static void client(struct task *t, void *arg)
 {
     struct meeting *m = arg;
     struct actor a;
+    told(task_sleep(t, t->worker->now + m->client_from));
     told(actor_connect(t, &a, &m->house.address, NEVER));
     (void)write_pieces(t, &a, m->client, m->client_cuts, PAUSE_NS); /* who is refused early cannot write on; the answer still comes */
     listen_to(t, m, &a, &m->heard);

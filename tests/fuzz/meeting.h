@@ -25,8 +25,10 @@ struct meeting {
     struct arena arena;
     struct actor listener;
     struct text client;             /* what the client writes */
+    nanos client_from;              /* and when it connects */
     struct text backend;            /* what the backend writes to the first request with a body; at == NULL: it is honest from the start */
     bool backend_closes;            /* after `backend` */
+    struct text models;             /* what it writes when asked for its models, each time; at == NULL: an honest list of m alone */
     bool backend_slow;              /* 7 ms between two pieces */
     struct cutter client_cuts, backend_cuts;
     const char *again;              /* a second request on the client's connection, when the first has been answered; NULL: none */
