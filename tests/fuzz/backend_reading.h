@@ -44,7 +44,7 @@ void message_eof(struct message *m);
 /* An event as a line of its own, whatever way it is written: events compare as text. */
 void event_note(struct buf *out, struct text name, struct text data);
 
-/* Does half of the backend's key stand in a text, or in what a JSON reader finds in it? */
+/* Does half of the backend's key stand in a text, as it is or in JSON's escapes? */
 bool tells_key(struct text said);
 
 #endif

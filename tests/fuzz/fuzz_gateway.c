@@ -44,6 +44,8 @@ static bool read_wish(struct http_parser *p, struct text *io_rest, struct wish *
         *io_rest = (struct text){ io_rest->at + eaten, io_rest->len - eaten };
         if (f != OK) {
             w->is_refused = !*out_is_wish;
+            if (w->is_refused && p->line_done)
+                w->method = p->head->method_text; /* a refusal of HEAD has no body either */
             *out_is_wish = true;
             return false;
         }
