@@ -12,6 +12,8 @@
 static bool is_type(struct text said, struct text type)
 {
     struct text word;
+    if (text_eq(said, type))
+        return true; /* as nearly all of them write it */
     (void)text_cut(said, ';', &word);
     return text_eq_nocase(text_trim(word), type);
 }
@@ -212,7 +214,7 @@ enum fail answer_read(struct task *t, struct call *call, struct attempt_story *a
         attempt_because(call->flight, a, "answered in an encoding nobody asked for");
         return FAIL_PROTOCOL;
     }
-    if (is_type(type, TEXT("text/event-stream")) && call->stream && head->status < 400)
+    if (call->stream && head->status < 400 && is_type(type, TEXT("text/event-stream")))
         return stream_read(t, call, a, c, deadline);
     if (!is_json(type)) {
         type = border_words(call->slot.endpoint, type);

@@ -5,6 +5,7 @@
      One of 4xx must fit stream.buffer, and is withheld if half of the key stands in it. A good one that does not fit passes as it comes
    - a stream: events that are JSON objects, in order, none lost; lines that are not are left out, and so are events of usage alone. Before the first content
      no more than stream.buffer. It ends whole with [DONE], or where the body ends and each choice that began has its finish_reason
+   - whoever waits for a stream so long that a heartbeat began it is told the rest as events, a failure and a body of 4xx too
    - what is understood prolongs the wait for more, other lines do not. */
 #include "fuzz/backend_reading.h"
 #include "base/json.h"
@@ -243,12 +244,14 @@ static bool is_backends_trouble(int s)
 }
 
 /* How an answer is to be read once its head is known. */
-enum manner { AS_FAILURE, AS_BODY, AS_STREAM };
+enum manner { AS_FAILURE, AS_REFUSAL, AS_BODY, AS_STREAM }; /* a refusal is read for the sake of its words, which change nothing */
 
 static enum manner manner_of(const struct message *m, enum ask ask)
 {
     bool is_json = is_type(m->type, "application/json") || is_type(m->type, "application/problem+json");
-    if (is_backends_trouble(m->status) || (m->coding.at != NULL && !text_eq_nocase(m->coding, TEXT("identity"))))
+    if (is_backends_trouble(m->status))
+        return AS_REFUSAL;
+    if (m->coding.at != NULL && !text_eq_nocase(m->coding, TEXT("identity")))
         return AS_FAILURE;
     if (ask != ASK_PLAIN && m->status < 400 && is_type(m->type, "text/event-stream"))
         return AS_STREAM;
@@ -355,6 +358,17 @@ static void read_stream(struct due *due, struct play *p, struct message *m)
     sse_reader_fini(&r.sse);
 }
 
+/* Too late for a status: 200 is the client's already. */
+static void told_by_events(struct due *due, const struct play *p)
+{
+    bool beats = p->timed_out || (p->of->slow && p->clock.piece > MEETING_SLOW_BEAT);
+    if (p->of->ask == ASK_PLAIN || due->kind == DUE_EVENTS || !beats)
+        return;
+    due->kind = DUE_EVENTS;
+    due->is_whole = false;
+    buf_clear(&due->said);
+}
+
 void due_read(struct due *due, const struct backend_play *of)
 {
     unsigned late = of->slow ? MEETING_SLOW_LATE : NEVER_LATE;
@@ -375,6 +389,9 @@ void due_read(struct due *due, const struct backend_play *of)
         read_stream(due, &p, &m);
     else
         fail_with(due, !m.has_head && p.timed_out ? 504 : 502);
+    while (manner == AS_REFUSAL && next_piece(&p, &m, &some))
+        ;
+    told_by_events(due, &p);
     buf_fini(&m.body);
     arena_fini(&arena);
 }

@@ -9,6 +9,8 @@
 #define PIECES_MAX 64                        /* the last is all the rest: a run must stay short */
 #define TIMEOUTS_MS 300
 _Static_assert(MEETING_SLOW_LATE * SLOW_NS > TIMEOUTS_MS * NANOS_PER_MS && (MEETING_SLOW_LATE - 1) * SLOW_NS < (TIMEOUTS_MS - 5) * NANOS_PER_MS, "which piece is late");
+#define BEAT_MS 100
+_Static_assert(MEETING_SLOW_BEAT * SLOW_NS > BEAT_MS * NANOS_PER_MS && (MEETING_SLOW_BEAT - 1) * SLOW_NS < (BEAT_MS - 1) * NANOS_PER_MS, "which piece comes after a heartbeat");
 #define HEARD_MAX (64u << 20)
 
 static const char yaml[] =
@@ -16,7 +18,7 @@ static const char yaml[] =
     "models: {m: {use: [b/m]}}\n"
     "limits: {body: 4096, header: 2048}\n"
     "timeouts: {first_token: 300ms, between_tokens: 300ms}\n"
-    "stream: {heartbeat: 100s, buffer: 8192}\n"
+    "stream: {heartbeat: 100ms, buffer: 8192}\n"
     "log: {level: error}\n";
 
 /* ---- writing in pieces ---- */

@@ -14,6 +14,7 @@
 #define MEETING_BUFFER       8192 /* stream.buffer, the same; two chunks of a flight */
 #define MEETING_KEY          "sk-fuzz-0123456789abcdef" /* the backend's */
 #define MEETING_SLOW_LATE    43   /* pieces of a slow backend: this one comes after its time-outs, the one before it in time */
+#define MEETING_SLOW_BEAT    15   /* and from this one on a stream has begun with a heartbeat */
 
 /* A request as the backend read it. */
 struct meeting_request {
