@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from openai import DefaultHttpxClient, OpenAI
 
 import rig
+from peers import Proxy
 from rig import Mock, Weir, merged, one_model, until
 
 warnings.simplefilter('ignore')        # of old protocols, which are tried here to be refused
@@ -368,6 +369,19 @@ def test_a_session_with_a_backend_is_resumed():
             m.script(faults=[])
             until('the backend is asked again', lambda: w.post('/v1/chat/completions', CHAT)[0] == 200)
         assert front.resumed >= 1, front.resumed
+
+
+def test_a_backend_behind_a_proxy():
+    """TLS goes through the tunnel to the name of the URL: the proxy sees where to, and neither key nor question."""  # hostile 38
+    for certificate, status in ((Issued(FOLDER, 'far', ('gpu.test',), CA), 200), (SERVER, 502)):
+        with Mock() as m, Front(m, certificate) as front, Proxy(('127.0.0.1', front.port)) as proxy:
+            conf = {'backends': {'b0': {'url': 'https://gpu.test:8443', 'ca': str(CA.crt), 'key': 'sk-CANARY-behind', 'proxy': f'http://{proxy.address}'}},
+                    'models': {'chat': {'use': ['b0/mock-1']}}, 'timeouts': {'drain': '1s'}}
+            with Weir(conf) as w:
+                got, _, body = w.post('/v1/chat/completions', CHAT)
+                assert got == status and (got == 200 or b'its certificate is for another' in body), body
+                assert set(front.names) == {'gpu.test'} and {head.split()[1] for head in proxy.heads} == {b'gpu.test:8443'}, (front.names, proxy.heads)
+                assert all(b'CANARY' not in head for head in proxy.heads)
 
 
 def test_https_on_the_command_line():

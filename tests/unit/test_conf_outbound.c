@@ -6,7 +6,7 @@
 
 #define NUMBER  "has a host that is a number, but no address as in 127.0.0.1: four decimal numbers without zeros in front"
 #define NO_HOST "has a host that is neither a name nor an address"
-#define SCHEME  "must begin with http://"
+#define SCHEME  "must begin with http:// or https://"
 #define L60     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define L63     L60 "aaa"
 

@@ -46,7 +46,6 @@ static void keys_of_later_versions_are_known(void **state)
         { "timeouts:\n  upgrade: 1s", "2:3: timeouts.upgrade is not served by this version of weir", "timeouts:\n" },
         { "timeouts: {upgrade: 1s}", "1:12: timeouts.upgrade is not served by this version of weir", NULL },
         { "keys: {a: {key: abc, budget: {usd: 20}}}", "1:31: keys.a.budget.usd is not served by this version of weir", "keys: {a: {key: abc}}" },
-        { "backends: {a: {url: http://h, ca: auto}}", "1:31: backends.a.ca is not served by this version of weir", "backends: {a: {url: http://h}}" },
         { "cache: {exact: {enabled: true}}", "1:17: cache.exact.enabled is not served by this version of weir", "cache: {exact: }" },
         { "cache: {exact: {enbaled: true}}", "1:17: unknown key \"cache.exact.enbaled\"; did you mean \"enabled\"?", NULL },
         { "reload: watch", "1:9: reload: watch is not served by this version of weir", "reload: signal" },
