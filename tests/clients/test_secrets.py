@@ -286,7 +286,7 @@ def test_what_a_backend_hears():
         status, headers, _ = w.post('/v1/chat/completions', CHAT, {'authorization': 'Bearer ' + client_key('plain'), **many})
         heard, _ = Gossip.seen[-1]
         assert status == 200 and heard['authorization'] == 'Bearer ' + rig.BACKEND_KEY
-        assert sorted(heard) == ['accept', 'authorization', 'content-length', 'content-type', 'host', 'user-agent', 'x-request-id'], heard
+        assert sorted(heard) == ['accept', 'accept-encoding', 'authorization', 'content-length', 'content-type', 'host', 'user-agent', 'x-request-id'], heard
         assert CLIENT not in str(heard)
         ours = {'date', 'x-request-id', 'content-type', 'content-length', 'x-weir-backend', 'x-weir-attempts', 'x-weir-queue-ms', 'x-weir-overhead-us'}
         assert set(headers) == ours and headers['x-weir-backend'] == 'b0', headers
