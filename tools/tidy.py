@@ -47,7 +47,7 @@ BARE = {
         'src/base/fail.c': ('write', 'the last words of a wrong program'),
         'src/bench/mock_script.c': ('fopen', 'a test\'s own trace file, at start or on a job thread'),
         'src/cli/mock.c': ('pthread_create sigwait', 'a small server without a keeper: its threads and signals are the command\'s'),
-        'src/cli/server.c': ('pthread_create sigwaitinfo', 'the server\'s main thread: starts the workers, then waits for signals'),
+        'src/cli/server.c': ('pthread_create sigtimedwait', 'the server\'s main thread: starts the workers, then waits for signals'),
         'src/conf/file.c': ('open fstat read close', 'the configuration, at start or on a job thread'),
         'src/net/dns_cares.c': ('pthread_create eventfd poll read write close', 'c-ares has sockets of its own, so it has a thread of its own'),
         'src/stat/log_file.c': ('open fstat write close poll', 'the log outlives every worker and is written where there is none'),
