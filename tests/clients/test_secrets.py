@@ -336,9 +336,13 @@ def test_complaints_show_no_key():
             done = subprocess.run([str(rig.WEIR), 'check', '-c', file], capture_output=True, timeout=20)
             assert done.returncode != 0, text
             assert CANARY not in (done.stdout + done.stderr).decode(), (text, done)
-        for name, value in (('keys.a.key', key + ' '), ('backends.b.key', key + '\n'), ('keys.a.key', '')):
-            done = subprocess.run([str(rig.WEIR), 'check', '--set', f'{name}={value}', 'http://h'], capture_output=True, timeout=20)
-            assert done.returncode != 0 and CANARY not in (done.stdout + done.stderr).decode(), done
+        file.write_text('backends: {b: {url: "http://h"}}\n')
+        for name, value, is_right in (('keys.a.key', key + ' ', False), ('keys.a.key', key, True), ('backends.b.key', key + '\n', False), ('backends.b.key', key, True),
+                                      ('keys.a.key', '', False), ('backends.b.proxy', f'http://u:{key}@p', False), ('backends.b.proxy', f'http://u:{key}@p:1', True)):
+            for words, more in ((['--set', f'{name}={value}'], {}), ([], {'WEIR_' + name.upper().replace('.', '__'): value})):
+                done = subprocess.run([str(rig.WEIR), 'check', '-c', file, *words], env={**os.environ, **more}, capture_output=True, timeout=20)
+                said = (done.stdout + done.stderr).decode()
+                assert (done.returncode == 0) == is_right and (is_right or name in said) and CANARY not in said, done
         file.write_text(f'keys: {{a: {{key: "{key}"}}}}\nbackends: {{b: {{url: "http://h", key: "{key}b"}}}}\n')     # the twin
         done = subprocess.run([str(rig.WEIR), 'check', '-c', file], capture_output=True, timeout=20)
         assert done.returncode == 0 and CANARY not in (done.stdout + done.stderr).decode(), done
