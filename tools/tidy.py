@@ -41,7 +41,7 @@ BARE = {
                 'read write readv writev pread pwrite open openat creat fopen fdopen freopen close pipe pipe2 dup dup2 dup3 fcntl ioctl '
                 'stat lstat fstat access unlink unlinkat rename mkdir rmdir opendir chmod truncate ftruncate fsync fdatasync mmap munmap '
                 'fork vfork clone execv execve execvp execl execlp posix_spawn popen kill raise wait waitpid wait4 prctl setsid '
-                'signal sigaction sigwait sigtimedwait sigtimedwait signalfd eventfd timerfd_create epoll_create1 epoll_ctl epoll_wait poll ppoll select '
+                'signal sigaction sigwait sigwaitinfo sigtimedwait signalfd eventfd timerfd_create epoll_create1 epoll_ctl epoll_wait poll ppoll select '
                 'inotify_init1 memfd_create pthread_create sleep usleep nanosleep getrandom',
                 ('run', 'keeper'), {
         'src/base/fail.c': ('write', 'the last words of a wrong program'),
