@@ -66,6 +66,14 @@ def canary_beside(r):
     return ', '.join(f"{name} {c['p99_ratio']:.2f}" for name, c in r['classes'].items())
 
 
+def folders_beside(r):
+    return ', '.join(f'{name} {share}' for name, share in r['lines'].items() if name != 'src') + f"; {r['line_count']:,} lines"
+
+
+def conditions_beside(r):
+    return ', '.join(f'{name} {share}' for name, share in r['mcdc'].items() if name != 'all')
+
+
 def of(*path):
     def value(r):
         for p in path:
@@ -94,6 +102,8 @@ FIGURES = [
     Figure('Tokens a second of the local model through weir, against llama-server directly', 'local', of('ratio', 'median'), 'x', least=0.97, quick_skips=True,
            beside=lambda r: f"median of {r['count']} pairs: {r['weir_tps']['median']:.1f} and {r['direct_tps']['median']:.1f} tokens/s"),
     Figure('p99 of an ordinary client beside hostile ones, to its p99 alone, in the worst class', 'canary', of('worst_p99_ratio'), 'x', most=2, quick_skips=True, beside=canary_beside),
+    Figure('Lines of src/ that tests reach', 'coverage', of('lines', 'src'), '%', least=92, quick_skips=True, beside=folders_beside),
+    Figure('Conditions of parsers and gates that tests have shown to decide alone (MC/DC)', 'coverage', of('mcdc', 'all'), '%', quick_skips=True, beside=conditions_beside),
     Figure('Instructions of a proxied call, outside the kernel', 'instructions', of('weir'), '', beside=lambda r: f"nginx {r['nginx']:,}: {r['ratio']:.2f} x; weir reads both bodies, nginx neither"),
     Figure('A task switch', 'switch', of('context switch'), 'ns'),
     Figure('A request that never parks: what being a task adds', 'switch', of('task adds'), 'ns'),
@@ -704,7 +714,9 @@ def table(raws, quick=False):
 
 
 def machine_words(raw):
-    m = raw['machine']
+    m = raw.get('machine')
+    if m is None:
+        return 'On any machine'
     return f"{m['cpu']}, {m['cores']} cores, Linux {m['kernel']}"
 
 
@@ -756,8 +768,9 @@ def performance_page(raws):
             continue
         peers = ''.join(f'; {peer} {version}' for peer, version in raw.get('peers', {}).items())
         rounds = f"; {raw['rounds']} rounds" if 'rounds' in raw else ''
+        load = f"load before {raw['load_before']}; " if 'load_before' in raw else ''
         out.append(f"{raw['how'][0].upper() + raw['how'][1:]}.\n")
-        out.append(f"{machine_words(raw)}{peers}; commit {commit_words(raw)}; {raw['date']}{rounds}; load before {raw['load_before']}; `{raw['command']}`\n")
+        out.append(f"{machine_words(raw)}{peers}; commit {commit_words(raw)}; {raw['date']}{rounds}; {load}`{raw['command']}`\n")
         out += ['| figure | asked | measured | | |', '|---|---|--:|---|---|']
         for f in FIGURES:
             if f.raw == name:

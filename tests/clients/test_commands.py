@@ -44,8 +44,12 @@ class House:
     def close(self):
         for p in self.started:
             if p.poll() is None:
-                p.kill()
-                p.wait()
+                p.terminate()
+                try:
+                    p.wait(2)
+                except subprocess.TimeoutExpired:  # requests in flight: a second TERM waits for nobody
+                    p.terminate()
+                    p.wait(DEADLINE)
         shutil.rmtree(self.dir)
 
     def write(self, name, text):

@@ -56,8 +56,8 @@ static bool read_request(struct task *t, struct scene *s, struct actor *a, struc
             return false;
         buf_added(in, n);
         if (buf_text(in).at[0] == 0x16) { /* TLS, where we speak none */
-            enum fail f = actor_write_all(t, a, "HTTP/1.1 400 Bad Request\r\n\r\n", 28, NEVER);
-            return f == OK && f != OK;
+            (void)!actor_write_all(t, a, "HTTP/1.1 400 Bad Request\r\n\r\n", 28, NEVER);
+            return false;
         }
     }
 }
