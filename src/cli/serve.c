@@ -33,6 +33,9 @@ static void fill_in(const struct serving *s, struct conf *conf)
         conf->limits.memory = memory_auto(conf, s->memory);
 }
 
+/* What an address that others can reach needs. */
+static bool asks_who(const struct conf *c) { return c->keys_count > 0 || c->tls.client_ca != NULL; }
+
 struct load {
     const struct serving *serving;
     const struct conf *conf;
@@ -59,9 +62,9 @@ bool serving_load(const struct conf **out, struct complaint *why, void *arg)
     struct load l = { .serving = s, .why = why };
     if (!vault_aside(load_aside, &l, why) || !l.is_ok)
         return false;
-    if (s->is_public && l.conf->keys_count == 0) {
+    if (s->is_public && !asks_who(l.conf)) {
         conf_unref(l.conf);
-        return complain(why, NULL, 0, 0, "keys: a non-loopback address needs at least one key");
+        return complain(why, NULL, 0, 0, "keys: a non-loopback address needs at least one key, or tls.client_ca");
     }
     fill_in(s, (struct conf *)(uintptr_t)l.conf);
     *out = l.conf;
@@ -143,8 +146,8 @@ static bool open_listeners(struct serving *s, struct complaint *why)
     if (!keeper_listen(s->world, s->conf, s->listeners, &s->listener_count, &s->port, why))
         return false;
     s->is_public = keeper_listens_publicly(s->listeners, s->listener_count);
-    return !s->is_public || s->conf->keys_count > 0 ||
-           complain(why, NULL, 0, 0, "the sockets passed with LISTEN_FDS can be reached from other machines: that needs at least one key");
+    return !s->is_public || asks_who(s->conf) ||
+           complain(why, NULL, 0, 0, "the sockets passed with LISTEN_FDS can be reached from other machines: that needs at least one key, or tls.client_ca");
 }
 
 /* A socket that was asked for must work; the default one is a convenience that a read-only container may lack. */

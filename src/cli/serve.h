@@ -21,7 +21,7 @@ struct serving {
     int listeners[LISTENERS_MAX];
     unsigned listener_count;
     uint16_t port;               /* of the first */
-    bool is_public;              /* a listener can be reached from another machine: then there are keys, now and after every reload */
+    bool is_public;              /* a listener can be reached from another machine: then there are keys or client certificates, now and after every reload */
     int admin;                   /* -1 = none */
     char socket[SOCKET_PATH_MAX];
     int line;                    /* to the keeper; in a server */

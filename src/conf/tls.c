@@ -26,7 +26,8 @@ static bool pem_open(struct loading *l, struct pem *p)
 {
     buf_init(&p->content, CONF_FILE_MAX);
     p->bio = NULL;
-    if (!file_read(l, p->place, p->path, say(l, "%s: ", p->key), &p->content))
+    const char *what = say(l, p->path[0] == '/' ? "%s: " : "%s (from the working directory): ", p->key); /* which is another one under systemd; and ~ is no home */
+    if (!file_read(l, p->place, p->path, what, &p->content))
         return false;
     p->bio = BIO_new_mem_buf(buf_text(&p->content).at, (int)buf_len(&p->content));
     return p->bio != NULL || refuse_memory(l);

@@ -211,6 +211,27 @@ def test_client_certificates():
         assert 'every client with a certificate' in w.out.read_text()
 
 
+def test_a_public_address_with_client_certificates_needs_no_key():
+    """hostile 35: served, and not open: who has no certificate gets no handshake. A reload that asks for none is refused."""
+    with Mock() as m, https_weir(one_model(m, listen='0.0.0.0:0'), client_ca=CA, tls=trusting(certificate=CLIENT)) as w:
+        file = w.conf_folder / 'weir.yaml'
+        conf = json.loads(file.read_text())
+        del conf['tls']['client_ca']
+        for _ in range(2):
+            with connect(w, trusting(certificate=CLIENT)) as s:
+                s.sendall(b'GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n')
+                assert s.recv(100).startswith(b'HTTP/1.1 200')
+            try:
+                with connect(w) as s:
+                    s.sendall(b'GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n')
+                    assert s.recv(100) == b'never'
+            except (ssl.SSLError, ConnectionError):
+                pass
+            file.write_text(json.dumps(conf))
+            w.child.send_signal(signal.SIGHUP)
+            until('the reload is refused', lambda: any('reload_refused' in line and 'needs at least one key, or tls.client_ca' in line for line in w.lines()))
+
+
 def test_protocols():
     with Mock() as m, https_weir(one_model(m)) as w:
         for offered, chosen in ((['h2'], None), (['h2', 'http/1.1'], 'http/1.1'), ([], '')):

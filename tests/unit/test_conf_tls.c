@@ -59,6 +59,7 @@ static void a_server_has_a_certificate_and_its_key(void **state)
         { "tls:\n  key: $Fweir.key\n", "2:8: tls.key needs tls.cert, its certificate", good },
         { "tls:\n  client_ca: $Fca.crt\n", "2:14: tls.client_ca can have no effect without tls.cert and tls.key", "tls:\n  client_ca: $Fca.crt\n  cert: $Fweir.crt\n  key: $Fweir.key\n" },
         { "tls:\n  cert: $Fnone.crt\n  key: $Fweir.key\n", "2:9: tls.cert: cannot be opened: No such file or directory", good },
+        { "tls:\n  cert: ~/none.crt\n  key: $Fweir.key\n", "2:9: tls.cert (from the working directory): cannot be opened: No such file or directory", good },
         { "tls:\n  cert: $F\n  key: $Fweir.key\n", "2:9: tls.cert: not a regular file", good },
         { "tls:\n  cert: $Fweir.key\n  key: $Fweir.key\n", "2:9: tls.cert: the file holds no certificate in PEM", good },
         { "tls:\n  cert: $Ftorn.crt\n  key: $Fweir.key\n", "2:9: tls.cert: the file holds a certificate that cannot be read", good },
@@ -142,7 +143,7 @@ static void what_was_brought_in_is_not_repeated(void **state)
     (void)state;
     assert_null(load_with(&o, filled("tls: {cert: $Fweir.crt, key: \"${SECRET}\"}")));
     assert_null(strstr(complaint, "CANARY"));
-    assert_non_null(strstr(complaint, "tls.key: cannot be opened"));
+    assert_non_null(strstr(complaint, "tls.key (from the working directory): cannot be opened"));
 }
 
 /* hostile 39: who writes the key itself where its path belongs does not find it in the log. */
