@@ -11,7 +11,7 @@ BASE    := -std=gnu11 -D_GNU_SOURCE -g -fno-strict-aliasing -fno-omit-frame-poin
 VERSION := $(shell cat VERSION)
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo none)
 
-OPT_release := -O2
+OPT_release := -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 OPT_debug   := -O0
 OPT_asan    := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 OPT_tsan    := -O1 -fsanitize=thread
@@ -31,6 +31,8 @@ FRAME_debug := -Wframe-larger-than=4096
 
 VFLAGS  := -DWEIR_VERSION=\"$(VERSION)\"
 CFLAGS  = $(BASE) $(OPT) $(WARN) $(FRAME_$(V))
+# Bound at start: a lazily bound call would leave vector registers, and what they last copied, on the stack; and its table could be written to
+LDFLAGS += -Wl,-z,relro,-z,now
 LDLIBS  = -lyaml -lssl -lcrypto -lcares -lm
 $(B)/src/cli/version.o: CFLAGS += $(VFLAGS)
 $(B)/src/cli/version.o: VERSION

@@ -41,13 +41,13 @@ BARE = {
                 'read write readv writev pread pwrite open openat creat fopen fdopen freopen close pipe pipe2 dup dup2 dup3 fcntl ioctl '
                 'stat lstat fstat access unlink unlinkat rename mkdir rmdir opendir chmod truncate ftruncate fsync fdatasync mmap munmap '
                 'fork vfork clone execv execve execvp execl execlp posix_spawn popen kill raise wait waitpid wait4 prctl setsid '
-                'signal sigaction sigwait sigwaitinfo sigtimedwait signalfd eventfd timerfd_create epoll_create1 epoll_ctl epoll_wait poll ppoll select '
+                'signal sigaction sigwait sigtimedwait sigtimedwait signalfd eventfd timerfd_create epoll_create1 epoll_ctl epoll_wait poll ppoll select '
                 'inotify_init1 memfd_create pthread_create sleep usleep nanosleep getrandom',
                 ('run', 'keeper'), {
         'src/base/fail.c': ('write', 'the last words of a wrong program'),
         'src/bench/mock_script.c': ('fopen', 'a test\'s own trace file, at start or on a job thread'),
         'src/cli/mock.c': ('pthread_create sigwait', 'a small server without a keeper: its threads and signals are the command\'s'),
-        'src/cli/server.c': ('pthread_create sigwaitinfo', 'the server\'s main thread: starts the workers, then waits for signals'),
+        'src/cli/server.c': ('pthread_create sigtimedwait', 'the server\'s main thread: starts the workers, then waits for signals'),
         'src/conf/file.c': ('open fstat read close', 'the configuration, at start or on a job thread'),
         'src/net/dns_cares.c': ('pthread_create eventfd poll read write close', 'c-ares has sockets of its own, so it has a thread of its own'),
         'src/stat/log_file.c': ('open fstat write close poll', 'the log outlives every worker and is written where there is none'),
@@ -544,6 +544,31 @@ def rule_docs(r):
             found('docs', page, 1, f'no code knows the header {name}')
 
 
+def rule_cases(r):
+    """Each numbered case of docs/security.md is tested where its row says, and no test carries another number."""
+    page = 'docs/security.md'
+    tags = {p: set(re.findall(r'\b(hostile|complaint) (\d+)', r.text[p])) for p in r.text if p.startswith('tests/')}
+    rows, kinds, kind = set(), {'Case': 'hostile', 'Complaint': 'complaint'}, None
+    for line, text in enumerate(r.text[page].split('\n'), 1):
+        cells = [cell.strip() for cell in text.strip('|').split('|')]
+        kind = kinds.get(cells[0], kind)
+        files = re.findall(r'\btests/[\w./]+\.\w+', cells[-1])
+        for p in files:
+            if p not in r.text:
+                found('cases', page, line, f'there is no {p}')
+        if not cells[0].isdigit():
+            continue
+        rows.add((kind, cells[0]))
+        if not files:
+            found('cases', page, line, f'{kind} {cells[0]} is tested nowhere')
+        for p in files:
+            if (kind, cells[0]) not in tags.get(p, ()):
+                found('cases', page, line, f'{p} does not say "{kind} {cells[0]}"')
+    for p in sorted(tags):
+        for tag in sorted(tags[p] - rows):
+            found('cases', p, 1, f'{page} has no row for {" ".join(tag)}')
+
+
 def rule_exceptions(r):
     """No exception that nothing needs."""
     tables = {'SIDEWAYS': SIDEWAYS, 'NAMES': NAMES, 'LONG_FUNCTIONS': LONG_FUNCTIONS, 'LONG_FILES': LONG_FILES, 'MAY_IGNORE': MAY_IGNORE, 'docs.LATER': docs.LATER}
@@ -560,7 +585,7 @@ def rule_exceptions(r):
 
 RULES = [rule_layers, rule_banned, rule_memory, rule_outside, rule_clock, rule_names, rule_first_line, rule_function_length, rule_file_length, rule_todo,
          rule_whitespace, rule_line_length, rule_goto, rule_documented, rule_counters, rule_mustuse, rule_unused, rule_scripts, rule_private, rule_links,
-         rule_docs, rule_exceptions]
+         rule_docs, rule_cases, rule_exceptions]
 
 
 def main():

@@ -62,6 +62,30 @@ static void sha256(struct text t, uint8_t out[SHA256_DIGEST_LENGTH])
     SHA256_Final(out, &ctx);
 }
 
+/* Without keys loopback is open to every program here, and a browser is one that obeys strangers: their pages can send to any address, and by a name that they lead
+   to 127.0.0.1 (DNS rebinding) read the answer. What a page sends by POST, or to another host, carries its Origin (Fetch, 3.1), which it cannot change. */
+static bool is_of_this_machine(struct text origin)
+{
+    struct text host;
+    if (origin.at == NULL)
+        return true; /* no page of a browser */
+    if (text_starts(origin, TEXT("http://")))
+        host = (struct text){ origin.at + 7, origin.len - 7 };
+    else if (text_starts(origin, TEXT("https://")))
+        host = (struct text){ origin.at + 8, origin.len - 8 };
+    else
+        return text_find(origin, TEXT("://")) > 0; /* a program that shows pages of its own; "null" hides whose it is */
+    if (text_starts(host, TEXT("[::1]")))
+        return true;
+    (void)text_cut(host, ':', &host);
+    if (text_eq(host, TEXT("localhost")) || text_ends(host, TEXT(".localhost")))
+        return true;
+    for (size_t i = 0; i < host.len; i++)
+        if (host.at[i] != '.' && (host.at[i] < '0' || host.at[i] > '9'))
+            return false;
+    return text_starts(host, TEXT("127."));
+}
+
 enum fail auth_check(const struct auth *a, const struct http_head *head, const struct conf_key **out_key)
 {
     struct text key;
@@ -70,7 +94,8 @@ enum fail auth_check(const struct auth *a, const struct http_head *head, const s
         return FAIL_NO_MEMORY;
     if (a->conf->keys_count == 0) {
         *out_key = NULL;
-        return OK;
+        bool is_open = a->conf->tls.client_ca == NULL;
+        return !is_open || (is_of_this_machine(http_head_get(head, HEADER_ORIGIN)) && http_head_times(head, HEADER_ORIGIN) <= 1) ? OK : FAIL_FOREIGN_PAGE;
     }
     if (!presented(head, &key))
         return FAIL_BAD_KEY;

@@ -35,6 +35,7 @@ static void count_alive(int64_t change)
 
 /* What it will cost at most: malloc rounds to 16 and may leave a remainder too small to use; a mapped block is whole pages. */
 #define MAPPED_MIN ((size_t)128 << 10)
+#define TRIM_MIN   ((uint64_t)16 << 20) /* a flood's; trimming takes milliseconds, in which a thread that allocates may have to wait */
 static size_t cost_most(size_t bytes)
 {
     return bytes + (bytes < MAPPED_MIN ? 48 : 4144);
@@ -101,6 +102,17 @@ void mem_tune(unsigned threads)
     mallopt(M_ARENA_MAX, (int)threads);             /* each worker its own; more would only keep free memory apart */
     mallopt(M_MMAP_THRESHOLD, (int)MAPPED_MIN);     /* fixed: left alone it grows with what is freed, and then large blocks stay in holes */
     mallopt(M_TRIM_THRESHOLD, (int)MAPPED_MIN * 4); /* what is free at the end goes back, but not at every request */
+}
+
+void mem_trim(void)
+{
+    static uint64_t most;
+    uint64_t used = account_used();
+    most = MAX(most, used);
+    if (most - used < TRIM_MIN)
+        return;
+    malloc_trim(0);
+    most = used;
 }
 
 char *mem_copy_text(struct text t)

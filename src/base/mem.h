@@ -14,6 +14,8 @@ void mem_free(void *p);                                                    /* ta
 char *mem_copy_text(struct text t) MUSTUSE;                                /* a NUL-terminated copy; NULL when out of memory */
 /* Sets malloc up for a server with so many threads: what is freed goes back to the system, so that the account and the process's size agree. At start. */
 void mem_tune(unsigned threads);
+/* Called a few times a second, by one thread: when much was freed, what malloc keeps of it between other blocks goes back too. */
+void mem_trim(void);
 void mem_wipe(void *p, size_t bytes);                                      /* zeroes secrets; never optimised away */
 
 /* Blocks alive now and since start, all threads (relaxed atomics). For leak checks in tests. */

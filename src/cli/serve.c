@@ -33,26 +33,38 @@ static void fill_in(const struct serving *s, struct conf *conf)
         conf->limits.memory = memory_auto(conf, s->memory);
 }
 
+struct load {
+    const struct serving *serving;
+    const struct conf *conf;
+    struct complaint *why;
+    bool is_ok;
+};
+
+static void load_aside(void *arg)
+{
+    struct load *l = arg;
+    struct conf_options options = l->serving->options;
+    struct vault_words words;
+    if (!vault_open(&l->serving->vault, &words, l->why))
+        return;
+    options.environ = words.environ;
+    options.sets = words.sets;
+    l->is_ok = conf_load(&options, &l->conf, l->why);
+    vault_close(&words);
+}
+
 bool serving_load(const struct conf **out, struct complaint *why, void *arg)
 {
     struct serving *s = arg;
-    const struct conf *conf;
-    struct conf_options options = s->options;
-    struct vault_words words;
-    if (!vault_open(&s->vault, &words, why))
+    struct load l = { .serving = s, .why = why };
+    if (!vault_aside(load_aside, &l, why) || !l.is_ok)
         return false;
-    options.environ = words.environ;
-    options.sets = words.sets;
-    bool is_ok = conf_load(&options, &conf, why);
-    vault_close(&words);
-    if (!is_ok)
-        return false;
-    if (s->is_public && conf->keys_count == 0) {
-        conf_unref(conf);
+    if (s->is_public && l.conf->keys_count == 0) {
+        conf_unref(l.conf);
         return complain(why, NULL, 0, 0, "keys: a non-loopback address needs at least one key");
     }
-    fill_in(s, (struct conf *)(uintptr_t)conf);
-    *out = conf;
+    fill_in(s, (struct conf *)(uintptr_t)l.conf);
+    *out = l.conf;
     if (s->line >= 0)
         keeper_tell(s->line, KEEPER_RELOADED);
     return true;

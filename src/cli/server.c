@@ -55,6 +55,8 @@ static bool start_workers(struct server *s, struct seat *seats)
 
 /* ---- signals: blocked in every thread, taken here ---- */
 
+#define TRIM_EVERY_MS 250 /* a second flood may follow the first one soon */
+
 static void wait_for_end(struct server *s)
 {
     static const int ours[] = { SIGTERM, SIGHUP, SIGUSR1 };
@@ -65,7 +67,8 @@ static void wait_for_end(struct server *s)
     sigaddset(&set, SERVER_END_NOW);
     sigaddset(&set, SERVER_WORKERS_ENDED);
     for (int signal = 0; signal != SERVER_WORKERS_ENDED;) { /* INT is the keeper's, though a terminal sends it to us too */
-        signal = sigwaitinfo(&set, NULL);
+        signal = sigtimedwait(&set, NULL, &(struct timespec){ .tv_nsec = TRIM_EVERY_MS * NANOS_PER_MS });
+        mem_trim();
         if (signal == SIGTERM)
             gateway_drain(s->gateway);
         else if (signal == SERVER_END_NOW)

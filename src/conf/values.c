@@ -19,7 +19,9 @@ struct given {
 static bool may_be_secret(const struct given *g)
 {
     enum type t = g->row->type;
-    return t == TYPE_secret || t == TYPE_key_plain || t == TYPE_key_digest || t == TYPE_url || t == TYPE_proxy || text_starts(text_of(g->path), TEXT("keys."));
+    return t == TYPE_secret || t == TYPE_key_plain || t == TYPE_key_digest || t == TYPE_url || t == TYPE_proxy ||
+           t == TYPE_file || t == TYPE_file_or_auto || /* somebody may write the private key itself */
+           text_starts(text_of(g->path), TEXT("keys."));
 }
 
 static bool refuse_value(const struct given *g, const char *must)
@@ -196,7 +198,10 @@ static bool read_proxy(const struct given *g, void *field)
     struct conf_proxy proxy = { .is_auto = is_auto(g) };
     if ((int64_t)g->text.len > g->row->most)
         return refuse_value(g, "is too long for a proxy");
-    const char *wrong = proxy.is_auto || text_eq(g->text, TEXT("off")) ? NULL : proxy_parse(&g->l->conf->arena, g->text, &proxy);
+    bool is_off = text_eq(g->text, TEXT("off"));
+    if (!proxy.is_auto && !is_off && text_find(g->text, TEXT(":")) < 0)
+        return refuse_type(g); /* a word, such as none */
+    const char *wrong = proxy.is_auto || is_off ? NULL : proxy_parse(&g->l->conf->arena, g->text, &proxy);
     if (wrong != NULL)
         return refuse_value(g, wrong);
     *(struct conf_proxy *)field = proxy;
@@ -238,10 +243,20 @@ static bool read_log_file(const struct given *g, void *field)
     return true;
 }
 
+static bool read_file(const struct given *g, void *field)
+{
+    if (text_starts(g->text, TEXT("-----BEGIN")))
+        return refuse_value(g, "must be the path of a PEM file, not what stands in it");
+    return read_text(g, field);
+}
+
+/* What people write to have nothing verified is no file's name. */
 static bool read_file_or_auto(const struct given *g, void *field)
 {
+    if (text_eq(g->text, TEXT("off")) || text_eq(g->text, TEXT("none")) || text_eq(g->text, TEXT("false")))
+        return refuse_value(g, "must be the path of a PEM file, or auto: certificates are always verified, perhaps against the backend's own");
     if (!is_auto(g))
-        return read_text(g, field);
+        return read_file(g, field);
     *(const char **)field = NULL;
     return true;
 }
@@ -297,7 +312,7 @@ static bool (*const readers[TYPE_COUNT])(const struct given *, void *) = {
     [TYPE_text] = read_text,             [TYPE_secret] = read_secret,
     [TYPE_key_plain] = read_key_plain,   [TYPE_key_digest] = read_key_digest,
     [TYPE_url] = read_url,               [TYPE_proxy] = read_proxy,
-    [TYPE_servers] = read_servers,       [TYPE_file] = read_text,
+    [TYPE_servers] = read_servers,       [TYPE_file] = read_file,
     [TYPE_file_or_auto] = read_file_or_auto,
 };
 
@@ -307,8 +322,9 @@ bool value_read(struct loading *l, const struct row *row, const char *path, cons
         return refuse(l, &value->place, "%s has no value", path);
     if (row->type == TYPE_names || row->type == TYPE_targets)
         return list_read(l, row, path, value, field);
+    const char *due = *type_what(row->type) ? type_what(row->type) : words_listed(l, row->type);
     if (value->kind != TREE_SCALAR)
-        return refuse(l, &value->place, "%s must be one value, not a %s", path, value->kind == TREE_MAP ? "section" : "list");
+        return refuse(l, &value->place, "%s must be one value, not a %s: %s", path, value->kind == TREE_MAP ? "section" : "list", due);
     struct given g = { .l = l, .row = row, .path = path, .tree = value };
     if (!expand(l, value, &g.text))
         return false;

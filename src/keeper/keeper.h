@@ -79,6 +79,8 @@ bool vault_fill(struct vault *v, char **variables, const char *const *sets, size
 /* Plain copies for one load; vault_close wipes them. Any thread. */
 bool vault_open(const struct vault *v, struct vault_words *out, struct complaint *why);
 void vault_close(struct vault_words *words);
+/* Runs fn(arg) on a thread of its own and waits for it. Its stack and its registers, which may hold pieces of what it read, are gone afterwards. */
+bool vault_aside(void (*fn)(void *arg), void *arg, struct complaint *why);
 
 /* ---- the machine (system.c) ---- */
 
@@ -100,7 +102,7 @@ bool system_write_file(const char *path, struct text content, bool replace, stru
 
 /* ---- runtime folders (runtime.c) ---- */
 
-#define PATH_MOST         512 /* bytes of a path here; a longer one is not used */
+#define PATH_MOST         448 /* bytes of a path here; a longer one is not used */
 #define SOCKET_PATH_MAX   108 /* sun_path */
 #define RUNTIME_SOCKETS_MAX 32
 

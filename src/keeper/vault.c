@@ -1,11 +1,14 @@
 /* vault.c: what a reload reads again and nobody should find meanwhile: the environment and the --set options, as they were given. They move into a file of
    memory that no process maps, so that neither `ps`, nor /proc/PID/environ, nor a core dump has them. cli/serve.c fills it, and opens it for each load. */
 #include "keeper/keeper.h"
+#include "base/account.h"
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define ASIDE_STACK     (1u << 20)  /* YAML and certificates are read on it */
 #define VAULT_BYTES_MAX (16u << 20) /* the kernel gives a program 6 MiB of words at most */
 
 /* What this program, its libraries and the tools that watch it ask for themselves. Where one ends in '*', whatever begins like it. */
@@ -115,4 +118,37 @@ void vault_close(struct vault_words *words)
     buf_fini(&words->bytes); /* wiped */
     mem_free(words->at);
     *words = (struct vault_words){ 0 };
+}
+
+struct aside {
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+static void *aside_thread(void *p)
+{
+    struct aside *a = p;
+    a->fn(a->arg);
+    account_thread_end();
+    return NULL;
+}
+
+bool vault_aside(void (*fn)(void *arg), void *arg, struct complaint *why)
+{
+    struct aside a = { fn, arg };
+    pthread_attr_t attr;
+    pthread_t thread;
+    void *stack = mmap(NULL, ASIDE_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    int error = stack == MAP_FAILED ? errno : pthread_attr_init(&attr);
+    if (error == 0) {
+        error = pthread_attr_setstack(&attr, stack, ASIDE_STACK); /* one of its own: glibc would keep it mapped for the next thread */
+        if (error == 0)
+            error = pthread_create(&thread, &attr, aside_thread, &a);
+        (void)pthread_attr_destroy(&attr);
+    }
+    if (error == 0)
+        (void)pthread_join(thread, NULL); /* cannot fail: it is ours, and joined once */
+    if (stack != MAP_FAILED)
+        (void)munmap(stack, ASIDE_STACK);
+    return error == 0 || complain(why, NULL, 0, 0, "cannot start a thread to read the configuration on: %s", strerror(error));
 }

@@ -54,6 +54,7 @@ void down_free(struct downstream *d)
     buf_fini(&d->in);
     buf_fini(&d->out);
     list_remove(&s->open, &d->node);
+    atomic_fetch_sub_explicit(server_connections(s), 1, memory_order_relaxed);
     timer_disown(s->worker, 1);
     COUNT_DOWN(s->worker, connections_open);
     d->magic = 0;
@@ -391,6 +392,7 @@ void down_open(struct http_server *s, int fd, const struct addr *peer)
     struct http_parse_limits limits = { s->options.head_bytes_max, TARGET_BYTES_MAX, HTTP_HEADERS_MAX };
     http_parser_init(&d->parser, HTTP_KIND_REQUEST, &limits);
     list_push(&s->open, &d->node);
+    atomic_fetch_add_explicit(server_connections(s), 1, memory_order_relaxed);
     d->shaking = s->options.tls != NULL;
     COUNT(s->worker, connections_accepted);
     COUNT(s->worker, connections_open);

@@ -28,12 +28,16 @@ struct http_server {
     struct listener listeners[LISTENERS_MAX];
     unsigned listener_count;
     struct timer accept_again; /* the listener's edge is spent, so we come back by the clock */
+    _Atomic uint32_t own;      /* connections, where nobody shares the count */
     bool paused;               /* limits.connections is reached, or descriptors ran out */
     struct http_date date;
     nanos tls_told;      /* when a failed handshake was last logged: one a second is enough to see what is wrong */
     uint64_t ids;
     bool draining;
 };
+
+/* The count that connections_max bounds. */
+static inline _Atomic uint32_t *server_connections(struct http_server *s) { return s->options.connections != NULL ? s->options.connections : &s->own; }
 
 enum down_state { DOWN_IDLE, DOWN_HEAD, DOWN_TASK, DOWN_LINGER };
 

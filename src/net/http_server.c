@@ -51,7 +51,8 @@ static void on_listener(struct worker *w, struct watch *self, unsigned events)
     (void)events;
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         struct addr peer;
-        bool is_full = list_count(&s->open) >= s->options.connections_max, is_short = s->options.spares_memory && account_is_short();
+        bool is_full = atomic_load_explicit(server_connections(s), memory_order_relaxed) >= s->options.connections_max;
+        bool is_short = s->options.spares_memory && account_is_short();
         struct downstream *goes = is_full ? who_can_go(s) : NULL;
         int fd = (is_full && goes == NULL) || is_short ? -EMFILE : w->world->accept(w->world, self->fd, &peer);
         if (fd == -EAGAIN) {

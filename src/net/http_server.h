@@ -33,7 +33,8 @@ struct http_server_options {
     nanos header_timeout, body_timeout, write_timeout; /* ns */
     uint64_t body_bytes_max;
     uint32_t head_bytes_max;
-    uint32_t connections_max;                           /* of this worker */
+    uint32_t connections_max;
+    _Atomic uint32_t *connections;                      /* what connections_max counts, when several servers share it; NULL: this one's own */
     bool spares_memory;                                 /* takes no new connection while memory is short (account_is_short) */
     struct ssl_ctx_st *tls;                             /* connections from now on begin with it; NULL: plain */
 };

@@ -148,6 +148,24 @@ enum fail flight_wait_room(struct task *producer, struct flight *f)
     return OK;
 }
 
+enum fail flight_join(struct flight *f)
+{
+    size_t bytes = f->unread, room = MAX(bytes, CHUNK_ROOM + 1); /* not a slab's */
+    if (flight_peek(f).len == bytes)
+        return OK;
+    struct flight_chunk *all = mem_alloc(sizeof *all + room);
+    if (all == NULL)
+        return FAIL_NO_MEMORY;
+    *all = (struct flight_chunk){ .len = (uint32_t)bytes, .room = (uint32_t)room };
+    for (size_t at = 0; f->first != NULL; f->taken = 0) {
+        memcpy(all->bytes + at, f->first->bytes + f->taken, f->first->len - f->taken);
+        at += f->first->len - f->taken;
+        drop_first(f);
+    }
+    f->first = f->last = all;
+    return OK;
+}
+
 void flight_end(struct flight *f, enum fail fail)
 {
     CHECK(f, FLIGHT);

@@ -95,6 +95,8 @@ static inline bool flight_has_room(const struct flight *f)
 {
     return f->unread < f->buffer_max && (f->unread == 0 || f->state != FLIGHT_OPEN || !account_is_short());
 }
+/* What lies unread becomes one piece, for flight_peek. FAIL_NO_MEMORY. */
+MUSTUSE enum fail flight_join(struct flight *f);
 MUSTUSE enum fail flight_wait_room(struct task *producer, struct flight *f);
 /* Ends it, with `fail` and, unless OK, a sentence; then lets go of it. */
 void flight_end(struct flight *f, enum fail fail);

@@ -16,6 +16,7 @@ struct gateway {
     struct worker worker[WORKERS_MAX];
     struct desk desk[WORKERS_MAX];
     _Atomic bool draining, ready;
+    _Atomic uint32_t connections; /* of clients, all workers': an uneven share must not keep out who would have had room */
     bool reloading;          /* worker 0's thread only */
 };
 
@@ -35,7 +36,7 @@ static struct http_server_options server_options(struct desk *d, http_handler *h
         .handle = handle, .refusal = serve_refusal, .user = d,
         .header_timeout = c->timeouts.header, .body_timeout = c->timeouts.body, .write_timeout = c->timeouts.write,
         .body_bytes_max = c->limits.body, .head_bytes_max = (uint32_t)c->limits.header,
-        .connections_max = c->limits.connections > 0 ? c->limits.connections / d->gateway->workers + 1 : UINT32_MAX,
+        .connections_max = c->limits.connections > 0 ? c->limits.connections : UINT32_MAX,
         .spares_memory = handle == serve_request, /* the operator is let in when clients are not */
     };
 }
@@ -44,6 +45,7 @@ static struct http_server_options server_options(struct desk *d, http_handler *h
 static struct http_server_options client_options(struct desk *d)
 {
     struct http_server_options o = server_options(d, serve_request);
+    o.connections = &d->gateway->connections;
     o.tls = d->view->conf->tls.context;
     return o;
 }

@@ -8,9 +8,19 @@
 #define REFUSAL_NS      NANOS_PER_S           /* for the body of a no, which only makes its message better */
 #define RETRY_AFTER_MAX (86400 * NANOS_PER_S) /* a longer one is a day: nobody waits for it */
 
+/* A media type's case says nothing (RFC 9110 section 8.3.1), and parameters may follow it. */
+static bool is_type(struct text said, struct text type)
+{
+    struct text word;
+    if (text_eq(said, type))
+        return true; /* as nearly all of them write it */
+    (void)text_cut(said, ';', &word);
+    return text_eq_nocase(text_trim(word), type);
+}
+
 static bool is_json(struct text type)
 {
-    return text_starts(type, TEXT("application/json")) || text_starts(type, TEXT("application/problem+json"));
+    return is_type(type, TEXT("application/json")) || is_type(type, TEXT("application/problem+json"));
 }
 
 /* Statuses after which another backend may do better: the backend's own trouble, and what is between it and us (our key there, its models). */
@@ -57,13 +67,15 @@ static enum fail check_plain(struct call *call, struct attempt_story *a)
     struct flight *fl = call->flight;
     size_t room;
     char *pool = conns_json_pool(call->conns, &room);
-    struct text body = flight_peek(fl);
     struct arena arena;
     yyjson_doc *doc;
-    if (body.len != fl->unread || body.len > USAGE_PARSE_BYTES_MAX)
-        return OK; /* in pieces or large: passed on as it is */
+    if (fl->unread > USAGE_PARSE_BYTES_MAX)
+        return OK; /* passed on as it is */
+    enum fail f = flight_join(fl);
+    if (f != OK)
+        return f;
     arena_init(&arena, pool, room, 16u << 20);
-    enum fail f = json_parse(&arena, body, &doc, NULL);
+    f = json_parse(&arena, flight_peek(fl), &doc, NULL);
     if (f == FAIL_BAD_JSON || (f == OK && !yyjson_is_obj(yyjson_doc_get_root(doc)))) {
         attempt_because(fl, a, "answered %d with a body that is no JSON object", a->status);
         f = FAIL_PROTOCOL;
@@ -202,7 +214,7 @@ enum fail answer_read(struct task *t, struct call *call, struct attempt_story *a
         attempt_because(call->flight, a, "answered in an encoding nobody asked for");
         return FAIL_PROTOCOL;
     }
-    if (text_starts(type, TEXT("text/event-stream")) && call->stream)
+    if (call->stream && head->status < 400 && is_type(type, TEXT("text/event-stream")))
         return stream_read(t, call, a, c, deadline);
     if (!is_json(type)) {
         type = border_words(call->slot.endpoint, type);

@@ -1,5 +1,6 @@
 /* border.c: headers, body fields and keys at the border between clients and backends. URLs in messages are judged in border_url.c. */
 #include "upstream/border.h"
+#include <stdio.h>
 #include <string.h>
 
 /* ---- headers ---- */
@@ -193,28 +194,14 @@ struct text border_words(const struct endpoint *e, struct text said)
 
 enum fail border_error_body(struct flight *fl, const struct endpoint *e, int status)
 {
-    struct buf whole;
-    enum fail f = OK;
+    char instead[256];
     if (e->key.len == 0)
         return OK;
-    buf_init_secret(&whole, fl->unread);
-    while (f == OK && fl->unread > 0) {
-        struct text some = flight_peek(fl);
-        f = buf_add_text(&whole, some);
-        if (f == OK)
-            flight_took(fl, some.len);
-    }
-    bool holds = f == OK && holds_key(e, buf_text(&whole));
-    if (holds) {
-        buf_clear(&whole);
-        whole.max = MAX(whole.max, 512u);
-        f = buf_printf(&whole, "{\"error\":{\"message\":\"The backend refused the request with %d; " WITHHELD ".\",\"type\":\"invalid_request_error\","
-                               "\"param\":null,\"code\":\"withheld\"}}", status);
-    }
-    if (f == OK)
-        f = flight_reserve(fl, buf_len(&whole)); /* in one piece again */
-    if (f == OK)
-        f = flight_append(fl, buf_text(&whole));
-    buf_fini(&whole);
-    return f;
+    enum fail f = flight_join(fl);
+    if (f != OK || !holds_key(e, flight_peek(fl)))
+        return f;
+    flight_took(fl, fl->unread);
+    int n = snprintf(instead, sizeof instead, "{\"error\":{\"message\":\"The backend refused the request with %d; " WITHHELD ".\",\"type\":\"invalid_request_error\","
+                                              "\"param\":null,\"code\":\"withheld\"}}", status);
+    return flight_append(fl, (struct text){ instead, (size_t)n });
 }

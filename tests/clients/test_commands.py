@@ -424,7 +424,7 @@ def test_usr2_says_no(h):
 
 # ---- the keeper ----
 
-def test_dead_server_is_replaced(h):
+def test_dead_server_is_replaced(h):    # hostile 94
     m = h.mock()
     w = h.serve(m.url)
     has_models(w.port)

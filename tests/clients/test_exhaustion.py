@@ -148,7 +148,7 @@ def test_too_many_connections():
     """limits.connections: the longest idle makes room for a new one, as a busy one never does; and without the limit nobody has to go."""
     for limit, goes in ((4, True), (400, False)):
         with Mock('--tokens', '3') as m, Weir(one_model(m, workers=1, limits={'connections': limit})) as w, ExitStack() as stack:
-            lines = [stack.enter_context(Line(w)) for _ in range(limit + 1 if goes else 5)]
+            lines = [stack.enter_context(Line(w)) for _ in range(limit if goes else 5)]
             for line in lines[:-1]:
                 line.post()
                 assert line.status() == 200

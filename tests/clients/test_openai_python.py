@@ -3,6 +3,7 @@ import array
 import asyncio
 import base64
 import concurrent.futures
+import http.client
 import http.server
 import json
 import math
@@ -475,6 +476,13 @@ def test_error_504_after_timeouts_total():
 
 # ---- retries ----
 
+def hold(weir):
+    """A chat that is asked for and stays open until close()."""
+    connection = http.client.HTTPConnection(weir.url.removeprefix('http://'), timeout=20)
+    connection.request('POST', '/v1/chat/completions', json.dumps({'model': 'chat', 'messages': HELLO}), {'content-type': 'application/json'})
+    return connection
+
+
 def test_retry_as_weir_says_when_the_queue_is_full():
     """One slot, one place in the queue: the third is told when to come back, comes back then, and is served."""
     conf = {'backends': {'b0': {'concurrency': 1}}, 'limits': {'queue': 1}}
@@ -511,14 +519,23 @@ def test_retry_as_weir_says_when_the_queue_is_full():
 def test_a_retry_is_served():
     """Refused once, the SDK waits as long as it was told, and its second try is answered."""
     conf = {'backends': {'b0': {'concurrency': 1}}, 'limits': {'queue': 1}}
-    with Mock('--slots', '1', '--itl', '20ms', '--tokens', '10') as m, Weir(one_model(m, **conf)) as w, concurrent.futures.ThreadPoolExecutor(2) as pool:
+    with Mock('--slots', '1', '--fault', 'hang:1', '--tokens', '10') as m, Weir(one_model(m, **conf)) as w:
         witness = Witness()
-        first = [pool.submit(lambda: client(w).chat.completions.create(model='chat', messages=HELLO)) for _ in range(2)]
-        until('one is being answered and one waits', lambda: w.number('weir_queue_waiting') == 1)
-        with Patience(between=lambda: [f.result() for f in first]) as patience, client(w, max_retries=2, http_client=witness.client()) as c:
+        answered = hold(w)
+        until('one is being answered', lambda: m.stats()['active'] == 1)
+        waiting = hold(w)
+        until('one waits', lambda: w.number('weir_queue_waiting') == 1)
+
+        def leave():
+            waiting.close()
+            until('nobody waits', lambda: w.number('weir_queue_waiting') == 0)
+            answered.close()
+            until('nobody is answered', lambda: m.stats()['active'] == 0)
+            m.script(faults=[])
+        with Patience(between=leave) as patience, client(w, max_retries=2, http_client=witness.client()) as c:
             check_chat(c.chat.completions.create(model='chat', messages=HELLO), 10)
         assert witness.statuses == [503, 200] and len(patience.waits) == 1
-        assert m.stats()['max_active'] == 1 and m.stats()['requests'] == 3
+        assert m.stats()['max_active'] == 1 and m.stats()['requests'] == 2
 
 
 def test_no_retry_of_what_cannot_succeed():

@@ -1,11 +1,10 @@
 /* backend_call.h: what fuzz_backend, fuzz_stream and fuzz_answer share: an honest client asks, the fuzzer's backend answers, and what the client was told
-   is held against a reading of the backend's bytes that shares no code with upstream/. */
+   is held against backend_reading.c's. */
 #ifndef WEIR_TESTS_BACKEND_CALL_H
 #define WEIR_TESTS_BACKEND_CALL_H
 
-#include "fuzz/fuzz.h"
+#include "fuzz/backend_reading.h"
 
-/* backend: all bytes of its connection. closes: it says FIN after them, else it stays and says nothing. stream: what the client asks for. */
-void backend_call(struct text backend, struct cutter cut, bool closes, bool stream);
+void backend_call(const struct backend_play *play);
 
 #endif

@@ -1,4 +1,4 @@
-/* fuzz_answer.c: a status, a type and a body of a backend, in HTTP that is right. Input: "STATUS TYPE", a line end, the body. The oracle is backend_call.c's. */
+/* fuzz_answer.c: a status, a type and a body of a backend, in HTTP that is right. Input: "STATUS TYPE", a line end, the body. The oracle is backend_reading.c's. */
 #include "fuzz/backend_call.h"
 #include "net/http_write.h"
 
@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         } else {
             told(http_write_head_end(&b));
         }
-        backend_call(buf_text(&b), fuzz_cutter(2, in), size % 3 == 0, size % 2 == 0);
+        backend_call(&(struct backend_play){ buf_text(&b), fuzz_cutter(2, in), .slow = size % 5 == 4, .closes = size % 3 == 0, .ask = size % 2 == 0 ? ASK_STREAM : ASK_PLAIN });
     }
     buf_fini(&b);
     return 0;

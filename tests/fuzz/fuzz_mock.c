@@ -7,11 +7,16 @@
 #include "net/sse.h"
 #include "run/sim.h"
 
+static const struct dialect {
+    const char *name, *asks;
+} dialects[] = { { "openai", "/v1/chat/completions" }, { "ollama", "/api/chat" }, { "anthropic", "/v1/messages" } };
+
 struct visit {
     struct sim *sim;
     struct worker worker;
     struct mock *mock;
     struct addr at;
+    const struct dialect *dialect;
     struct text path, body;
     bool may_misbehave; /* a script may say so */
 };
@@ -112,24 +117,38 @@ static void visit(struct task *t, void *arg)
     struct visit *v = arg;
     bool whole = exchange(t, v, TEXT("POST"), v->path, v->body, !v->may_misbehave);
     ASSERT(whole || v->may_misbehave);
-    if (v->may_misbehave) /* the script's faults, whatever they are */
-        (void)exchange(t, v, TEXT("POST"), TEXT("/v1/chat/completions"), TEXT("{\"model\":\"m\",\"stream\":true,\"messages\":[]}"), false);
+    if (v->may_misbehave) { /* the script's faults, whatever they are */
+        struct text asks = text_of(v->dialect->asks);
+        (void)exchange(t, v, TEXT("POST"), asks, TEXT("{\"model\":\"m\",\"stream\":true,\"max_tokens\":3,\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}"), false);
+        (void)exchange(t, v, TEXT("POST"), asks, TEXT("{\"model\":\"m\",\"stream\":false,\"max_tokens\":3,\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}"), false);
+    }
+    whole = exchange(t, v, TEXT("GET"), v->path, TEXT(""), true); /* a list, or a 405 */
+    ASSERT(whole || v->may_misbehave);
     whole = exchange(t, v, TEXT("GET"), TEXT("/_mock/stats"), TEXT(""), true);
     ASSERT(whole);
     mock_stop(v->mock);
     worker_stop(t->worker);
 }
 
+/* Where the path does not say it, the body's length does. */
+static const struct dialect *dialect_of(struct text path, struct text body)
+{
+    if (text_starts(path, TEXT("/api/")))
+        return &dialects[1];
+    if (text_eq(path, TEXT("/v1/messages")))
+        return &dialects[2];
+    return text_starts(path, TEXT("/_mock/")) || text_eq(path, TEXT("/v1/models")) ? &dialects[body.len % ARRAY_LEN(dialects)] : &dialects[0];
+}
+
 static void play(struct text path, struct text body)
 {
     struct sim_options options = sim_options_default(1);
-    struct visit v = { .path = path, .body = body, .may_misbehave = text_starts(path, TEXT("/_mock/")) };
+    struct visit v = { .dialect = dialect_of(path, body), .path = path, .body = body, .may_misbehave = text_starts(path, TEXT("/_mock/")) };
     struct mock_script script;
     struct complaint why;
     mock_script_init(&script);
     ASSERT(mock_script_set(&script, TEXT("tokens"), TEXT("4"), &why) && mock_script_set(&script, TEXT("itl"), TEXT("0"), &why));
-    struct text dialect = text_starts(path, TEXT("/api/")) ? TEXT("ollama") : text_eq(path, TEXT("/v1/messages")) ? TEXT("anthropic") : TEXT("openai");
-    ASSERT(mock_script_set(&script, TEXT("dialect"), dialect, &why));
+    ASSERT(mock_script_set(&script, TEXT("dialect"), text_of(v.dialect->name), &why));
     v.sim = sim_new(&options);
     told(worker_init(&v.worker, sim_world(v.sim), 0));
     v.mock = mock_new(&v.worker, &script);

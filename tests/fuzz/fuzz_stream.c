@@ -1,4 +1,4 @@
-/* fuzz_stream.c: any bytes as the events of a backend, in HTTP that is right: reaches what fuzz_backend's bytes seldom do. The oracle is backend_call.c's. */
+/* fuzz_stream.c: any bytes as the events of a backend, in HTTP that is right: reaches what fuzz_backend's bytes seldom do. The oracle is backend_reading.c's. */
 #include "fuzz/backend_call.h"
 #include "net/http_write.h"
 
@@ -21,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         rest = (struct text){ rest.at + n, rest.len - n };
     }
     told(chunked ? cut ? OK : http_write_chunk_last(&b) : buf_add_text(&b, in));
-    backend_call(buf_text(&b), fuzz_cutter(2, in), size % 3 == 0, true);
+    backend_call(&(struct backend_play){ buf_text(&b), fuzz_cutter(2, in), .slow = size % 5 == 4, .closes = size % 3 == 0, .ask = size % 11 == 10 ? ASK_STREAM_OLD : ASK_STREAM });
     buf_fini(&b);
     return 0;
 }

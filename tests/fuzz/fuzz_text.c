@@ -2,6 +2,7 @@
    yyjson's of UTF-8, and laws: a distance is symmetric, a print is read back. */
 #include "base/json.h"
 #include "fuzz/fuzz.h"
+#include "net/http_head.h"
 #include "net/http_write.h"
 #include <errno.h>
 #include <math.h>
@@ -104,6 +105,30 @@ static void check_date(const char *s)
     ASSERT(text_eq(http_date_at(&date, second), text_of(due)));
 }
 
+/* The three forms of RFC 9110 section 5.6.7 as the C library reads them, at its word where it knows the date's day. */
+static void check_date_read(struct text t, const char *s)
+{
+    static const char *const forms[] = { "%a, %d %b %Y %H:%M:%S GMT", "%a, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y" };
+    struct http_date date = { 0 };
+    int64_t second = -1, again;
+    bool is_read = http_date_read(t, &second);
+    if (is_read) {
+        ASSERT(second >= 0 && second <= 253402387200); /* the year 9999, and a leap second */
+        ASSERT(second >= 253402300800 || (http_date_read(http_date_at(&date, second), &again) && again == second));
+    }
+    for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
+        struct tm tm = { 0 }, due;
+        char print[48];
+        const char *end = strptime(s, forms[i], &tm);
+        if (end == NULL || *end != '\0' || strlen(s) != t.len || tm.tm_year < 70)
+            continue;
+        due = tm;
+        time_t at = timegm(&due);
+        if (due.tm_mday == tm.tm_mday && tm.tm_sec < 60 && strftime(print, sizeof print, forms[i], &due) > 0 && strcmp(print, s) == 0)
+            ASSERT(is_read && second == at);
+    }
+}
+
 static void check_utf8(struct text t)
 {
     char json[80];
@@ -142,6 +167,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_spans(t, s);
     check_decimal(t, s);
     check_date(s);
+    check_date_read(t, s);
     check_utf8(t);
     a = fuzz_line(&b);
     check_words(a, b.at != NULL ? b : TEXT(""));

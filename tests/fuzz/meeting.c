@@ -5,28 +5,39 @@
 #define CONNECTIONS_MAX 64
 #define QUIET_NS  NANOS_PER_S                /* nothing more comes: far past a simulated way, far before any of weir's time-outs */
 #define PAUSE_NS  (400 * NANOS_PER_US)       /* between two pieces, so that they arrive as two */
-#define PIECES_PAUSED 64                     /* later pieces follow at once: a run must stay short */
+#define SLOW_NS   (7 * NANOS_PER_MS)         /* and a slow backend's: 42 of them are less than a time-out, 43 are more */
+#define PIECES_MAX 64                        /* the last is all the rest: a run must stay short */
+#define TIMEOUTS_MS 300
+_Static_assert(MEETING_SLOW_LATE * SLOW_NS > TIMEOUTS_MS * NANOS_PER_MS && (MEETING_SLOW_LATE - 1) * SLOW_NS < (TIMEOUTS_MS - 5) * NANOS_PER_MS, "which piece is late");
+#define BEAT_MS 100
+_Static_assert(MEETING_SLOW_BEAT * SLOW_NS > BEAT_MS * NANOS_PER_MS && (MEETING_SLOW_BEAT - 1) * SLOW_NS < (BEAT_MS - 1) * NANOS_PER_MS, "which piece comes after a heartbeat");
 #define HEARD_MAX (64u << 20)
 
 static const char yaml[] =
-    "backends: {b: {url: \"http://10.0.0.1:8000\"}}\n"
+    "backends: {b: {url: \"http://10.0.0.1:8000\", key: " MEETING_KEY "}}\n"
     "models: {m: {use: [b/m]}}\n"
     "limits: {body: 4096, header: 2048}\n"
     "timeouts: {first_token: 300ms, between_tokens: 300ms}\n"
-    "stream: {heartbeat: 100s}\n"
+    "stream: {heartbeat: 100ms, buffer: 8192}\n"
     "log: {level: error}\n";
 
 /* ---- writing in pieces ---- */
 
-static enum fail write_pieces(struct task *t, struct actor *a, struct text bytes, struct cutter cut)
+size_t meeting_piece(struct cutter *cut, unsigned piece, size_t left)
+{
+    size_t n = piece + 1 < PIECES_MAX ? cut->next(cut, left) : left;
+    return MIN(n * n, left); /* a cutter's pieces are small: large ones too */
+}
+
+static enum fail write_pieces(struct task *t, struct actor *a, struct text bytes, struct cutter cut, nanos pause)
 {
     enum fail f = OK;
     for (unsigned piece = 0; f == OK && bytes.len > 0; piece++) {
-        size_t n = cut.next(&cut, bytes.len);
+        size_t n = meeting_piece(&cut, piece, bytes.len);
         f = actor_write_all(t, a, bytes.at, n, NEVER);
         bytes = (struct text){ bytes.at + n, bytes.len - n };
-        if (f == OK && bytes.len > 0 && piece < PIECES_PAUSED)
-            f = task_sleep(t, t->worker->now + PAUSE_NS);
+        if (f == OK && bytes.len > 0)
+            f = task_sleep(t, t->worker->now + pause);
     }
     return f;
 }
@@ -64,6 +75,8 @@ void meeting_honest_answer(struct buf *out, unsigned number, bool stream)
 
 static struct text keep(struct meeting *m, struct text t)
 {
+    if (m->client_ended)
+        return TEXT_NONE; /* the house closes: who told no models may be asked once more */
     const char *copy = arena_copy(&m->arena, t);
     ASSERT(copy != NULL);
     return (struct text){ copy, t.len };
@@ -71,8 +84,12 @@ static struct text keep(struct meeting *m, struct text t)
 
 static enum fail answer_models(struct task *t, struct served *s)
 {
+    struct meeting *m = s->m;
     static const char answer[] = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 37\r\n\r\n{\"object\":\"list\",\"data\":[{\"id\":\"m\"}]}";
-    return actor_write_all(t, &s->actor, answer, sizeof answer - 1, NEVER);
+    if (m->models.at == NULL)
+        return actor_write_all(t, &s->actor, answer, sizeof answer - 1, NEVER);
+    enum fail f = write_pieces(t, &s->actor, m->models, m->backend_cuts, PAUSE_NS);
+    return f == OK && m->backend_closes ? FAIL_RESET : f;
 }
 
 static enum fail answer(struct task *t, struct served *s)
@@ -85,12 +102,13 @@ static enum fail answer(struct task *t, struct served *s)
     unsigned number = m->requests_count++;
     m->requests[number] = (struct meeting_request){ s->method, s->path, s->id, keep(m, buf_text(&s->body)) };
     if (number == 0 && m->backend.at != NULL) {
-        enum fail f = write_pieces(t, &s->actor, m->backend, m->backend_cuts);
+        enum fail f = write_pieces(t, &s->actor, m->backend, m->backend_cuts, m->backend_slow ? SLOW_NS : PAUSE_NS);
         m->backend_wrote = true;
         return f == OK && m->backend_closes ? FAIL_RESET : f;
     }
     buf_init(&out, 4096);
-    meeting_honest_answer(&out, number, meeting_wants_stream(buf_text(&s->body)));
+    bool stream = meeting_wants_stream(buf_text(&s->body)) && !text_eq(s->path, TEXT("/v1/embeddings"));
+    meeting_honest_answer(&out, number, stream);
     enum fail f = actor_write_all(t, &s->actor, buf_text(&out).at, buf_len(&out), NEVER);
     buf_fini(&out);
     return f;
@@ -110,6 +128,7 @@ static enum fail take_event(struct task *t, struct served *s, struct text *io_by
         s->method = keep(s->m, h->method_text);
         s->path = keep(s->m, h->target);
         s->id = keep(s->m, http_head_find(h, TEXT("x-request-id")));
+        ASSERT(text_eq(http_head_find(h, TEXT("authorization")), TEXT("Bearer " MEETING_KEY)));
     } else if (e.kind == HTTP_GOT_BODY) {
         f = buf_add_text(&s->body, e.body);
     } else if (e.kind == HTTP_GOT_END) {
@@ -188,8 +207,9 @@ static void client(struct task *t, void *arg)
 {
     struct meeting *m = arg;
     struct actor a;
+    told(task_sleep(t, t->worker->now + m->client_from));
     told(actor_connect(t, &a, &m->house.address, NEVER));
-    (void)write_pieces(t, &a, m->client, m->client_cuts); /* who is refused early cannot write on; the answer still comes */
+    (void)write_pieces(t, &a, m->client, m->client_cuts, PAUSE_NS); /* who is refused early cannot write on; the answer still comes */
     listen_to(t, m, &a, &m->heard);
     m->finished_before = m->finished || m->broken;
     if (m->again != NULL && !m->finished_before && actor_write_all(t, &a, m->again, strlen(m->again), NEVER) == OK)

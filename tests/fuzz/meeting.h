@@ -11,6 +11,10 @@
 #define MEETING_REQUESTS_MAX 256 /* requests that the backend keeps; an input has no room for more */
 #define MEETING_BODY_MAX     4096 /* limits.body, small so that inputs pass it */
 #define MEETING_HEAD_MAX     2048 /* limits.header */
+#define MEETING_BUFFER       8192 /* stream.buffer, the same; two chunks of a flight */
+#define MEETING_KEY          "sk-fuzz-0123456789abcdef" /* the backend's */
+#define MEETING_SLOW_LATE    43   /* pieces of a slow backend: this one comes after its time-outs, the one before it in time */
+#define MEETING_SLOW_BEAT    15   /* and from this one on a stream has begun with a heartbeat */
 
 /* A request as the backend read it. */
 struct meeting_request {
@@ -22,8 +26,11 @@ struct meeting {
     struct arena arena;
     struct actor listener;
     struct text client;             /* what the client writes */
+    nanos client_from;              /* and when it connects */
     struct text backend;            /* what the backend writes to the first request with a body; at == NULL: it is honest from the start */
     bool backend_closes;            /* after `backend` */
+    struct text models;             /* what it writes when asked for its models, each time; at == NULL: an honest list of m alone */
+    bool backend_slow;              /* 7 ms between two pieces */
     struct cutter client_cuts, backend_cuts;
     const char *again;              /* a second request on the client's connection, when the first has been answered; NULL: none */
     bool may_cut_requests;          /* a request to the backend may be cut: the client said how long it waits */
@@ -41,6 +48,8 @@ struct meeting {
 void meeting_run(struct meeting *m);
 void meeting_fini(struct meeting *m);
 
+/* How many of the bytes that are left come as one piece. */
+size_t meeting_piece(struct cutter *cut, unsigned piece, size_t left);
 /* What an honest backend answers to a body, with the head: the answer names the number of the request. */
 void meeting_honest_answer(struct buf *out, unsigned number, bool stream);
 /* True if the body asks for a stream. */

@@ -7,9 +7,13 @@
 #define MS NANOS_PER_MS
 
 /* What a child was told when its wait ended. */
+#define TURNS_MAX 100 /* of a loop, in which whatever is going to happen without time has happened */
+
 struct ending {
     bool ended;
     enum fail why;
+    struct task *slow;    /* of ends_slowly: waits for leave to end */
+    struct ending *child; /* of scope: its child's */
 };
 
 static void sleeps_long(struct task *t, void *arg)
@@ -128,26 +132,27 @@ static void child_leaves_its_owners_place_in_a_queue(struct task *t, void *arg)
 
 /* ---- shield ---- */
 
-/* A child that needs a while to end after it was told to. */
+/* A child that needs a while to end after it was told to: until somebody lets it. */
 static void ends_slowly(struct task *t, void *arg)
 {
     struct ending *e = arg;
     e->why = task_park(t, "the end", NEVER);
     t->shield = true;
-    ASSERT(task_sleep(t, t->worker->now + 2 * MS) == OK);
+    e->slow = t;
+    ASSERT(task_park(t, "leave to end", NEVER) == OK);
     t->shield = false;
     e->ended = true;
 }
 
 static void scope(struct task *t, void *arg)
 {
-    struct ending *e = arg, child = { 0 };
+    struct ending *e = arg;
     struct group g;
     group_init(&g, t);
-    ASSERT(group_start(&g, "slow end", ends_slowly, &child, NULL) == OK);
+    ASSERT(group_start(&g, "slow end", ends_slowly, e->child, NULL) == OK);
     ASSERT(task_yield(t) == OK);
     group_end(&g);
-    ASSERT(child.ended && child.why == FAIL_CANCELLED); /* though we were cancelled while we waited */
+    ASSERT(e->child->ended && e->child->why == FAIL_CANCELLED); /* though we were cancelled while we waited */
     ASSERT(t->cancel == FAIL_CLIENT_GONE);
     e->why = task_park(t, "anything", NEVER);
     e->ended = true;
@@ -155,15 +160,19 @@ static void scope(struct task *t, void *arg)
 
 static void cancelled_owner_still_joins(struct task *t, void *arg)
 {
-    struct ending e = { 0 };
+    struct ending slow = { 0 }, e = { .child = &slow };
     struct task *child;
     struct group g;
     (void)arg;
     group_init(&g, t);
     ASSERT(group_start(&g, "scope", scope, &e, &child) == OK);
-    ASSERT(task_sleep(t, t->worker->now + MS) == OK);
+    for (int turns = 0; slow.slow == NULL; turns++)
+        ASSERT(turns < TURNS_MAX && task_yield(t) == OK);
     ASSERT(child->shield && child->state == TASK_PARKED);
     task_cancel(child, FAIL_CLIENT_GONE);
+    for (int turns = 0; turns < TURNS_MAX; turns++)
+        ASSERT(task_yield(t) == OK && !e.ended && child->state == TASK_PARKED); /* it goes on waiting for its own */
+    task_wake(slow.slow);
     ASSERT(group_wait(&g, 1, NEVER) == OK);
     ASSERT(e.ended && e.why == FAIL_CLIENT_GONE);
     group_end(&g);

@@ -22,7 +22,7 @@ TEST(bytes_go_in_at_the_end_and_out_at_the_front)
     buf_fini(&b);
 }
 
-TEST(the_ceiling_is_exact_and_refusing_changes_nothing)
+TEST(the_ceiling_is_exact_and_refusing_changes_nothing) /* hostile 71 */
 {
     struct buf b;
     buf_init(&b, 10);

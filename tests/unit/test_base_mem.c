@@ -18,7 +18,7 @@ TEST(every_block_alive_is_counted_until_it_is_freed)
     assert_int_equal(mem_alive(), before);
 }
 
-TEST(nothing_and_far_too_much_are_told_apart)
+TEST(nothing_and_far_too_much_are_told_apart) /* hostile 71 */
 {
     void *nothing = mem_alloc(0);
     assert_non_null(nothing);

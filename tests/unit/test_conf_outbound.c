@@ -86,6 +86,8 @@ static void proxies_are_taken_apart(void **state)
         { "https://proxy:3128", "must be http://[USER:PASSWORD@]HOST:PORT; other kinds of proxy are not served" },
         { "socks5://proxy:1080", "must be http://[USER:PASSWORD@]HOST:PORT; other kinds of proxy are not served" },
         { "http://proxy:3128/path", "must be http://[USER:PASSWORD@]HOST:PORT; other kinds of proxy are not served" },
+        { "none", "must be auto, off or http://[USER:PASSWORD@]HOST:PORT" },
+        { "proxy", "must be auto, off or http://[USER:PASSWORD@]HOST:PORT" },
         { "http://0x7f.1:3128", NUMBER },
         { "http://:3128", "has no host" },
         { "http://u:sk-CANARY%0d%0ax@proxy:3128", "has a user or password with a control character, a % that is no %XX, or more than 512 bytes" },

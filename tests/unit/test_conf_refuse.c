@@ -64,7 +64,7 @@ static void types_and_bounds(void **state)
         { "limits: {queue: 99999999999999999999}", "1:17: limits.queue must be a whole number, not \"99999999999999999999\"", NULL },
         { "limits: {queue: 9999999999}", "1:17: limits.queue must be at most 100000, not \"9999999999\"", NULL },
         { "limits: {queue: }", "1:17: limits.queue has no value", NULL },
-        { "limits: {queue: [1]}", "1:17: limits.queue must be one value, not a list", NULL },
+        { "limits: {queue: [1]}", "1:17: limits.queue must be one value, not a list: a whole number", NULL },
         { "limits: 5", "1:9: limits must be a section with keys in it, not a value", "limits: {}" },
         { "backends: [a]", "1:11: backends must be a section with keys in it, not a list", NULL },
         { "workers: -1", "1:10: workers must be a whole number or auto, not \"-1\"", "workers: auto" },
@@ -243,7 +243,7 @@ static void ambiguous_variables_are_refused(void **state)
                      "environment WEIR_BACKENDS__A_B__CONCURRENCY: may mean \"a-b\" or \"a.b\"; use --set");
 }
 
-/* HOSTILE 39: a key written in the wrong place, or badly, is not repeated. */
+/* hostile 39: a key written in the wrong place, or badly, is not repeated. */
 static void secrets_are_never_repeated(void **state)
 {
     (void)state;

@@ -69,6 +69,7 @@ static void a_server_has_a_certificate_and_its_key(void **state)
         { "tls:\n  cert: $Fweak.crt\n  key: $Fweak.key\n", "2:9: tls.cert: the file cannot be used: ee key too small", good },
         { "tls:\n  cert: $Fweir.crt\n  key: $Fweir.key\n  client_ca: $Fempty\n", "4:14: tls.client_ca: the file holds no certificate in PEM", good },
         { "tls: {cert: \"\"}", "1:13: tls.cert must not be empty", good },
+        { "tls:\n  cert: $Fweir.crt\n  key: [$Fweir.key]\n", "3:8: tls.key must be one value, not a list: the path of a PEM file", good },
     };
     (void)state;
     check_rows(rows, ARRAY_LEN(rows));
@@ -81,6 +82,7 @@ static void a_backend_has_what_its_url_needs(void **state)
         { "backends: {a: {url: \"http://h\", ca: $Fca.crt}}", "1:37: backends.a.ca can have no effect without an https url", good },
         { "backends: {a: {kind: llama, ca: $Fca.crt}}", "1:29: backends.a.ca can have no effect on kind llama", "backends: {a: {kind: llama}}" },
         { "backends: {a: {url: \"https://h\", ca: $Fnone}}", "1:38: backends.a.ca: cannot be opened: No such file or directory", good },
+        { "backends: {a: {url: \"https://h\", ca: off}}", "1:38: backends.a.ca must be the path of a PEM file, or auto: certificates are always verified, perhaps against the backend's own", good },
         { "backends: {a: {url: \"https://h\", ca: $Fempty}}", "1:38: backends.a.ca: the file holds no certificate in PEM", good },
         { "backends:\n  a:\n    url: https://h\n    ca: $Fca.crt\n    client_cert: $Fclient.crt\n", "5:18: backends.a.client_cert needs backends.a.client_key too",
           "backends:\n  a:\n    url: https://h\n    ca: $Fca.crt\n    client_cert: $Fclient.crt\n    client_key: $Fclient.key\n" },
@@ -143,6 +145,20 @@ static void what_was_brought_in_is_not_repeated(void **state)
     assert_non_null(strstr(complaint, "tls.key: cannot be opened"));
 }
 
+/* hostile 39: who writes the key itself where its path belongs does not find it in the log. */
+static void a_key_in_place_of_its_path_is_not_repeated(void **state)
+{
+    static const struct row rows[] = {
+        { "tls:\n  cert: $Fweir.crt\n  key: |\n    -----BEGIN EC PRIVATE KEY-----\n    sk-CANARY\n", "3:8: tls.key must be the path of a PEM file, not what stands in it",
+          "tls:\n  cert: $Fweir.crt\n  key: $Fweir.key\n" },
+        { "tls:\n  cert: $Fweir.crt\n  key: |\n    sk-CANARY\n    sk-CANARY\n", "3:8: tls.key must be without control characters", "tls:\n  cert: $Fweir.crt\n  key: $Fweir.key\n" },
+        { "backends: {a: {url: \"https://h\", ca: \"-----BEGIN CERTIFICATE-----\"}}", "1:38: backends.a.ca must be the path of a PEM file, not what stands in it",
+          "backends: {a: {url: \"https://h\", ca: $Fca.crt}}" },
+    };
+    (void)state;
+    check_rows(rows, ARRAY_LEN(rows));
+}
+
 static int make_files(void **state)
 {
     FILE *f;
@@ -189,6 +205,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_server_has_a_certificate_and_its_key), cmocka_unit_test(a_backend_has_what_its_url_needs), cmocka_unit_test(https_urls),
         cmocka_unit_test(the_system_s_authorities), cmocka_unit_test(an_open_address_needs_more_than_encryption), cmocka_unit_test(what_was_brought_in_is_not_repeated),
+        cmocka_unit_test(a_key_in_place_of_its_path_is_not_repeated),
     };
     tls_peer_start();
     return cmocka_run_group_tests(tests, make_files, remove_files);

@@ -2,6 +2,7 @@
 #include "base/json.h"
 #include "net/http_parse.h"
 #include "net/http_write.h"
+#include "net/sse.h"
 #include "upstream/upstream.h"
 #include "test_base.h"
 
@@ -126,12 +127,60 @@ TEST(an_escaped_string_fits_exactly_its_length_or_not_at_all)
     }
 }
 
+/* ---- every other writer that measures before it writes ---- */
+
+#define DOTS "................................................................................"
+
+typedef enum fail writer(struct buf *b, struct text in);
+
+static enum fail write_event(struct buf *b, struct text in)
+{
+    struct sse_event e = { .data = in, .retry_ms = in.len % 3 == 0 ? (int64_t)in.len * 7919 : -1 };
+    e.name = in.len % 2 == 0 ? TEXT("name") : TEXT_NONE;
+    e.id = in.len % 5 == 0 ? TEXT("id") : TEXT_NONE;
+    return sse_write_event(b, &e);
+}
+static enum fail write_comment(struct buf *b, struct text in) { return sse_write_comment(b, (struct text){ DOTS, in.len }); }
+static enum fail write_header(struct buf *b, struct text in) { return http_write_header(b, TEXT("x"), (struct text){ DOTS, in.len }); }
+static enum fail write_number(struct buf *b, struct text in) { return http_write_header_number(b, TEXT("n"), in.len > 0 ? (int64_t)1 << in.len % 63 : INT64_MIN); }
+static enum fail write_chunk(struct buf *b, struct text in) { return in.len > 0 ? http_write_chunk(b, in) : http_write_chunk_last(b); }
+static enum fail write_status(struct buf *b, struct text in) { return http_write_status(b, 100 + (int)in.len, 1); }
+static enum fail write_request(struct buf *b, struct text in) { return http_write_request(b, TEXT("POST"), in.len % 2 ? TEXT("/v1") : TEXT("/v1/models")); }
+static enum fail write_printf(struct buf *b, struct text in) { return buf_printf(b, "%zu: %.*s", in.len, (int)in.len, DOTS); }
+
+/* hostile 72: what one of them wrote into much room fits exactly into as much, the same bytes, and into a byte less not at all. */
+TEST(every_writer_writes_what_it_measures)
+{
+    static writer *const writers[] = { write_event, write_comment, write_header, write_number, write_chunk, write_status, write_request, write_printf };
+    for (unsigned round = 0; round < 8000; round++) {
+        writer *write = writers[round % ARRAY_LEN(writers)];
+        char bytes[80];
+        struct text in = { bytes, below(sizeof bytes) };
+        struct buf much, b;
+        for (size_t i = 0; i < in.len; i++)
+            bytes[i] = "ab\r\n\n: \0\xff"[below(9)];
+        buf_init(&much, 4096);
+        assert_int_equal(write(&much, in), OK);
+        size_t length = buf_len(&much);
+        buf_init(&b, length);
+        assert_int_equal(write(&b, in), OK);
+        assert_true(text_eq(buf_text(&b), buf_text(&much)));
+        buf_fini(&b);
+        buf_init(&b, length - 1);
+        assert_int_equal(write(&b, in), FAIL_TOO_LARGE);
+        assert_int_equal(buf_len(&b), 0);
+        buf_fini(&b);
+        buf_fini(&much);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_chunk_is_as_long_as_it_says),
         cmocka_unit_test(a_composed_request_is_as_long_as_it_says),
         cmocka_unit_test(an_escaped_string_fits_exactly_its_length_or_not_at_all),
+        cmocka_unit_test(every_writer_writes_what_it_measures),
     };
     return cmocka_run_group_tests_name("lengths", tests, NULL, NULL);
 }
