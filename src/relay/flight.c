@@ -151,6 +151,7 @@ enum fail flight_wait_room(struct task *producer, struct flight *f)
 enum fail flight_join(struct flight *f)
 {
     size_t bytes = f->unread, room = MAX(bytes, CHUNK_ROOM + 1); /* not a slab's */
+    CHECK(f, FLIGHT);
     if (flight_peek(f).len == bytes)
         return OK;
     struct flight_chunk *all = mem_alloc(sizeof *all + room);

@@ -32,25 +32,14 @@ static enum fail put_stream_error(struct buf *out, const struct request *rq, enu
 
 /* ---- surfaces; openai_body.c reads them ---- */
 
-static enum fail read_nothing(struct reading *r)
-{
-    (void)r;
-    return OK;
-}
-
-static enum fail take_nothing(struct request *rq, const struct reading *r)
-{
-    (void)rq, (void)r;
-    return OK;
-}
-
 const struct api api_chat = { "chat", SURFACE_openai, openai_read_chat, openai_take_generation, put_error, put_stream_error, "/v1/chat/completions", FIELD_CHAT };
 const struct api api_completions = { "completions", SURFACE_openai, openai_read_completion, openai_take_generation, put_error, put_stream_error,
                                      "/v1/completions", FIELD_COMPLETION };
 const struct api api_embeddings = { "embeddings", SURFACE_openai, openai_read_embedding, openai_take_embedding, put_error, put_stream_error,
                                     "/v1/embeddings", FIELD_EMBEDDING };
-const struct api api_nothing = { "none", SURFACE_none, read_nothing, take_nothing, put_error, put_stream_error, "", FIELD_CHAT };
-const struct api api_pages = { "page", SURFACE_admin, read_nothing, take_nothing, put_error, put_stream_error, "", FIELD_CHAT };
+/* Nobody reads a body for these */
+const struct api api_nothing = { "none", SURFACE_none, NULL, NULL, put_error, put_stream_error, "", FIELD_CHAT };
+const struct api api_pages = { "page", SURFACE_admin, NULL, NULL, put_error, put_stream_error, "", FIELD_CHAT };
 
 /* ---- models ---- */
 

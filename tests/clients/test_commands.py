@@ -4,6 +4,7 @@ Standard library only. Every test starts what it needs on free ports in a folder
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ import urllib.request
 
 WEIR = os.path.abspath(sys.argv[1])
 HERE = os.path.dirname(WEIR)
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LOCAL = os.path.join(HERE if os.path.exists(HERE + '/local') else os.path.dirname(HERE), 'local')  # build/weir, or build/asan/weir
 DEADLINE = 20  # seconds for anything that is awaited; nothing is expected to need a tenth of it but the local model
 
@@ -81,9 +83,9 @@ class House:
         p.port = wait_for('the first line', port)
         return p
 
-    def mock(self, *words):
+    def mock(self, *words, listen='127.0.0.1:0'):
         out = self.dir + '/mock.out'
-        p = subprocess.Popen([WEIR, 'mock', '--listen', '127.0.0.1:0', *words], stdout=open(out, 'w'), stderr=subprocess.STDOUT, env=self.env)
+        p = subprocess.Popen([WEIR, 'mock', '--listen', listen, *words], stdout=open(out, 'w'), stderr=subprocess.STDOUT, env=self.env)
         self.started.append(p)
         text = wait_for('the mock', lambda: open(out).read() if 'http://127.0.0.1:' in open(out).read() and '\n' in open(out).read() else None)
         p.port = int(''.join(c if c.isdigit() else ' ' for c in text.split('http://127.0.0.1:')[1]).split()[0])
@@ -188,6 +190,37 @@ def test_init(h):
     assert again.returncode == 1 and 'is there already' in again.stderr and h.read('weir.yaml') == text
     assert h.run('init', '--force', '-o', 'weir.yaml').returncode == 0
     assert 'backends:' in h.run('init', '-o', '-').stdout
+
+
+def test_init_finds_servers(h):
+    places = re.findall(r'^PORT\(\s*(\d+),\s*"(\w+)"', open(os.path.join(ROOT, 'src', 'cli', 'places.def')).read(), re.M)
+    for port, name in places:
+        try:
+            m = h.mock('--model', 'first', '--model', 'second', listen='127.0.0.1:' + port)
+        except AssertionError:
+            continue  # somebody else's server is there
+        text = h.run('init', '-o', '-').stdout
+        assert '%s: {kind: openai, url: "http://127.0.0.1:%d"}' % (name, m.port) in text and '# has: first, second' in text, text
+        assert h.run('check', '-c', h.write('found.yaml', text)).returncode == 0
+        return
+    raise AssertionError('every port of a usual server is taken')
+
+
+def test_mock_is_told_wrongly(h):
+    for words, says in ((('hello',), '"hello" is no option'), (('--tokens',), '--tokens needs a value'), (('--workers', '0'), 'workers: must be a number'),
+                        (('--listen', 'nowhere'), 'must be ADDRESS:PORT'), (('--tokens=many',), 'tokens'), (('--colour', 'blue'), 'colour')):
+        r = h.run('mock', *words)
+        assert r.returncode == 2 and says in r.stderr, (words, r)
+    m = h.mock()
+    r = h.run('mock', '--listen', '127.0.0.1:%d' % m.port)
+    assert r.returncode == 1 and 'cannot listen' in r.stderr, r
+
+
+def test_mock_with_two_workers(h):
+    m = h.mock('--workers', '2', '--model', 'm')
+    for _ in range(8):  # whichever worker accepts, the statistics are one
+        assert chat(m.port, model='m')[0] == 200
+    assert json.loads(ask(m.port, '/_mock/stats')[1])['requests'] >= 8
 
 
 # ---- starting ----
@@ -311,6 +344,14 @@ def test_reload(h):
     h.write('weir.yaml', 'backends: {four: {url: "http://127.0.0.1:9"}}\n')
     w.send_signal(signal.SIGHUP)
     wait_for('the new one', lambda: 'four' in h.run('status').stdout)
+    h.write('weir.yaml', 'workers: 7\nbackends: {five: {url: "http://127.0.0.1:9"}}\n')
+    r = h.run('reload')
+    assert r.returncode == 1 and 'workers changes only with a restart' in r.stderr and 'five' not in h.run('status').stdout, r
+    h.write('weir.yaml', 'backends: {five: {url: "http://127.0.0.1:9"}}\n')
+    assert h.run('reload').returncode == 0 and 'five' in h.run('status').stdout
+    w.send_signal(signal.SIGUSR2)
+    wait_for('the word about it', lambda: 'SIGUSR2' in h.read('err'))
+    assert serves(w.port)
 
 
 def test_drain_command(h):

@@ -5,6 +5,7 @@
 
    test_faults [STORY]: all, or one. Each kind prints the N it reached. */
 #include "fault/story.h"
+#include "lib/child.h"
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -79,16 +80,6 @@ struct progress {
 };
 static struct progress *progress;
 
-int __llvm_profile_write_file(void) __attribute__((weak)); /* there in a coverage build only */
-
-/* Not by exit, which moves the position of the files that the parent reads. */
-static NORETURN void child_ends(void)
-{
-    if (__llvm_profile_write_file != NULL)
-        (void)__llvm_profile_write_file();
-    _exit(0);
-}
-
 static void loop_in_child(const struct story *s, struct faulty_plan plan)
 {
     for (; progress->nth <= ROUNDS_MOST; progress->nth++) {
@@ -115,7 +106,7 @@ static unsigned loop(const struct story *s, const struct faulty_plan *plan, uint
         pid_t child = fork();
         if (child == 0) {
             loop_in_child(s, *plan);
-            child_ends();
+            child_ends(0);
         }
         while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
             ;

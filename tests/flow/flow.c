@@ -1,6 +1,7 @@
 /* flow.c: the runner of flow files: flow [-v] [--only WAY] FILE|FOLDER… plays each file whole, byte by byte and cut at seeded points.
    A play has a process of its own: an assertion that fails in weir, or a failed play's unfinished world, ends that play and no other. */
 #include "flow/flow.h"
+#include "lib/child.h"
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,7 +102,7 @@ static bool play_apart(struct flow *flow, const struct way *way, struct buf *out
     pid_t child = fork();
     if (child == 0) {
         close(ends[0]);
-        _exit(play_here(flow, way, ends[1]));
+        child_ends(play_here(flow, way, ends[1]));
     }
     close(ends[1]);
     collect(ends[0], out);

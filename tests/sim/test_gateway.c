@@ -1,5 +1,6 @@
 /* test_gateway.c: seeded floods over the whole gateway (lib/flood.h says what must hold). First the seeds that once found something, then SIM_SEEDS more from
    SIM_FIRST on. `test_gateway SEED` replays one and tells what happens. */
+#include "lib/child.h"
 #include "lib/flood.h"
 #include "lib/tls_peer.h"
 #include <errno.h>
@@ -35,16 +36,6 @@ static uint64_t number_of(const char *name, uint64_t otherwise)
     return s != NULL && s[0] != 0 ? strtoull(s, NULL, 10) : otherwise;
 }
 
-int __llvm_profile_write_file(void) __attribute__((weak)); /* there in a coverage build only */
-
-/* Not by exit, which moves the position of the files that the parent reads. */
-static NORETURN void child_ends(void)
-{
-    if (__llvm_profile_write_file != NULL)
-        (void)__llvm_profile_write_file();
-    _exit(0);
-}
-
 /* Seeds next(…) until it says no; false if one failed, which is then progress->at. */
 static bool run_in_child(bool (*next)(void *arg, uint64_t *out_seed), void *arg)
 {
@@ -57,7 +48,7 @@ static bool run_in_child(bool (*next)(void *arg, uint64_t *out_seed), void *arg)
             flood_run(progress->at, false, &progress->sum);
             progress->seeds++;
         }
-        child_ends();
+        child_ends(0);
     }
     while (waitpid(child, &status, 0) < 0)
         assert_int_equal(errno, EINTR);

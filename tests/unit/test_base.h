@@ -2,6 +2,7 @@
 #ifndef WEIR_TEST_BASE_H
 #define WEIR_TEST_BASE_H
 
+#include "../lib/child.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -37,8 +38,9 @@ static inline __attribute__((unused)) int dies(void (*what)(void), char *said, s
     assert_true(child >= 0);
     if (child == 0) {
         dup2(ends[1], STDERR_FILENO);
+        child_will_abort();
         what();
-        _exit(0);
+        child_ends(0);
     }
     close(ends[1]);
     size_t len = 0;

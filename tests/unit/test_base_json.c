@@ -204,6 +204,17 @@ TEST(spans_are_the_raw_bytes_of_each_member)
     assert_true(text_eq(span.key, TEXT("kept")));
 }
 
+TEST(every_blank_of_json_ends_a_number)
+{
+    struct text body = TEXT("\r{\r\"a\"\r:\r1\r,\t\"b\"\t:\t2\t,\n\"c\"\n:\n3\n,\"d\":4\r\n}");
+    size_t cursor = 0;
+    parsed(body);
+    check_span(body, &cursor, "a", "1");
+    check_span(body, &cursor, "b", "2");
+    check_span(body, &cursor, "c", "3");
+    check_span(body, &cursor, "d", "4");
+}
+
 TEST(an_empty_object_has_no_spans)
 {
     struct json_span span;
@@ -402,6 +413,7 @@ int main(void)
         JSON_TEST(an_arena_at_its_ceiling_refuses_before_building),
         JSON_TEST(every_failed_allocation_of_a_parse_is_told),
         JSON_TEST(spans_are_the_raw_bytes_of_each_member),
+        JSON_TEST(every_blank_of_json_ends_a_number),
         JSON_TEST(an_empty_object_has_no_spans),
         JSON_TEST(walking_what_was_not_accepted_as_an_object_is_a_wrong_program),
         JSON_TEST(duplicate_keys_are_seen_as_the_receiver_would_see_them),

@@ -269,6 +269,7 @@ TEST(distances_count_edits_and_swaps)
     memset(longest, 'x', sizeof longest);
     assert_int_equal(text_distance((struct text){ longest, 63 }, (struct text){ longest, 63 }), 0);
     assert_true(text_distance((struct text){ longest, 64 }, TEXT("x")) > 1000);
+    assert_true(text_distance(TEXT("x"), (struct text){ longest, 64 }) > 1000);
 }
 
 TEST(a_near_word_is_suggested_and_a_far_one_is_not)

@@ -398,8 +398,66 @@ TEST(ollama_answers_in_lines)
     HAS("\"embeddings\":[[");
     ask("GET", "/api/tags", "");
     HAS("{\"name\":\"mock-1\",\"model\":\"mock-1\"");
+    ask("GET", "/api/version", "");
+    HAS("{\"version\":\"0.5.0\"}");
     ask("POST", CHAT, HELLO);
     HAS("HTTP/1.1 404");
+}
+
+TEST(ollama_streams_a_prompt_and_calls_a_tool)
+{
+    set("dialect", "ollama");
+    start();
+    ask("POST", "/api/generate", "{\"model\":\"m\",\"prompt\":\"a b\",\"options\":{\"num_predict\":3}}");
+    assert_int_equal(times("\"done\":false}\n"), 3);
+    assert_int_equal(times("\"response\":\""), 4);
+    HAS("\"context\":[1,2,3],\"done\":true,\"done_reason\":\"length\"");
+    static const char tools[] = "\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"tool_choice\":\"required\","
+                                "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"look\",\"parameters\":{\"type\":\"object\",\"properties\":{\"at\":{\"type\":\"string\"}},\"required\":[\"at\"]}}}]}";
+    char body[512];
+    snprintf(body, sizeof body, "{\"model\":\"m\",%s", tools);
+    ask("POST", "/api/chat", body);
+    assert_int_equal(times("\"tool_calls\":[{\"function\":{\"name\":\"look\",\"arguments\":{\"at\":"), 1); /* at once, however long */
+    snprintf(body, sizeof body, "{\"model\":\"m\",\"stream\":false,%s", tools);
+    ask("POST", "/api/chat", body);
+    assert_int_equal(times("\"tool_calls\":["), 1);
+    HAS("\"done\":true");
+}
+
+struct wrong_ask {
+    const char *path, *body, *why;
+};
+
+static void all_are_refused(const char *dialect, const struct wrong_ask *rows, size_t count)
+{
+    set("dialect", dialect);
+    start();
+    for (size_t i = 0; i < count; i++) {
+        ask("POST", rows[i].path, rows[i].body);
+        HAS("HTTP/1.1 400");
+        HAS(rows[i].why);
+    }
+}
+
+TEST(bodies_that_openai_would_not_take)
+{
+    static const struct wrong_ask rows[] = {
+        { CHAT, "{\"model\":\"m\",\"messages\":1}", "messages must be an array" },
+        { "/v1/completions", "{\"model\":\"m\",\"prompt\":1}", "prompt must be a string" },
+        { "/v1/embeddings", "{\"model\":\"m\",\"input\":[]}", "input must be a string or an array" },
+        { "/v1/embeddings", "{\"model\":\"m\",\"input\":\"a\",\"dimensions\":0}", "dimensions is out of range" },
+    };
+    all_are_refused("openai", rows, ARRAY_LEN(rows));
+}
+
+TEST(bodies_that_ollama_would_not_take)
+{
+    static const struct wrong_ask rows[] = {
+        { "/api/chat", "{\"model\":\"m\"}", "messages must be an array" },
+        { "/api/generate", "{\"model\":\"m\",\"prompt\":[]}", "prompt must be a string" },
+        { "/api/embed", "{\"model\":\"m\",\"input\":{}}", "input must be a string or an array" },
+    };
+    all_are_refused("ollama", rows, ARRAY_LEN(rows));
 }
 
 TEST(anthropic_answers_in_events)
@@ -1004,7 +1062,8 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(chat_is_plain), T(chat_streams), T(usage_is_streamed_if_asked_for), T(the_same_question_gets_the_same_words), T(choices_are_several),
-        T(a_stop_word_ends_the_answer), T(a_required_tool_is_called), T(embeddings_are_unit_vectors), T(models_are_listed), T(ollama_answers_in_lines),
+        T(a_stop_word_ends_the_answer), T(a_required_tool_is_called), T(embeddings_are_unit_vectors), T(models_are_listed), T(ollama_answers_in_lines), T(ollama_streams_a_prompt_and_calls_a_tool), T(bodies_that_openai_would_not_take),
+        T(bodies_that_ollama_would_not_take),
         T(anthropic_answers_in_events), T(wrong_requests_are_told), T(a_connection_serves_many), T(a_large_body_arrives_whole), T(a_body_that_came_before_its_reader_is_read),
         T(who_does_not_read_is_not_answered_on), T(fault_status), T(fault_hang), T(fault_hang_headers), T(fault_cut), T(fault_cut_first), T(fault_stall),
         T(fault_drip), T(fault_garbage), T(fault_badchunk), T(fault_wronglength), T(fault_splitutf8), T(fault_bigline), T(fault_nodone), T(fault_errorevent),

@@ -116,6 +116,11 @@ static const struct pair request_pairs[] = {
     PAIR("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", "differs from the Host", "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n"),
     PAIR("GET http://a:8/ HTTP/1.1\r\nHost: a:9\r\n\r\n", "differs from the Host", "GET http://a:9/ HTTP/1.1\r\nHost: a:9\r\n\r\n"),
     PAIR("GET htts://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "neither a path nor an http URL", "GET https://a/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+    PAIR("GET http://a?b HTTP/1.1\r\nHost: \r\n\r\n", "Host is empty", "GET http://a?b HTTP/1.1\r\nHost: a\r\n\r\n"),
+    PAIR("GET http://b HTTP/1.1\r\nHost: a\r\n\r\n", "differs from the Host", "GET http://a HTTP/1.1\r\nHost: a\r\n\r\n"),
+    PAIR("GET http://a:70000/ HTTP/1.0\r\n\r\n", "differs from the Host", "GET http://a:7000/ HTTP/1.0\r\n\r\n"),
+    PAIR("GET /%g4 HTTP/1.1\r\nHost: a\r\n\r\n", "hexadecimal", "GET /%f4 HTTP/1.1\r\nHost: a\r\n\r\n"),
+    PAIR("GET /a?b\\ HTTP/1.1\r\nHost: a\r\n\r\n", "percent-encoded", "GET /a?b/ HTTP/1.1\r\nHost: a\r\n\r\n"),
     PAIR("GET http://@a/ HTTP/1.1\r\nHost: a\r\n\r\n", "differs from the Host", "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n"),
     /* Host */
     PAIR("GET / HTTP/1.1\r\nHosts: a\r\n\r\n", "There is no Host header", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
@@ -129,6 +134,10 @@ static const struct pair request_pairs[] = {
     PAIR("GET / HTTP/1.1\r\nHost: a:\r\n\r\n", "Host is not a name", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
     PAIR("GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n", "Host is not a name", "GET / HTTP/1.1\r\nHost: a:65535\r\n\r\n"),
     PAIR("GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", "Host is not a name", "GET / HTTP/1.1\r\nHost: [::1]\r\n\r\n"),
+    PAIR("GET / HTTP/1.1\r\nHost: a:065535\r\n\r\n", "Host is not a name", "GET / HTTP/1.1\r\nHost: a:65535\r\n\r\n"),
+    PAIR("GET / HTTP/1.1\r\nHost: :1\r\n\r\n", "Host is not a name", "GET / HTTP/1.1\r\nHost: a:1\r\n\r\n"),
+    PAIR("GET / HTTP/1.1\r\nHost: []\r\n\r\n", "Host is not a name", "GET / HTTP/1.1\r\nHost: [1]\r\n\r\n"),
+    PAIR("GET / HTTP/1.1\r\nHost: [::1]1\r\n\r\n", "Host is not a name", "GET / HTTP/1.1\r\nHost: [::1]\r\n\r\n"),
     PAIR("GET / HTTP/1.1\r\nHost: [::g]:1\r\n\r\n", "Host is not a name", "GET / HTTP/1.1\r\nHost: [::f]:1\r\n\r\n"),
     PAIR("GET / HTTP/1.1\r\nHost: a\xa0\r\n\r\n", "Host is not a name", "GET / HTTP/1.1\r\nHost: a \r\n\r\n"),
     /* header lines */

@@ -98,6 +98,8 @@ TEST(a_cut_stream_is_told_from_a_complete_one)
     tells(TEXT("\n\r\n"), "clean");
     tells(TEXT("data: a\n\n: comment\n"), "|a|-|-1;clean");
     tells(TEXT("data: a\n\n: comm"), "|a|-|-1;cut");
+    tells(TEXT("data: a\n\nid: 7\n"), "|a|-|-1;cut");
+    tells(TEXT("data: a\n\nevent: b\n"), "|a|-|-1;cut");
     tells(TEXT("data: a\n\ndata: b\n"), "|a|-|-1;cut");
     tells(TEXT("data: a\n\ndata: b"), "|a|-|-1;cut");
     tells(TEXT("event: x\n"), "cut");
@@ -176,6 +178,7 @@ TEST(written_events_are_the_ones_read)
     writes(TEXT("error"), TEXT("{}"), "event: error\ndata: {}\n\n");
     writes(TEXT_NONE, TEXT_NONE, "data: \n\n");
     writes(TEXT_NONE, TEXT("a\nb\r\nc\rd\n"), "data: a\ndata: b\ndata: c\ndata: d\ndata: \n\n");
+    writes(TEXT_NONE, TEXT("a\r"), "data: a\ndata: \n\n");
 
     struct buf b;
     buf_init(&b, 4096);
@@ -194,6 +197,7 @@ TEST(what_would_forge_a_line_is_refused_and_leaves_nothing)
     assert_int_equal(sse_write(&b, TEXT("a\rb"), TEXT("y")), FAIL_BAD_FIELD);
     assert_int_equal(sse_write_comment(&b, TEXT("a\nb")), FAIL_BAD_FIELD);
     assert_int_equal(sse_write_event(&b, &(struct sse_event){ .id = TEXT("a\0b"), .retry_ms = -1 }), FAIL_BAD_FIELD);
+    assert_int_equal(sse_write_event(&b, &(struct sse_event){ .id = TEXT("a\nb"), .retry_ms = -1 }), FAIL_BAD_FIELD);
     assert_int_equal(sse_write(&b, TEXT_NONE, TEXT("123456789")), FAIL_TOO_LARGE); /* 17 bytes */
     assert_int_equal(buf_len(&b), 0);
     assert_int_equal(sse_write(&b, TEXT_NONE, TEXT("12345678")), OK);
