@@ -120,6 +120,9 @@ static void set_place(struct fleet *f, struct endpoint *e)
         e->addrs.count = 1;
     else if (f->addrs_of[i] == e->place_version)
         e->addrs = f->addrs[i];
+    else if (text_eq_nocase(e->dial_host, TEXT("localhost")) && addr_from_text(&e->addrs.at[0], TEXT("127.0.0.1"), e->dial_port) &&
+             addr_from_text(&e->addrs.at[1], TEXT("::1"), e->dial_port))
+        e->addrs.count = 2; /* until /etc/hosts was read: the first request may be there before that */
     e->address_version = trusts_same && addrs_equal(&before->addrs, &e->addrs) ? before->address_version : ++f->versions[i];
 }
 

@@ -131,8 +131,7 @@ def test_status_tells_addresses():
         with Weir(named(names, f'http://gpu.test:{port_of(mock)}', backends={'lost': {'url': 'http://lost.test'}})) as weir:
             until('the name is known to be unknown', lambda: said(weir, 'lost.test does not resolve'))
             eventually_answers(weir)
-            out = subprocess.run([weir.child.args[0], 'status', '--json'], env={**os.environ, 'XDG_RUNTIME_DIR': str(weir.folder), 'HOME': str(weir.folder)},
-                                 cwd=weir.folder, capture_output=True, text=True, timeout=20)
+            out = subprocess.run([weir.child.args[0], 'status', '--json', '--socket', next(weir.folder.rglob('*.sock'))], capture_output=True, text=True, timeout=20)
             assert out.returncode == 0, out.stderr
             backends = {b['name']: b for b in json.loads(out.stdout)['fleet']['backends']}
             assert sorted(backends['b0']['addresses']) == [f'127.0.0.1:{port_of(mock)}', f'127.0.0.2:{port_of(mock)}']

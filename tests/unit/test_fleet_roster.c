@@ -223,6 +223,20 @@ TEST(a_name_keeps_its_place_when_its_addresses_change_and_their_order_is_no_chan
     roster_unref(two);
 }
 
+TEST(localhost_is_known_before_it_is_looked_up)
+{
+    apply(fleet, "backends: {b: {url: 'http://LocalHost:1'}, c: {url: 'http://localhosts:1'}}\n");
+    struct roster *r = fleet_roster(fleet);
+    assert_int_equal(roster_endpoint(r, TEXT("b"))->addrs.count, 2);
+    assert_int_equal(roster_endpoint(r, TEXT("c"))->addrs.count, 0);
+    assert_non_null(strstr(status(), "\"addresses\":[\"127.0.0.1:1\",\"[::1]:1\"]"));
+    set_addresses("b", (const char *[]){ "127.0.0.2", NULL });
+    struct roster *told = fleet_roster(fleet);
+    assert_int_equal(roster_endpoint(told, TEXT("b"))->addrs.count, 1); /* /etc/hosts has the last word */
+    roster_unref(r);
+    roster_unref(told);
+}
+
 TEST(what_an_old_name_leads_to_is_not_where_a_new_one_is) /* hostile 45 */
 {
     apply(fleet, "backends: {b: {url: 'http://old:1'}}\n");
@@ -429,6 +443,7 @@ int main(void)
         ROW(backends_and_pools_are_the_same_after_a_reload),
         ROW(an_address_has_a_new_version_exactly_when_it_changes),
         ROW(a_name_keeps_its_place_when_its_addresses_change_and_their_order_is_no_change),
+        ROW(localhost_is_known_before_it_is_looked_up),
         ROW(what_an_old_name_leads_to_is_not_where_a_new_one_is),
         ROW(a_backend_behind_a_proxy_is_dialled_there),
         ROW(a_change_is_told_and_nothing_new_is_not),
