@@ -58,9 +58,6 @@ static inline int hex_digit(char c)
 {
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
-/* An enum field as a number, whatever its enum. */
-unsigned word_value(const void *field);
-
 /* ---- a load in progress ---- */
 
 /* Where a value was written. */

@@ -107,14 +107,6 @@ bool is_foreign_variable(struct text name)
     return false;
 }
 
-unsigned word_value(const void *field)
-{
-    unsigned value;
-    _Static_assert(sizeof(enum conf_kind) == sizeof value && sizeof(enum conf_switch) == sizeof value, "enums are one size");
-    memcpy(&value, field, sizeof value);
-    return value;
-}
-
 static const char *word_of(enum type type, unsigned value)
 {
     const struct word *w;

@@ -296,7 +296,8 @@ static bool read_word(const struct given *g, void *field)
             continue;
         if (!w->is_served)
             return refuse_later(g->l, &g->tree->place, say(g->l, "%s: %s", g->path, w->text));
-        memcpy(field, &w->value, sizeof w->value); /* enums are one size: word_value asserts it */
+        _Static_assert(sizeof(enum conf_kind) == sizeof w->value && sizeof(enum conf_switch) == sizeof w->value, "enums are one size");
+        memcpy(field, &w->value, sizeof w->value);
         return true;
     }
     return refuse_word(g);
