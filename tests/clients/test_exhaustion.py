@@ -246,14 +246,15 @@ SHIM = r"""
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/types.h>
-static long forks, threads, events;
+static long forks, threads, events; /* the first FAIL_FORKS fail, every eventfd, and threads from the FAIL_THREADS-th on */
 static long number(const char *name) { const char *s = getenv(name); return s ? atol(s) : 0; }
 __attribute__((constructor)) static void begin(void) { forks = number("FAIL_FORKS"); threads = number("FAIL_THREADS"); events = number("FAIL_EVENTFDS"); }
 pid_t fork(void) { if (forks > 0) { forks--; errno = EAGAIN; return -1; } return ((pid_t (*)(void))dlsym(RTLD_NEXT, "fork"))(); }
 int eventfd(unsigned n, int flags) { if (events > 0) { errno = EMFILE; return -1; } return ((int (*)(unsigned, int))dlsym(RTLD_NEXT, "eventfd"))(n, flags); }
 int pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*f)(void *), void *arg)
 {
-    if (threads > 0) return EAGAIN;
+    static long made;
+    if (threads > 0 && ++made >= threads) return EAGAIN;
     return ((int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))dlsym(RTLD_NEXT, "pthread_create"))(t, a, f, arg);
 }
 """
@@ -300,7 +301,7 @@ def ends_with(env, sentence):
 
 def test_no_thread_and_no_descriptor_at_the_start():
     with Shim() as shim:
-        ends_with(shim.env(FAIL_THREADS=1), 'cannot start its job threads: Resource temporarily unavailable')
+        ends_with(shim.env(FAIL_THREADS=2), 'cannot start its job threads: Resource temporarily unavailable')  # the first read the configuration
         ends_with(shim.env(FAIL_EVENTFDS=1), 'cannot start: The server has no descriptors left')
 
 

@@ -250,6 +250,47 @@ static void the_queue_of_large_bodies_has_an_end(void **state)
     house_close(&s.house);
 }
 
+/* ---- requests when memory is short ---- */
+
+static int ask_small(struct task *t, struct actor *a, char *answer, size_t room)
+{
+    static const char body[] = "{\"model\":\"m\",\"messages\":[{\"role\":\"a\"}]}";
+    char request[256];
+    int n = snprintf(request, sizeof request, "POST /v1/chat/completions HTTP/1.1\r\nhost: w\r\ncontent-length: %zu\r\n\r\n%s", sizeof body - 1, body);
+    return actor_write_all(t, a, request, (size_t)n, NEVER) == OK ? read_answer(t, a, answer, room) : 0;
+}
+
+static void asks_while_memory_is_short(struct task *t, void *arg)
+{
+    struct scene *s = arg;
+    struct actor a, b;
+    char answer[4096];
+    ASSERT(actor_connect(t, &a, &s->house.address, NEVER) == OK);
+    ASSERT(actor_connect(t, &b, &s->house.address, NEVER) == OK); /* nobody is accepted while it is short */
+    ASSERT(ask_small(t, &a, answer, sizeof answer) == 200 && ask_small(t, &b, answer, sizeof answer) == 200);
+    void *most = mem_alloc(930u << 20); /* of 1 GiB: more than seven eighths, and nobody touches it */
+    ASSERT(most != NULL && account_is_short());
+    ASSERT(ask_small(t, &a, answer, sizeof answer) == 503);
+    ASSERT(strstr(answer, "There is no memory left for more requests (limits.memory); retry later.") != NULL && strstr(answer, "retry-after: ") != NULL);
+    mem_free(most);
+    ASSERT(ask_small(t, &b, answer, sizeof answer) == 200); /* the same bytes, now that there is room */
+    actor_close(&a), actor_close(&b);
+    s->crowd_done = 1;
+}
+
+static bool one_is_done(void *arg) { return ((struct scene *)arg)->crowd_done == 1; }
+
+static void a_request_is_refused_while_memory_is_short_and_its_twin_is_not(void **state)
+{
+    static struct scene s;
+    (void)state;
+    open_scene(&s);
+    house_task(&s.house, "small", asks_while_memory_is_short, &s);
+    assert_true(house_run(&s.house, one_is_done, &s, 100 * NANOS_PER_S));
+    assert_int_equal(house_count(&s.house, COUNTER_refused_memory), 1);
+    house_close(&s.house);
+}
+
 /* ---- names ---- */
 
 static void asks_for_names(struct task *t, void *arg)
@@ -320,6 +361,7 @@ int main(void)
         cmocka_unit_test(what_is_read_aside_begins_behind_256_KiB),
         cmocka_unit_test(a_client_that_leaves_its_large_body_leaves_nothing),
         cmocka_unit_test(the_queue_of_large_bodies_has_an_end),
+        cmocka_unit_test(a_request_is_refused_while_memory_is_short_and_its_twin_is_not),
         cmocka_unit_test(ten_thousand_names_are_no_label),
     };
     return cmocka_run_group_tests_name("memory", tests, NULL, NULL);
