@@ -270,8 +270,7 @@ def test_no_key_is_told_or_kept():
                     assert w.post('/v1/chat/completions', CHAT, {'x-api-key': client_key('over')})[0] == 200, 'a reload finds what was put aside'
                     assert_silent(everything_told(w, answers, ids))
                     for who, pid in (('keeper', w.child.pid), ('server', w.server_pid())):
-                        left = found_in(pid, [CLIENT])
-                        assert not left, f'{who}: {len(left)} copies of clients\' keys: {left[:4]}'
+                        until(f'the {who} has forgotten', lambda: not found_in(pid, [CLIENT]))      # an answer may be here before its task has ended
                         for how in ('env', 'file', 'set', 'over', 'dead'):      # 'plain' is the gossip's, who sends it back: its bytes are nobody's secret to weir
                             places = found_in(pid, [backend_key(how)])
                             assert 1 <= len(places) <= 2, f'{who}: the backend\'s key {how} stands in {len(places)} places: {places}'

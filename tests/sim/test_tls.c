@@ -516,9 +516,44 @@ static void intrude(struct task *t, void *arg)
     actor_close(&a);
 }
 
+/* The handshake done, half a record and the end arrive together: no edge will tell of the end again. */
+static void leave_within_a_record(struct task *t, void *arg)
+{
+    struct intruder *in = arg;
+    struct actor a;
+    char some[512];
+    size_t n = 1;
+    ASSERT(actor_connect(t, &a, &in->scene->house.address, NEVER) == OK);
+    enum fail f = actor_secure(t, &a, in->scene->client, "127.0.0.1", NEVER);
+    ASSERT(f == OK);
+    SSL *tls = a.tls;
+    a.tls = NULL; /* past TLS, on the same socket */
+    f = actor_write_all(t, &a, in->bytes, in->len, NEVER);
+    actor_shutdown(&a);
+    while (f == OK && n > 0)
+        f = actor_read(t, &a, some, sizeof some, NEVER, &n);
+    in->left_at = world_now(t->worker->world);
+    a.tls = tls;
+    actor_close(&a);
+}
+
 static bool has_left(void *arg) { return ((struct intruder *)arg)->left_at != 0; }
 
 /* A handshake that never ends takes as long as a head may; one that is no handshake ends at once. Meanwhile others are served. */
+static void an_end_behind_half_a_record_is_seen(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_options_default(5);
+    o.latency_min = o.latency_max = 50 * NANOS_PER_US;
+    tls_peer_seed(5);
+    scene.client = tls_peer_client(NULL);
+    open_scene(&scene, &o, with_server(""), "http://10.0.0.1:8000'");
+    struct intruder in = { .scene = &scene, .bytes = "\x17\x03\x03\x00\x40half", .len = 9 };
+    house_task(&scene.house, "client", leave_within_a_record, &in);
+    assert_true(house_run(&scene.house, has_left, &in, NANOS_PER_S)); /* long before any time-out */
+    close_scene(&scene);
+}
+
 static void handshakes_end(void **state)
 {
     static const char hello[] = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";      /* and nothing more */
@@ -625,7 +660,7 @@ int main(void)
         cmocka_unit_test(a_backend_that_cannot_prove_itself_is_not_asked), cmocka_unit_test(a_pinned_certificate_is_trusted),
         cmocka_unit_test(an_end_without_close_notify_is_a_cut), cmocka_unit_test(a_backend_may_ask_for_our_certificate),
         cmocka_unit_test(sessions_are_resumed), cmocka_unit_test(client_certificates_are_required), cmocka_unit_test(protocols_we_do_not_speak_are_refused),
-        cmocka_unit_test(plain_http_is_answered_in_plain_words), cmocka_unit_test(handshakes_end), cmocka_unit_test(a_reload_changes_the_certificate),
+        cmocka_unit_test(an_end_behind_half_a_record_is_seen), cmocka_unit_test(plain_http_is_answered_in_plain_words), cmocka_unit_test(handshakes_end), cmocka_unit_test(a_reload_changes_the_certificate),
         cmocka_unit_test(a_reload_changes_whom_we_trust), cmocka_unit_test(an_early_answer_ends_its_connection),
     };
     tls_peer_start();
