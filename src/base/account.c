@@ -15,7 +15,7 @@ static int64_t ceiling_of(enum account_share share)
     int64_t all = atomic_load_explicit(&limit, memory_order_relaxed);
     if (all == 0)
         return INT64_MAX;
-    return share == ACCOUNT_BODIES ? all / 8 * 5 : share == ACCOUNT_WORK ? all / 8 * 7 : all;
+    return share == ACCOUNT_BODIES ? (int64_t)account_bodies((uint64_t)all) : share == ACCOUNT_WORK ? all / 8 * 7 : all;
 }
 
 /* Never past the ceiling, not even for a moment: two threads that both ask for the last bytes do not both get them. */

@@ -17,6 +17,8 @@ enum account_share {
     ACCOUNT_COMMON, /* all: answers in flight, pages, logs */
 };
 
+/* What bodies may have of a ceiling. */
+static inline uint64_t account_bodies(uint64_t limit) { return limit / 8 * 5; }
 /* Sets the ceiling in bytes; 0 = none. Below what is in use nothing is taken back: allocations fail until enough was freed. Any thread. */
 void account_limit(uint64_t bytes);
 uint64_t account_limit_now(void);

@@ -1,6 +1,7 @@
 /* check.c: what no single key can know: references between sections, and settings that could have no effect. Called by load.c.
    The members of conf and of the tree stand in the same order, so each complaint has the place of what caused it. */
 #include "conf/inner.h"
+#include "base/account.h"
 
 static const struct tree *tree_of(const struct loading *l, const char *section)
 {
@@ -39,6 +40,19 @@ static bool check_addresses(struct loading *l)
     bool is_same = admin->text != NULL && admin->port != 0 && admin->port == clients->port && strcmp(admin->host, clients->host) == 0;
     struct member *m = tree_find(tree_of(l, "admin"), TEXT("listen"));
     return !is_same || refuse(l, m != NULL ? &m->value->place : NULL, "admin.listen is the same address as listen");
+}
+
+/* ---- limits ---- */
+
+/* A body that never fits would be told to come back, for ever. With limits.memory: auto nobody knows yet. */
+static bool check_limits(struct loading *l)
+{
+    char most[24];
+    struct member *m = tree_find(tree_of(l, "limits"), TEXT("body"));
+    if (l->conf->limits.memory == 0 || l->conf->limits.body <= account_bodies(l->conf->limits.memory))
+        return true;
+    return refuse(l, m != NULL ? &m->value->place : NULL, "limits.body is more than bodies may have of limits.memory, which is %s",
+                  bytes_print(account_bodies(l->conf->limits.memory), most));
 }
 
 /* ---- keys ---- */
@@ -169,5 +183,5 @@ static bool check_models(struct loading *l)
 
 bool conf_check(struct loading *l)
 {
-    return check_keys(l) && check_backends(l) && check_models(l) && check_addresses(l) && tls_check_server(l, tree_of(l, "tls"));
+    return check_limits(l) && check_keys(l) && check_backends(l) && check_models(l) && check_addresses(l) && tls_check_server(l, tree_of(l, "tls"));
 }

@@ -59,6 +59,7 @@ static void types_and_bounds(void **state)
 {
     (void)state;
     static const struct row rows[] = {
+        { "limits: {memory: 64MiB, body: 41MiB}", "1:31: limits.body is more than bodies may have of limits.memory, which is 40MiB", "limits: {memory: 64MiB, body: 40MiB}" },
         { "limits: {queue: many}", "1:17: limits.queue must be a whole number, not \"many\"", "limits: {queue: 1}" },
         { "limits: {queue: 0}", "1:17: limits.queue must be at least 1, not \"0\"", "limits: {queue: 100000}" },
         { "limits: {queue: 99999999999999999999}", "1:17: limits.queue must be a whole number, not \"99999999999999999999\"", NULL },
