@@ -2,7 +2,8 @@
 """hostile.py: wrong bytes, crafted URLs and slow clients against the shipped weir, with an ordinary client beside them all the time.
 
   hostile.py WEIR [WORD...]     all of it, or the rows and tests with one of the words in their name; ends with "N passed, N failed"
-  hostile.py WEIR --figures [CLASS...]     what the ordinary client feels, alone and beside each class; all of them go into docs/figures/canary.json
+  hostile.py WEIR --figures [CLASS...]     what the ordinary client feels, alone and beside each class; all of them go into docs/figures/canary.json, and how
+                                           many tests of the list are passed into docs/figures/probes.json
 
 table.py has the rows, routes.py and slow.py the tests; a failed one prints what came instead. The test fails on wrong answers, on the canary's wrong
 answers, and where its median grows by MEDIAN_RATIO_MAX; figures of latency are for --figures.
@@ -158,6 +159,19 @@ def measure(name):
     return out, [round(r, 2) for r in ratios]
 
 
+def probes_passed():
+    """Each test of the list with its twin."""
+    listed = [(name, row) for name, row in probes.cases() if row.is_listed]
+    wrong, judge = set(), probes.Judge()
+    for late, conf in ((False, {}), (True, slow.CONF)):
+        with House(**conf) as house:
+            for name, row in listed:
+                if probes.is_late(row) == late and (probes.run_late(house.port, judge, name, row) if late else probes.run_case(house, judge, name, row)):
+                    wrong.add(row.id)
+    ids = {row.id for _, row in listed}
+    return {'listed': len(ids), 'passed': len(ids - wrong), 'argued': len({row.id for _, row in listed if row.why}), 'wrong': sorted(wrong)}
+
+
 def figures(words):
     sys.path.insert(0, str(HERE.parents[1] / 'tools'))
     import figures as raw
@@ -170,6 +184,8 @@ def figures(words):
     results['worst'] = max(hostile, key=lambda name: results['classes'][name]['p99_ratio'])
     results['worst_p99_ratio'] = results['classes'][results['worst']]['p99_ratio']
     if not words:
+        raw.keep(raw.record('probes', options, probes_passed(), [], how='the tests of Http11Probe, written anew, on sockets against weir serve, each beside a twin that is served')
+                 | {'command': 'tests/hostile/hostile.py build/weir --figures'})
         raw.keep(raw.record('canary', options, results, samples, rounds=ROUNDS, round_s=ROUND_S, how=HOW) | {'command': 'tests/hostile/hostile.py build/weir --figures'})
     return 0
 
