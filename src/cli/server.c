@@ -14,6 +14,7 @@ struct server {
     struct gateway *gateway;
     pthread_t main, threads[WORKERS_MAX];
     unsigned thread_count;
+    pthread_mutex_t all_or_none; /* held until every worker has its thread: one that cannot start would take with it what the others have begun */
     _Atomic unsigned alive;
 };
 
@@ -28,6 +29,8 @@ static void *work(void *arg)
 {
     struct seat *seat = arg;
     struct server *s = seat->server;
+    pthread_mutex_lock(&s->all_or_none);
+    pthread_mutex_unlock(&s->all_or_none);
     task_thread_begin();
     gateway_run_worker(s->gateway, seat->index);
     task_thread_end();
@@ -41,6 +44,8 @@ static bool start_workers(struct server *s, struct seat *seats)
     unsigned count = gateway_workers(s->gateway);
     s->main = pthread_self();
     atomic_store(&s->alive, count);
+    pthread_mutex_init(&s->all_or_none, NULL);
+    pthread_mutex_lock(&s->all_or_none);
     for (unsigned i = 0; i < count; i++) {
         seats[i] = (struct seat){ s, i };
         int error = pthread_create(&s->threads[i], NULL, work, &seats[i]);
@@ -50,6 +55,7 @@ static bool start_workers(struct server *s, struct seat *seats)
         }
         s->thread_count++;
     }
+    pthread_mutex_unlock(&s->all_or_none);
     return true;
 }
 

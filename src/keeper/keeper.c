@@ -25,7 +25,7 @@ struct keeper {
     int signals;
     int line[2];               /* from the server */
     pid_t server;              /* 0 = none */
-    unsigned starts;
+    unsigned lives; /* servers that were ready: the first of them tells the address */
     nanos server_started, server_due;
     nanos kill_at;             /* the server had its time to end; NEVER = it was not asked to */
     nanos deaths[DEATHS_MAX];
@@ -75,7 +75,7 @@ static void drop_line(struct keeper *k)
 
 static void server_begin(struct keeper *k, nanos now)
 {
-    struct server_start start = { k->starts + 1, k->rows, -1 };
+    struct server_start start = { k->lives + 1, k->rows, -1 };
     drop_line(k);
     pid_t keeper = getpid();
     fflush(NULL);
@@ -94,7 +94,6 @@ static void server_begin(struct keeper *k, nanos now)
     }
     close(k->line[1]);
     k->line[1] = -1;
-    k->starts++; /* what could not be forked was no server: the first one tells the address */
     k->server = pid;
     k->server_started = now;
 }
@@ -209,6 +208,7 @@ static void read_line(struct keeper *k)
     char words[64];
     ssize_t n;
     while ((n = read(k->line[0], words, sizeof words)) > 0) {
+        k->lives += memchr(words, KEEPER_READY, (size_t)n) != NULL;
         if (memchr(words, KEEPER_READY, (size_t)n) != NULL || memchr(words, KEEPER_RELOADED, (size_t)n) != NULL)
             notify_systemd("READY=1");
         if (memchr(words, KEEPER_DRAINING, (size_t)n) != NULL)

@@ -26,7 +26,7 @@ enum keeper_word { KEEPER_READY = 'r', KEEPER_RELOADED = 'l', KEEPER_DRAINING = 
 
 /* What the keeper gives each server. */
 struct server_start {
-    unsigned number;             /* 1 for the first; more after a death */
+    unsigned number;             /* 1 until one was ready; more after a death */
     struct local_state *models;  /* LOCAL_COUNT rows */
     int line;                    /* for keeper_tell */
 };
