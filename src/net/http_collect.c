@@ -74,6 +74,8 @@ static int on_url_complete(llhttp_t *ll)
     p->head->target = word_take(p);
     if (ll->http_major == 0 && ll->http_minor == 9) /* llhttp read a line end where the version should be; headers would be waited for */
         return refuse(p, FAIL_BAD_REQUEST, HTTP_NO_VERSION);
+    if (ll->method == HTTP_PRI) /* llhttp would wait for the whole preface, which not everybody sends who says PRI */
+        return refuse(p, FAIL_BAD_VERSION, HTTP_PREFACE);
     return 0;
 }
 

@@ -225,6 +225,7 @@ static const struct {
     { "DESCRIBE /x RTSP/1.0\r\nHost: a\r\n\r\n", "[BAD_VERSION: The first line names a protocol other than HTTP.]" },
     { "\rGET / HTTP/1.1\r\nHost: a\r\n\r\n", "[BAD_REQUEST: An empty line before the message" },
     { "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "[BAD_VERSION: This is the beginning of an HTTP/2 connection" },
+    { "PRI / HTTP/1.1\r\n\r\n", "[BAD_VERSION: This is the beginning of an HTTP/2 connection" },
     { "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", "[NOT_IMPLEMENTED: CONNECT" },
     { "\x16\x03\x01\x02\x01\x01\xfc\x03\x03", "[BAD_REQUEST: The request does not begin with a method" },
     { "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA / HTTP/1.1\r\n\r\n", "[BAD_REQUEST: The request does not begin with a method" },
