@@ -86,7 +86,8 @@ def why(target, finding):
 
 def figure(results, seconds):
     raw = {'measure': 'fuzz', 'date': datetime.datetime.now(datetime.timezone.utc).strftime('%Y-%m-%d %H:%M UTC'), 'commit': figures.git('rev-parse', '--short=12', 'HEAD') or 'none',
-           'changed': bool(figures.git('status', '--porcelain', '--', 'src', 'tests/fuzz')), 'command': 'make nightly', 'machine': figures.machine(),
+           'changed': bool(figures.git('status', '--porcelain', '--', 'src', 'tests/fuzz')), 'command': 'make nightly', 'machine': figures.machine(), 'load_before': round(os.getloadavg()[0], 2),
+           'how': 'libFuzzer with ASan and UBSan: each target replays what was found before and the corpus in the tree, then makes new inputs for its share of the time',
            'results': {'seconds': seconds, 'targets': len(results), 'executions': sum(r['executions'] for r in results), 'findings': sum(r['finding'] != '' for r in results)},
            'samples': results}
     with open(os.path.join(figures.RAW, 'fuzz.json'), 'w') as f:
