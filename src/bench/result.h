@@ -31,14 +31,15 @@ struct result_error {
 #define RESULT_ERRORS_MAX 64
 
 struct result_window {
-    double at_s, rate, error_share, p50_ms, p95_ms, p99_ms, tokens_rate, server_cpu, server_rss_mb; /* NAN: nothing ended in it, or nobody looked */
-    uint32_t in_flight;
+    double at_s, rate, error_share, mean_ms, p50_ms, p95_ms, p99_ms, tokens_rate, server_cpu, server_rss_mb; /* NAN: nothing ended in it, or nobody looked */
+    uint32_t in_flight, ended; /* ended: how many the rest is about */
 };
 
 /* What a criterion said. */
 struct result_verdict {
     char text[120];   /* "p95 < 200ms" */
-    double value;     /* measured, in the criterion's own unit */
+    char measured[24]; /* the value as a person reads it: "187ms", "0.4 %", "not measured" */
+    double value;     /* in the criterion's own unit: ms, a share, or a second; NAN: not measured */
     bool is_met;
 };
 #define RESULT_VERDICTS_MAX 64
@@ -55,9 +56,11 @@ struct result {
     char name[64], target[256], when[32], commit[64], machine[160]; /* when: ISO 8601, UTC */
     char invalid[200];     /* empty: the run counts */
     char knee[200];        /* a sentence about where throughput stops growing; empty: not looked for */
-    double span_s, intended_rate, rate, ok_rate, good_rate, tokens_rate;
+    double warmup_s, span_s; /* rates are over span_s, which begins behind the warm-up */
+    double intended_rate;    /* of an open loop, over the plan's measured part; NAN: users */
+    double rate, ok_rate, good_rate, tokens_rate;
     uint64_t requests, ok, tokens_in, tokens_out, bytes_in, bytes_out, missed, warmup;
-    double cached_share;   /* of ok; NAN: no answer said */
+    double cached_share;   /* of ok, as the answers say; NAN: none was ok */
     uint32_t in_flight_max;
     struct result_spans latency, service, ttft, itl, failed, lag;
     double generator_busy; /* share of its threads' time */
@@ -72,6 +75,8 @@ struct result {
     struct result_level levels[RESULT_LEVELS_MAX];
 };
 
+/* Nothing measured yet: zeroes, and NAN where that means so. r is large: never on a stack. */
+void result_init(struct result *r);
 /* Everything that follows from a tally; names, machine and the server's numbers are the caller's to fill in before. */
 void result_from_tally(struct result *r, const struct tally *t, const struct load_plan *plan, unsigned worker_count);
 /* "met", "missed" or "invalid"; exit codes 0, 1, 3. */
