@@ -15,7 +15,7 @@ static const char *const style[] = {
     "h1{font-size:1.6rem;margin:0 0 .75rem}h2{font-size:1.3rem;margin:2.5rem 0 .75rem}h3{font-size:1.05rem;margin:1.75rem 0 .5rem}"
     "h1,h2,p,td,th{overflow-wrap:anywhere}a{color:var(--c1)}p{margin:.4rem 0}small,.faint,.note{color:var(--faint)}\n",
     ".verdict{font-size:1.15rem;font-weight:600;border-left:.4rem solid;padding:.5rem .8rem;background:var(--card);margin:.5rem 0}\n",
-    ".met{color:var(--good)}.missed{color:var(--bad)}.invalid{color:var(--doubt)}.plain{color:var(--ink)}\n",
+    ".met{color:var(--good)}.missed{color:var(--bad)}.invalid{color:var(--doubt)}.unjudged{color:var(--ink)}\n",
     ".tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));gap:.6rem;margin:1rem 0}"
     ".tiles div{background:var(--card);padding:.5rem .75rem;border-radius:.4rem}.tiles dt{color:var(--faint);font-size:.85rem}"
     ".tiles dd{margin:0;font-size:1.2rem;font-variant-numeric:tabular-nums}.tiles small{display:block;font-size:.8rem}\n",
@@ -53,29 +53,23 @@ static unsigned missed_count(const struct result *r)
     return n;
 }
 
-/* The class of the page's style, and the word. */
-static const char *class_of(const struct result *r)
-{
-    if (r->invalid[0] != '\0')
-        return "invalid";
-    if (r->verdict_count == 0)
-        return "plain";
-    return first_missed(r) != NULL ? "missed" : "met";
-}
+static bool is_judged(const struct result *r) { return r->verdict_count > 0 || r->invalid[0] != '\0'; }
 
-static const char *word_of(const struct result *r)
+/* Also classes of the page's style. */
+static const char *word_of(const struct result *r) { return is_judged(r) ? result_verdict(r) : "unjudged"; }
+
+static void put_known(struct markup *m, const char *before, const char *text)
 {
-    if (r->invalid[0] != '\0')
-        return "INVALID";
-    if (r->verdict_count == 0)
-        return "no criteria";
-    return first_missed(r) != NULL ? "missed" : "met";
+    if (text[0] == '\0')
+        return;
+    markup_put(m, "%s", before);
+    markup_text(m, text);
 }
 
 static void put_verdict(struct markup *m, const struct result *r)
 {
     const struct result_verdict *missed = first_missed(r);
-    markup_put(m, "<p class=\"verdict %s\">", class_of(r));
+    markup_put(m, "<p class=\"verdict %s\">", word_of(r));
     if (r->invalid[0] != '\0') {
         markup_put(m, "INVALID: ");
         markup_text(m, r->invalid);
@@ -87,20 +81,13 @@ static void put_verdict(struct markup *m, const struct result *r)
     else {
         markup_put(m, "Missed: %u of %u criteria, the first of them ", missed_count(r), r->verdict_count);
         markup_text(m, missed->text);
+        put_known(m, ": it was ", missed->measured);
         markup_put(m, ".");
     }
     markup_put(m, "</p>\n");
 }
 
 /* ---- what was tested ---- */
-
-static void put_known(struct markup *m, const char *before, const char *text)
-{
-    if (text[0] == '\0')
-        return;
-    markup_put(m, "%s", before);
-    markup_text(m, text);
-}
 
 static void put_load(struct markup *m, const struct result *r)
 {
@@ -252,7 +239,6 @@ static void put_spans(struct markup *m, const struct result *r)
 
 static void put_criteria(struct markup *m, const struct result *r)
 {
-    char text[FIGURE_MAX];
     if (r->verdict_count == 0)
         return;
     markup_put(m, "<h3>Criteria</h3>\n<div class=\"wide\"><table><thead><tr><th>wanted</th><th>measured</th><th class=\"left\">verdict</th></tr></thead><tbody>\n");
@@ -260,8 +246,9 @@ static void put_criteria(struct markup *m, const struct result *r)
         const struct result_verdict *v = &r->verdicts[i];
         markup_put(m, "<tr><td class=\"name\">");
         markup_text(m, v->text);
-        markup_put(m, "</td><td>%s</td><td class=\"left %s\">%s</td></tr>\n", figure_print(text, v->value, FIGURE_COUNT), v->is_met ? "met" : "missed",
-                   v->is_met ? "&#x2713; met" : "&#x2717; missed");
+        markup_put(m, "</td><td>");
+        markup_text(m, v->measured);
+        markup_put(m, "</td><td class=\"left %s\">%s</td></tr>\n", v->is_met ? "met" : "missed", v->is_met ? "&#x2713; met" : "&#x2717; missed");
     }
     markup_put(m, "</tbody></table></div>\n");
 }
@@ -304,13 +291,19 @@ static void put_run(struct markup *m, const struct result *r, unsigned number, u
 
 static void put_comparison(struct markup *m, const struct result *const *runs, unsigned count)
 {
-    markup_put(m, "<h2>All runs</h2>\n<div class=\"wide\"><table><thead><tr><th>run</th><th class=\"left\">verdict</th><th>requests</th><th>errors</th><th>rate</th>"
+    markup_put(m, "<nav><ol>\n");
+    for (unsigned i = 0; i < count; i++) {
+        markup_put(m, "<li><a href=\"#run%u\">", i + 1);
+        markup_text(m, runs[i]->name);
+        markup_put(m, "</a></li>\n");
+    }
+    markup_put(m, "</ol></nav>\n<h2>Side by side</h2>\n<div class=\"wide\"><table><thead><tr><th>run</th><th class=\"left\">verdict</th><th>requests</th><th>errors</th><th>rate</th>"
                   "<th>p50</th><th>p95</th><th>p99</th><th>p99.9</th><th>first token, p50</th><th>tokens</th></tr></thead><tbody>\n");
     for (unsigned i = 0; i < count; i++) {
         const struct result *r = runs[i];
-        markup_put(m, "<tr><td class=\"name\"><a href=\"#run%u\">", i + 1);
+        markup_put(m, "<tr><td class=\"name\">");
         markup_text(m, r->name);
-        markup_put(m, "</a></td><td class=\"left %s\">%s</td>", class_of(r), word_of(r));
+        markup_put(m, "</td><td class=\"left %s\">%s</td>", word_of(r), word_of(r));
         put_cell(m, (double)r->requests, FIGURE_COUNT);
         put_cell(m, share_of(r->requests - r->ok, r->requests), FIGURE_SHARE);
         put_cell(m, r->rate, FIGURE_RATE);
