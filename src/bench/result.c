@@ -123,14 +123,17 @@ static void add_error(struct result *r, const char *kind, uint64_t count)
 static void take_errors(struct result *r, const struct tally *t)
 {
     char kind[24];
+    uint64_t unnamed = t->outcomes[OUTCOME_STATUS];
     r->error_count = 0;
-    for (unsigned o = 0; o < OUTCOME_COUNT; o++)
+    for (unsigned o = 0; o < TALLY_OUTCOMES; o++)
         if (o != OUTCOME_OK && o != OUTCOME_STATUS)
-            add_error(r, outcome_name((enum outcome)o), t->outcomes[o]);
+            add_error(r, tally_outcome_name((enum tally_outcome)o), t->outcomes[o]);
     for (unsigned i = 0; i < ARRAY_LEN(t->statuses); i++) {
         snprintf(kind, sizeof kind, "http_%u", TALLY_STATUS_MIN + i);
         add_error(r, kind, t->statuses[i]);
+        unnamed -= MIN(unnamed, t->statuses[i]);
     }
+    add_error(r, "http_other", unnamed); /* a status that is no status */
 }
 
 /* ---- windows ---- */
@@ -159,9 +162,8 @@ static void take_windows(struct result *r, const struct tally *t)
         /* The last one is seldom whole. Less than half of one would be a rate of two or three requests: a spike that nobody saw. */
         nanos span = MIN(t->window_span, MAX(t->ended - t->began - at, t->window_span / 2));
         w->at_s = S(at);
-        w->rate = w->error_share = w->mean_ms = w->p50_ms = w->p95_ms = w->p99_ms = w->tokens_rate = NAN;
-        if (t->windows[i] != NULL) /* there was memory for it */
-            take_window(w, t->windows[i], S(span));
+        w->mean_ms = w->p50_ms = w->p95_ms = w->p99_ms = NAN;
+        take_window(w, t->windows[i], S(span));
     }
 }
 
@@ -192,28 +194,22 @@ static double meant_moments(const struct pace_plan *p, nanos from, nanos to)
     return to > from ? (double)count / S(to - from) : 0;
 }
 
-static nanos plan_span(const struct pace_plan *p)
-{
-    nanos span = 0;
-    for (unsigned i = 0; i < p->phase_count; i++)
-        span += p->phases[i].span;
-    return span;
-}
-
 /* When the measured span ends: with the plan, or with the last answer that was whole if that is later. Who waits for a time-out after that measures nothing,
    and would make the rate look lower than it ever was. */
 static nanos span_end(const struct tally *t, nanos plan)
 {
-    nanos whole = 0;
+    nanos whole = 0, all = t->ended - t->began;
+    if (all > (nanos)t->window_room * t->window_span)
+        return all; /* what ended behind the windows may have been whole */
     for (uint32_t i = 0; i < t->window_count; i++)
-        if (t->windows[i] != NULL && t->windows[i]->ended > t->windows[i]->failed)
+        if (t->windows[i]->ended > t->windows[i]->failed)
             whole = (nanos)(i + 1) * t->window_span;
-    return MIN(t->ended - t->began, MAX(plan, whole));
+    return MIN(all, MAX(plan, whole));
 }
 
 static void take_rates(struct result *r, const struct tally *t, const struct load_plan *plan)
 {
-    nanos planned = plan_span(&plan->pace);
+    nanos planned = pace_span(&plan->pace);
     nanos span = MAX(span_end(t, planned) - plan->warmup, 0);
     double s = span > 0 ? S(span) : 1; /* nothing was measured, so all counts are 0 */
     r->warmup_s = S(plan->warmup);

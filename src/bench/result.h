@@ -60,7 +60,7 @@ struct result {
     double intended_rate;    /* of an open loop, over the plan's measured part; NAN: users */
     double rate, ok_rate, good_rate, tokens_rate;
     uint64_t requests, ok, tokens_in, tokens_out, bytes_in, bytes_out, missed, warmup;
-    double cached_share;   /* of ok; NAN: no answer said */
+    double cached_share;   /* of ok, as the answers say; NAN: none was ok */
     uint32_t in_flight_max;
     struct result_spans latency, service, ttft, itl, failed, lag;
     double generator_busy; /* share of its threads' time */
