@@ -21,7 +21,7 @@ static const char *const style[] = {
     ".tiles dd{margin:0;font-size:1.2rem;font-variant-numeric:tabular-nums}.tiles small{display:block;font-size:.8rem}\n",
     ".wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:.3rem .8rem .3rem 0;text-align:right;white-space:nowrap;"
     "border-bottom:1px solid var(--rule)}th{font-weight:600}th:first-child,td:first-child,.left{text-align:left}td.name{white-space:normal;min-width:8rem}\n",
-    ".charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,27rem),1fr));gap:1.5rem 2rem;margin-top:1.5rem}\n",
+    ".charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,27rem),1fr));gap:1.5rem 2rem;margin-top:1.5rem}\n",
     "figure{margin:0;min-width:0;break-inside:avoid}figcaption{min-height:1.6rem}figcaption b{margin-right:.5rem}.key{white-space:nowrap;margin-right:.6rem;font-size:.9rem}"
     ".key i{display:inline-block;vertical-align:middle;margin-right:.3rem}.k-line{width:1.3rem;border-top:3px solid var(--c)}\n",
     ".k-dot,.k-ring{width:.7rem;height:.7rem;border-radius:50%;border:2px solid var(--c)}.k-dot{background:var(--c)}"
@@ -29,7 +29,7 @@ static const char *const style[] = {
     "svg{display:block;width:100%;height:auto}svg text{fill:var(--faint);font-size:12.5px}.end{text-anchor:end}.mid{text-anchor:middle}svg .strong{fill:var(--ink);font-weight:600}\n",
     ".grid{stroke:var(--rule);fill:none}.axis{stroke:var(--faint);fill:none}.line{fill:none;stroke:var(--c);stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}\n",
     ".dot{fill:var(--c)}.ring{fill:var(--ground);stroke:var(--c);stroke-width:2}.mark{stroke:var(--ink);stroke-dasharray:5 4;fill:none}"
-    ".band{fill:var(--bad);opacity:.14}.bad{fill:var(--bad)}.hit{fill:transparent}.hit:hover{fill:var(--ink);fill-opacity:.15}\n",
+    ".warmup,.k-warmup{fill:var(--faint);opacity:.16}.k-warmup{width:1.1rem;height:.8rem;background:var(--faint)}.band{fill:var(--bad);opacity:.14}.bad{fill:var(--bad)}.hit{fill:transparent}.hit:hover{fill:var(--ink);fill-opacity:.15}\n",
     ".c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}.c5{--c:var(--c5)}.c6{--c:var(--c6)}.c7{--c:var(--c7)}.c8{--c:var(--c8)}\n",
     "@media(max-width:30rem){body{padding:1rem .75rem}svg text{font-size:15px}th,td{padding-right:.6rem;font-size:.9rem}}\n",
     "@media print{body{max-width:none;padding:0;font-size:11px}.charts{grid-template-columns:1fr 1fr}section{break-before:page}section:first-of-type{break-before:auto}a{color:inherit}}\n",
@@ -77,7 +77,7 @@ static void put_verdict(struct markup *m, const struct result *r)
     } else if (r->verdict_count == 0)
         markup_put(m, "Measured. No criteria were given.");
     else if (missed == NULL)
-        markup_put(m, r->verdict_count == 1 ? "Met: the criterion." : "Met: all %u criteria.", r->verdict_count);
+        markup_put(m, "Met: %u of %u criteria.", r->verdict_count, r->verdict_count);
     else {
         markup_put(m, "Missed: %u of %u criteria, the first of them ", missed_count(r), r->verdict_count);
         markup_text(m, missed->text);
@@ -146,12 +146,12 @@ static void put_tiles(struct markup *m, const struct result *r)
     put_tiles_of_load(m, r);
     put_tile(m, "p50", r->latency.at[RESULT_p50], FIGURE_MS, NULL);
     put_tile(m, "p99", r->latency.at[RESULT_p99], FIGURE_MS, NULL);
-    snprintf(line, sizeof line, "p99 %s", figure_print(text, r->lag.at[RESULT_p99], FIGURE_MS));
-    put_tile(m, "Generator's lag, p50", r->lag.at[RESULT_p50], FIGURE_MS, line);
+    snprintf(line, sizeof line, "at p99; p50 %s", figure_print(text, r->lag.at[RESULT_p50], FIGURE_MS));
+    put_tile(m, "Generator's lag", r->lag.at[RESULT_p99], FIGURE_MS, line);
     snprintf(line, sizeof line, "%s arrivals missed", figure_print(text, (double)r->missed, FIGURE_COUNT));
     put_tile(m, "Generator busy", r->generator_busy, FIGURE_SHARE, r->missed > 0 ? line : NULL);
     if (isfinite(r->server_cpu))
-        put_tile(m, "Server's processor time", r->server_cpu, FIGURE_TIME, NULL);
+        put_tile(m, "Server's CPU time", r->server_cpu, FIGURE_TIME, NULL);
     if (isfinite(r->rss_mb))
         put_tile(m, "Server's memory", r->rss_mb, FIGURE_MB, "the highest");
     markup_put(m, "</dl>\n");
