@@ -45,6 +45,7 @@ struct chart {
     struct chart_series series[CHART_SERIES_MAX];
     double mark;              /* a line at this x; NAN: none */
     const char *mark_name;
+    double warmup;            /* what lies before this x is shaded; 0: nothing does */
 };
 
 /* A <figure>. Series without a value are left out; false, and nothing drawn, if none has one. */

@@ -32,21 +32,21 @@ static void add_series(struct chart *c, const struct result *r, const char *name
     c->series[c->series_count++] = (struct chart_series){ name, mark, colour, r->windows, sizeof r->windows[0], r->window_count, window_at_s, y };
 }
 
-static struct chart over_time(const char *title, enum figure_unit unit, enum chart_scale scale)
+static struct chart over_time(const struct result *r, const char *title, enum figure_unit unit, enum chart_scale scale)
 {
-    return (struct chart){ .title = title, .x = { "time since the start", FIGURE_TIME, CHART_LINEAR }, .y = { "", unit, scale }, .mark = NAN };
+    return (struct chart){ .title = title, .x = { "time since the start", FIGURE_TIME, CHART_LINEAR }, .y = { "", unit, scale }, .mark = NAN, .warmup = r->warmup_s };
 }
 
 static void draw_one(struct markup *m, const struct result *r, const char *title, const char *name, enum figure_unit unit, double (*y)(const void *row))
 {
-    struct chart c = over_time(title, unit, CHART_LINEAR);
+    struct chart c = over_time(r, title, unit, CHART_LINEAR);
     add_series(&c, r, name, CHART_LINE, 1, y);
     chart_draw(m, &c);
 }
 
 static void draw_latency(struct markup *m, const struct result *r)
 {
-    struct chart c = over_time("Latency over time", FIGURE_MS, CHART_FITTING);
+    struct chart c = over_time(r, "Latency over time", FIGURE_MS, CHART_FITTING);
     add_series(&c, r, "p50", CHART_LINE, 1, window_p50_ms);
     add_series(&c, r, "p95", CHART_LINE, 2, window_p95_ms);
     add_series(&c, r, "p99", CHART_LINE, 3, window_p99_ms);
@@ -64,7 +64,7 @@ static void draw_over_time(struct markup *m, const struct result *r)
         draw_one(m, r, "Tokens over time", "tokens of answers", FIGURE_RATE, window_tokens_rate);
     if (r->requests > r->ok)
         draw_one(m, r, "Errors over time", "failed requests", FIGURE_RATE, window_errors);
-    draw_one(m, r, "The server's processor time", "cores kept busy", FIGURE_CORES, window_server_cpu);
+    draw_one(m, r, "The server's CPU", "cores kept busy", FIGURE_CORES, window_server_cpu);
     draw_one(m, r, "The server's memory", "resident", FIGURE_MB, window_server_rss_mb);
 }
 

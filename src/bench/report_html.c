@@ -15,13 +15,13 @@ static const char *const style[] = {
     "h1{font-size:1.6rem;margin:0 0 .75rem}h2{font-size:1.3rem;margin:2.5rem 0 .75rem}h3{font-size:1.05rem;margin:1.75rem 0 .5rem}"
     "h1,h2,p,td,th{overflow-wrap:anywhere}a{color:var(--c1)}p{margin:.4rem 0}small,.faint,.note{color:var(--faint)}\n",
     ".verdict{font-size:1.15rem;font-weight:600;border-left:.4rem solid;padding:.5rem .8rem;background:var(--card);margin:.5rem 0}\n",
-    ".met{color:var(--good)}.missed{color:var(--bad)}.invalid{color:var(--doubt)}.plain{color:var(--ink)}\n",
+    ".met{color:var(--good)}.missed{color:var(--bad)}.invalid{color:var(--doubt)}.unjudged{color:var(--ink)}\n",
     ".tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));gap:.6rem;margin:1rem 0}"
     ".tiles div{background:var(--card);padding:.5rem .75rem;border-radius:.4rem}.tiles dt{color:var(--faint);font-size:.85rem}"
     ".tiles dd{margin:0;font-size:1.2rem;font-variant-numeric:tabular-nums}.tiles small{display:block;font-size:.8rem}\n",
     ".wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:.3rem .8rem .3rem 0;text-align:right;white-space:nowrap;"
     "border-bottom:1px solid var(--rule)}th{font-weight:600}th:first-child,td:first-child,.left{text-align:left}td.name{white-space:normal;min-width:8rem}\n",
-    ".charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,27rem),1fr));gap:1.5rem 2rem;margin-top:1.5rem}\n",
+    ".charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,27rem),1fr));gap:1.5rem 2rem;margin-top:1.5rem}\n",
     "figure{margin:0;min-width:0;break-inside:avoid}figcaption{min-height:1.6rem}figcaption b{margin-right:.5rem}.key{white-space:nowrap;margin-right:.6rem;font-size:.9rem}"
     ".key i{display:inline-block;vertical-align:middle;margin-right:.3rem}.k-line{width:1.3rem;border-top:3px solid var(--c)}\n",
     ".k-dot,.k-ring{width:.7rem;height:.7rem;border-radius:50%;border:2px solid var(--c)}.k-dot{background:var(--c)}"
@@ -29,7 +29,7 @@ static const char *const style[] = {
     "svg{display:block;width:100%;height:auto}svg text{fill:var(--faint);font-size:12.5px}.end{text-anchor:end}.mid{text-anchor:middle}svg .strong{fill:var(--ink);font-weight:600}\n",
     ".grid{stroke:var(--rule);fill:none}.axis{stroke:var(--faint);fill:none}.line{fill:none;stroke:var(--c);stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}\n",
     ".dot{fill:var(--c)}.ring{fill:var(--ground);stroke:var(--c);stroke-width:2}.mark{stroke:var(--ink);stroke-dasharray:5 4;fill:none}"
-    ".band{fill:var(--bad);opacity:.14}.bad{fill:var(--bad)}.hit{fill:transparent}.hit:hover{fill:var(--ink);fill-opacity:.15}\n",
+    ".warmup,.k-warmup{fill:var(--faint);opacity:.16}.k-warmup{width:1.1rem;height:.8rem;background:var(--faint)}.band{fill:var(--bad);opacity:.14}.bad{fill:var(--bad)}.hit{fill:transparent}.hit:hover{fill:var(--ink);fill-opacity:.15}\n",
     ".c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}.c5{--c:var(--c5)}.c6{--c:var(--c6)}.c7{--c:var(--c7)}.c8{--c:var(--c8)}\n",
     "@media(max-width:30rem){body{padding:1rem .75rem}svg text{font-size:15px}th,td{padding-right:.6rem;font-size:.9rem}}\n",
     "@media print{body{max-width:none;padding:0;font-size:11px}.charts{grid-template-columns:1fr 1fr}section{break-before:page}section:first-of-type{break-before:auto}a{color:inherit}}\n",
@@ -53,46 +53,10 @@ static unsigned missed_count(const struct result *r)
     return n;
 }
 
-/* The class of the page's style, and the word. */
-static const char *class_of(const struct result *r)
-{
-    if (r->invalid[0] != '\0')
-        return "invalid";
-    if (r->verdict_count == 0)
-        return "plain";
-    return first_missed(r) != NULL ? "missed" : "met";
-}
+static bool is_judged(const struct result *r) { return r->verdict_count > 0 || r->invalid[0] != '\0'; }
 
-static const char *word_of(const struct result *r)
-{
-    if (r->invalid[0] != '\0')
-        return "INVALID";
-    if (r->verdict_count == 0)
-        return "no criteria";
-    return first_missed(r) != NULL ? "missed" : "met";
-}
-
-static void put_verdict(struct markup *m, const struct result *r)
-{
-    const struct result_verdict *missed = first_missed(r);
-    markup_put(m, "<p class=\"verdict %s\">", class_of(r));
-    if (r->invalid[0] != '\0') {
-        markup_put(m, "INVALID: ");
-        markup_text(m, r->invalid);
-        markup_put(m, ". These figures say nothing about the server.");
-    } else if (r->verdict_count == 0)
-        markup_put(m, "Measured. No criteria were given.");
-    else if (missed == NULL)
-        markup_put(m, r->verdict_count == 1 ? "Met: the criterion." : "Met: all %u criteria.", r->verdict_count);
-    else {
-        markup_put(m, "Missed: %u of %u criteria, the first of them ", missed_count(r), r->verdict_count);
-        markup_text(m, missed->text);
-        markup_put(m, ".");
-    }
-    markup_put(m, "</p>\n");
-}
-
-/* ---- what was tested ---- */
+/* Also classes of the page's style. */
+static const char *word_of(const struct result *r) { return is_judged(r) ? result_verdict(r) : "unjudged"; }
 
 static void put_known(struct markup *m, const char *before, const char *text)
 {
@@ -101,6 +65,29 @@ static void put_known(struct markup *m, const char *before, const char *text)
     markup_put(m, "%s", before);
     markup_text(m, text);
 }
+
+static void put_verdict(struct markup *m, const struct result *r)
+{
+    const struct result_verdict *missed = first_missed(r);
+    markup_put(m, "<p class=\"verdict %s\">", word_of(r));
+    if (r->invalid[0] != '\0') {
+        markup_put(m, "INVALID: ");
+        markup_text(m, r->invalid);
+        markup_put(m, ". These figures say nothing about the server.");
+    } else if (r->verdict_count == 0)
+        markup_put(m, "Measured. No criteria were given.");
+    else if (missed == NULL)
+        markup_put(m, "Met: %u of %u criteria.", r->verdict_count, r->verdict_count);
+    else {
+        markup_put(m, "Missed: %u of %u criteria, the first of them ", missed_count(r), r->verdict_count);
+        markup_text(m, missed->text);
+        put_known(m, ": it was ", missed->measured);
+        markup_put(m, ".");
+    }
+    markup_put(m, "</p>\n");
+}
+
+/* ---- what was tested ---- */
 
 static void put_load(struct markup *m, const struct result *r)
 {
@@ -159,12 +146,12 @@ static void put_tiles(struct markup *m, const struct result *r)
     put_tiles_of_load(m, r);
     put_tile(m, "p50", r->latency.at[RESULT_p50], FIGURE_MS, NULL);
     put_tile(m, "p99", r->latency.at[RESULT_p99], FIGURE_MS, NULL);
-    snprintf(line, sizeof line, "p99 %s", figure_print(text, r->lag.at[RESULT_p99], FIGURE_MS));
-    put_tile(m, "Generator's lag, p50", r->lag.at[RESULT_p50], FIGURE_MS, line);
+    snprintf(line, sizeof line, "at p99; p50 %s", figure_print(text, r->lag.at[RESULT_p50], FIGURE_MS));
+    put_tile(m, "Generator's lag", r->lag.at[RESULT_p99], FIGURE_MS, line);
     snprintf(line, sizeof line, "%s arrivals missed", figure_print(text, (double)r->missed, FIGURE_COUNT));
     put_tile(m, "Generator busy", r->generator_busy, FIGURE_SHARE, r->missed > 0 ? line : NULL);
     if (isfinite(r->server_cpu))
-        put_tile(m, "Server's processor time", r->server_cpu, FIGURE_TIME, NULL);
+        put_tile(m, "Server's CPU time", r->server_cpu, FIGURE_TIME, NULL);
     if (isfinite(r->rss_mb))
         put_tile(m, "Server's memory", r->rss_mb, FIGURE_MB, "the highest");
     markup_put(m, "</dl>\n");
@@ -252,7 +239,6 @@ static void put_spans(struct markup *m, const struct result *r)
 
 static void put_criteria(struct markup *m, const struct result *r)
 {
-    char text[FIGURE_MAX];
     if (r->verdict_count == 0)
         return;
     markup_put(m, "<h3>Criteria</h3>\n<div class=\"wide\"><table><thead><tr><th>wanted</th><th>measured</th><th class=\"left\">verdict</th></tr></thead><tbody>\n");
@@ -260,8 +246,9 @@ static void put_criteria(struct markup *m, const struct result *r)
         const struct result_verdict *v = &r->verdicts[i];
         markup_put(m, "<tr><td class=\"name\">");
         markup_text(m, v->text);
-        markup_put(m, "</td><td>%s</td><td class=\"left %s\">%s</td></tr>\n", figure_print(text, v->value, FIGURE_COUNT), v->is_met ? "met" : "missed",
-                   v->is_met ? "&#x2713; met" : "&#x2717; missed");
+        markup_put(m, "</td><td>");
+        markup_text(m, v->measured);
+        markup_put(m, "</td><td class=\"left %s\">%s</td></tr>\n", v->is_met ? "met" : "missed", v->is_met ? "&#x2713; met" : "&#x2717; missed");
     }
     markup_put(m, "</tbody></table></div>\n");
 }
@@ -304,13 +291,19 @@ static void put_run(struct markup *m, const struct result *r, unsigned number, u
 
 static void put_comparison(struct markup *m, const struct result *const *runs, unsigned count)
 {
-    markup_put(m, "<h2>All runs</h2>\n<div class=\"wide\"><table><thead><tr><th>run</th><th class=\"left\">verdict</th><th>requests</th><th>errors</th><th>rate</th>"
+    markup_put(m, "<nav><ol>\n");
+    for (unsigned i = 0; i < count; i++) {
+        markup_put(m, "<li><a href=\"#run%u\">", i + 1);
+        markup_text(m, runs[i]->name);
+        markup_put(m, "</a></li>\n");
+    }
+    markup_put(m, "</ol></nav>\n<h2>Side by side</h2>\n<div class=\"wide\"><table><thead><tr><th>run</th><th class=\"left\">verdict</th><th>requests</th><th>errors</th><th>rate</th>"
                   "<th>p50</th><th>p95</th><th>p99</th><th>p99.9</th><th>first token, p50</th><th>tokens</th></tr></thead><tbody>\n");
     for (unsigned i = 0; i < count; i++) {
         const struct result *r = runs[i];
-        markup_put(m, "<tr><td class=\"name\"><a href=\"#run%u\">", i + 1);
+        markup_put(m, "<tr><td class=\"name\">");
         markup_text(m, r->name);
-        markup_put(m, "</a></td><td class=\"left %s\">%s</td>", class_of(r), word_of(r));
+        markup_put(m, "</td><td class=\"left %s\">%s</td>", word_of(r), word_of(r));
         put_cell(m, (double)r->requests, FIGURE_COUNT);
         put_cell(m, share_of(r->requests - r->ok, r->requests), FIGURE_SHARE);
         put_cell(m, r->rate, FIGURE_RATE);
