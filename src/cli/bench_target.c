@@ -125,16 +125,17 @@ struct look {
     struct load_target *out;
     struct dns *dns;
     struct worker worker;
+    struct addrs all;         /* what the name leads to */
+    struct dns_answer answer; /* here, because a task's stack is small */
     struct complaint *why;
     bool found;
 };
 
-static bool find_addresses(struct task *t, struct look *l, struct addrs *out)
+static bool find_addresses(struct task *t, struct look *l)
 {
     struct text host = text_of(l->target->host);
-    struct dns_answer answer;
+    struct addrs *out = &l->all;
     uint16_t port = l->target->port;
-    *out = (struct addrs){ 0 };
     if (addr_from_text(&out->at[0], host, port)) {
         out->count = 1;
         return true;
@@ -143,16 +144,17 @@ static bool find_addresses(struct task *t, struct look *l, struct addrs *out)
         out->count = addr_from_text(&out->at[0], TEXT("127.0.0.1"), port) + addr_from_text(&out->at[1], TEXT("::1"), port);
         return true;
     }
-    enum fail f = dns_resolve(t, l->dns, "", host, port, t->worker->now + LOOK_NS, &answer);
+    enum fail f = dns_resolve(t, l->dns, "", host, port, t->worker->now + LOOK_NS, &l->answer);
     if (f != OK)
-        return complain(l->why, NULL, 0, 0, "%s does not resolve: %s", l->target->host, f == FAIL_NAME ? answer.why : fail_row(f)->text);
-    *out = answer.addrs;
+        return complain(l->why, NULL, 0, 0, "%s does not resolve: %s", l->target->host, f == FAIL_NAME ? l->answer.why : fail_row(f)->text);
+    *out = l->answer.addrs;
     return true;
 }
 
 /* An address behind which nobody is would make every second request an error of ours. */
-static bool keep_answering(struct task *t, struct look *l, const struct addrs *all)
+static bool keep_answering(struct task *t, struct look *l)
 {
+    const struct addrs *all = &l->all;
     char text[64];
     int error = 0;
     for (uint32_t i = 0; i < all->count; i++) {
@@ -217,8 +219,7 @@ static bool look_for_model(struct task *t, struct look *l)
 static void look(struct task *t, void *arg)
 {
     struct look *l = arg;
-    struct addrs all;
-    l->found = find_addresses(t, l, &all) && keep_answering(t, l, &all);
+    l->found = find_addresses(t, l) && keep_answering(t, l);
     if (l->found && l->target->models[0] != '\0' && l->target->model[0] == '\0')
         l->found = look_for_model(t, l);
     worker_stop(t->worker);
