@@ -39,11 +39,6 @@ void script_free(struct script *s)
     mem_free(s);
 }
 
-struct text script_path(enum load_api api)
-{
-    return apis[api].path;
-}
-
 enum load_api script_api_of(struct text path)
 {
     struct text bare;
@@ -128,9 +123,9 @@ static bool read_body(struct script *s, struct request *r, const char *path, str
     return is_ok;
 }
 
-static bool read_request(struct script *s, struct request *r, const struct script_options *o, struct complaint *why)
+static bool fill_request(struct script *s, struct request *r, const struct script_options *o, struct text prefix, struct complaint *why)
 {
-    struct template_source from = { .line = 0, .column = 1, .syntax = TEMPLATE_DOLLAR, .why = why };
+    struct template_source from = { .column = 1, .syntax = TEMPLATE_DOLLAR, .why = why };
     struct text method = o->method.len > 0 ? o->method : o->body_file != NULL ? TEXT("POST") : apis[o->api].method;
     struct text model = o->model.len > 0 ? o->model : TEXT("default");
     *r = (struct request){ .api = o->api, .stream = o->stream, .max_tokens = o->max_tokens, .kind = apis[o->api].has_prompt ? BODY_PROMPT : BODY_NONE };
@@ -141,20 +136,34 @@ static bool read_request(struct script *s, struct request *r, const struct scrip
     if (o->body_file != NULL && !read_body(s, r, o->body_file, why))
         return false;
     bool has_headers = r->kind == BODY_NONE || template_add_literal(s, &r->headers, TEXT("content-type: application/json\r\n"), &from);
-    return has_headers && template_add(s, &r->path, o->path.len > 0 ? o->path : apis[o->api].path, TEMPLATE_URL, &from);
+    return has_headers && template_add_literal(s, &r->path, prefix, &from) &&
+           template_add(s, &r->path, o->path.len > 0 ? o->path : apis[o->api].path, TEMPLATE_URL, &from);
 }
 
-static bool open_parts(struct script *s, const struct script_options *o, struct complaint *why)
+struct request *script_make_request(struct script *s, const struct script_options *o, struct text prefix, struct complaint *why)
+{
+    struct request *r = arena_alloc(&s->arena, sizeof *r);
+    if (r == NULL)
+        (void)complain(why, NULL, 0, 0, "no memory left for what is sent");
+    return r != NULL && fill_request(s, r, o, prefix, why) ? r : NULL;
+}
+
+bool script_read_files(struct script *s, const struct script_options *o, struct complaint *why)
 {
     if (o->prompts_file != NULL && o->trace_file != NULL)
         return complain(why, NULL, 0, 0, "prompts and a trace exclude each other: a trace makes its own prompts");
     if ((o->prompts_file != NULL && !prompts_read(s, o->prompts_file, why)) || (o->trace_file != NULL && !trace_read(s, o->trace_file, why)))
         return false;
-    struct request *r = arena_alloc(&s->arena, sizeof *r);
-    struct step call = { .kind = STEP_CALL, .think = o->think, .request = r };
-    if (r == NULL || script_add_name(s, TEXT("prompt"), NAME_PROMPT) == NULL)
-        return complain(why, NULL, 0, 0, "no memory left for what is sent");
-    return read_request(s, r, o, why) && (script_add_flow(s, TEXT("default"), 1, &call, 1) || complain(why, NULL, 0, 0, "no memory left for what is sent"));
+    return script_add_name(s, TEXT("prompt"), NAME_PROMPT) != NULL || complain(why, NULL, 0, 0, "no memory left for what is sent");
+}
+
+static bool open_parts(struct script *s, const struct script_options *o, struct complaint *why)
+{
+    struct step call = { .kind = STEP_CALL, .think = o->think };
+    if (!script_read_files(s, o, why))
+        return false;
+    call.request = script_make_request(s, o, TEXT(""), why);
+    return call.request != NULL && (script_add_flow(s, TEXT("default"), 1, &call, 1) || complain(why, NULL, 0, 0, "no memory left for what is sent"));
 }
 
 bool script_open(struct script **out, const struct script_options *o, struct complaint *why)

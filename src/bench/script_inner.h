@@ -128,8 +128,10 @@ int script_find_name(const struct script *s, struct text name);
 struct name *script_add_name(struct script *s, struct text name, enum name_kind kind) MUSTUSE;
 /* The turns that a session has: of its prompt. */
 uint32_t script_turns(const struct script_session *x);
-/* The api's own path and method. */
-struct text script_path(enum load_api api);
+/* Reads prompts and trace, and adds the name "prompt". */
+MUSTUSE bool script_read_files(struct script *s, const struct script_options *o, struct complaint *why);
+/* What the options ask, in the script's arena; prefix stands before its path. NULL with a complaint. */
+struct request *script_make_request(struct script *s, const struct script_options *o, struct text prefix, struct complaint *why);
 /* What the path of a model's surface says: LOAD_OPENAI for .../chat/completions; LOAD_PLAIN for everything else. */
 enum load_api script_api_of(struct text path);
 
