@@ -9,13 +9,15 @@ static void put_quoted(struct markup *m, const char *words)
 {
     markup_put(m, "\"");
     for (; *words != '\0'; words++)
-        markup_put(m, *words == '"' ? "\"\"" : "%c", *words);
+        markup_put(m, "%s%c", *words == '"' ? "\"" : "", *words);
     markup_put(m, "\"");
 }
 
 static void put_number(struct markup *m, double value)
 {
-    markup_put(m, isfinite(value) ? ",%.9g" : ",", value);
+    markup_put(m, ",");
+    if (isfinite(value))
+        markup_put(m, "%.9g", value);
 }
 
 #define COLUMNS(C) C(rate) C(error_share) C(mean_ms) C(p50_ms) C(p95_ms) C(p99_ms) C(tokens_rate) C(server_cpu) C(server_rss_mb)

@@ -53,9 +53,11 @@ static void put_suite(struct markup *m, const struct result *r)
 {
     markup_put(m, "  <testsuite");
     put_attribute(m, "name", r->name[0] != '\0' ? r->name : "bench");
-    put_attribute(m, "hostname", r->target);
     put_attribute(m, "timestamp", r->when);
     markup_put(m, " tests=\"%u\" failures=\"%u\" errors=\"%d\" skipped=\"0\" time=\"%.3f\">\n", r->verdict_count + 1, missed_count(r), r->invalid[0] != '\0', r->span_s);
+    markup_put(m, "    <properties><property name=\"target\"");
+    put_attribute(m, "value", r->target);
+    markup_put(m, "/></properties>\n");
     put_validity(m, r);
     for (unsigned i = 0; i < r->verdict_count; i++)
         put_verdict(m, r, &r->verdicts[i]);

@@ -85,7 +85,7 @@ int result_exit(const struct result *r);
 
 /* ---- stored form ---- */
 MUSTUSE enum fail result_write_json(const struct result *r, struct buf *out);
-/* False with a sentence in why. */
+/* False with a sentence in why; r is then undefined. */
 MUSTUSE bool result_read_json(struct result *r, struct text json, struct complaint *why);
 
 /* ---- other forms; each whole. report_html: one self-contained file, runs of one report side by side. ---- */
@@ -105,7 +105,9 @@ struct criterion {
 };
 /* False with a sentence naming the nearest metric in why. */
 MUSTUSE bool criterion_parse(struct criterion *c, struct text text, struct complaint *why);
-/* Adds a verdict for each to r. A metric that was not measured is missed. */
+/* Artillery's ensure words: "p95" and "200", "http.response_time.p95" and "200" (less than), "maxErrorRate" and "1" (percent at most). */
+MUSTUSE bool criterion_from_pair(struct criterion *c, struct text word, struct text bound, struct complaint *why);
+/* Adds a verdict for each to r, while there is room. A metric that was not measured is missed. */
 void criteria_judge(const struct criterion *c, unsigned count, struct result *r);
 
 /* ---- comparing ---- */
