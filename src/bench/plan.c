@@ -176,21 +176,50 @@ bool plan_phase(struct planning *p, const struct tree *at, nanos span, double fr
     return true;
 }
 
-bool plan_criterion(struct planning *p, const struct tree *at, const char *format, ...)
+/* The place of one more criterion; NULL with a complaint. */
+static struct criterion *criterion_new(struct planning *p, const struct tree *at)
 {
-    char text[SENTENCE_MAX];
+    if (p->plan->criteria_count < PLAN_CRITERIA_MAX)
+        return &p->plan->criteria[p->plan->criteria_count++];
+    (void)plan_refuse(p, at, "more than %d criteria", PLAN_CRITERIA_MAX);
+    return NULL;
+}
+
+bool plan_criterion(struct planning *p, const struct tree *at, struct text text)
+{
+    struct criterion *c = criterion_new(p, at);
     struct complaint inner;
-    va_list args;
-    va_start(args, format);
-    int len = vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    if (p->plan->criteria_count == PLAN_CRITERIA_MAX)
-        return plan_refuse(p, at, "more than %d criteria", PLAN_CRITERIA_MAX);
-    if (len < 0 || (size_t)len >= sizeof p->plan->criteria[0].text)
-        return plan_refuse(p, at, "longer than a criterion can be: p95 < 200ms");
-    if (!criterion_parse(&p->plan->criteria[p->plan->criteria_count], text_of(text), &inner))
-        return plan_refuse(p, at, "%s", inner.text);
-    p->plan->criteria_count++;
+    return c != NULL && (criterion_parse(c, text, &inner) || plan_refuse(p, at, "%s", inner.text));
+}
+
+bool plan_criterion_pair(struct planning *p, const struct tree *at, struct text word, struct text bound)
+{
+    struct criterion *c = criterion_new(p, at);
+    struct complaint inner;
+    return c != NULL && (criterion_from_pair(c, word, bound, &inner) || plan_refuse(p, at, "%s", inner.text));
+}
+
+bool plan_criteria(struct planning *p, const struct tree *value)
+{
+    struct text text;
+    if (value->kind == TREE_SCALAR)
+        return plan_text(p, value, &text) && plan_criterion(p, value, text);
+    if (value->kind != TREE_LIST)
+        return plan_refuse(p, value, "must be a list such as - p95 < 200ms");
+    for (const struct member *m = value->first; m != NULL; m = m->next)
+        if (!plan_text(p, m->value, &text) || !plan_criterion(p, m->value, text))
+            return false;
+    return true;
+}
+
+bool plan_name(struct planning *p, const struct tree *value)
+{
+    struct text name;
+    if (!plan_text(p, value, &name))
+        return false;
+    if (name.len >= sizeof p->plan->name)
+        return plan_refuse(p, value, "longer than %zu bytes", sizeof p->plan->name - 1);
+    (void)snprintf(p->plan->name, sizeof p->plan->name, "%.*s", TEXT_ARG(name));
     return true;
 }
 

@@ -138,40 +138,17 @@ static bool read_scenarios(struct planning *p, const struct tree *value, void *i
 
 /* ---- criteria ---- */
 
-static bool ensure(struct planning *p, const struct tree *value, const char *metric, const char *unit)
+static bool ensure(struct planning *p, const struct tree *value, struct text word)
 {
-    double bound;
-    return plan_number(p, value, 1e9, &bound) && plan_criterion(p, value, "%s <= %g%s", metric, bound, unit);
+    struct text bound;
+    return plan_text(p, value, &bound) && plan_criterion_pair(p, value, word, bound);
 }
 
-static bool ensure_p50(struct planning *p, const struct tree *value, void *into) { (void)into; return ensure(p, value, "p50", "ms"); }
-static bool ensure_p95(struct planning *p, const struct tree *value, void *into) { (void)into; return ensure(p, value, "p95", "ms"); }
-static bool ensure_p99(struct planning *p, const struct tree *value, void *into) { (void)into; return ensure(p, value, "p99", "ms"); }
-static bool ensure_max(struct planning *p, const struct tree *value, void *into) { (void)into; return ensure(p, value, "max(response_time)", ""); }
-static bool ensure_errors(struct planning *p, const struct tree *value, void *into) { (void)into; return ensure(p, value, "error_rate", "%"); }
-
-/* What Artillery measures, and what we call it: thresholds and conditions may name these. */
-static const struct metric {
-    const char *name, *own, *unit;
-} metrics[] = {
-    { "http.response_time.p50", "p50", "ms" },   { "http.response_time.median", "p50", "ms" }, { "http.response_time.p75", "p75", "ms" },
-    { "http.response_time.p90", "p90", "ms" },   { "http.response_time.p95", "p95", "ms" },    { "http.response_time.p99", "p99", "ms" },
-    { "http.response_time.p999", "p999", "ms" }, { "http.response_time.mean", "avg(response_time)", "" },
-    { "http.response_time.max", "max(response_time)", "" }, { "http.request_rate", "rate", "" },
-};
-
-static const struct metric *find_metric(struct planning *p, const struct tree *at, struct text name)
-{
-    const char *known[ARRAY_LEN(metrics)];
-    for (size_t i = 0; i < ARRAY_LEN(metrics); i++) {
-        if (text_eq(name, text_of(metrics[i].name)))
-            return &metrics[i];
-        known[i] = metrics[i].name;
-    }
-    const char *near = text_nearest(name, known, ARRAY_LEN(known));
-    (void)plan_refuse(p, at, near != NULL ? "unknown metric \"%.*s\"; did you mean %s?" : "unknown metric \"%.*s\"", TEXT_ARG(name), near);
-    return NULL;
-}
+static bool ensure_p50(struct planning *p, const struct tree *value, void *into) { (void)into; return ensure(p, value, TEXT("p50")); }
+static bool ensure_p95(struct planning *p, const struct tree *value, void *into) { (void)into; return ensure(p, value, TEXT("p95")); }
+static bool ensure_p99(struct planning *p, const struct tree *value, void *into) { (void)into; return ensure(p, value, TEXT("p99")); }
+static bool ensure_max(struct planning *p, const struct tree *value, void *into) { (void)into; return ensure(p, value, TEXT("max")); }
+static bool ensure_errors(struct planning *p, const struct tree *value, void *into) { (void)into; return ensure(p, value, TEXT("maxErrorRate")); }
 
 static bool read_thresholds(struct planning *p, const struct tree *value, void *into)
 {
@@ -179,33 +156,15 @@ static bool read_thresholds(struct planning *p, const struct tree *value, void *
     if (value->kind != TREE_LIST)
         return plan_refuse(p, value, "must be a list of METRIC: BOUND");
     for (const struct member *m = value->first; m != NULL; m = m->next) {
-        double bound;
         if (m->value->kind != TREE_MAP || m->value->count != 1)
             return plan_refuse(p, m->value, "must be METRIC: BOUND");
-        const struct metric *metric = find_metric(p, m->value, m->value->first->name);
-        if (metric == NULL || !plan_number(p, m->value->first->value, 1e9, &bound) || !plan_criterion(p, m->value, "%s < %g%s", metric->own, bound, metric->unit))
+        if (!ensure(p, m->value->first->value, m->value->first->name))
             return false;
     }
     return true;
 }
 
-/* METRIC RELATION NUMBER */
-static bool take_condition(struct planning *p, const struct tree *at, struct text text)
-{
-    struct text name, relation;
-    double bound;
-    text = text_trim(text_cut(text_trim(text), ' ', &name));
-    struct text number = text_trim(text_cut(text, ' ', &relation));
-    static const char *const relations[] = { "<", "<=", ">", ">=" };
-    bool is_known = false;
-    for (size_t i = 0; i < ARRAY_LEN(relations); i++)
-        is_known |= text_eq(relation, text_of(relations[i]));
-    if (!is_known || !text_to_double(number, &bound))
-        return plan_refuse(p, at, "a condition is METRIC RELATION NUMBER with blanks between, such as http.response_time.p95 < 250; only and joins several");
-    const struct metric *metric = find_metric(p, at, name);
-    return metric != NULL && plan_criterion(p, at, "%s %.*s %g%s", metric->own, TEXT_ARG(relation), bound, metric->unit);
-}
-
+/* Several joined by and must all hold, which is what several criteria mean. */
 static bool read_expression(struct planning *p, const struct tree *value, void *into)
 {
     const struct text and = TEXT(" and ");
@@ -213,12 +172,14 @@ static bool read_expression(struct planning *p, const struct tree *value, void *
     (void)into;
     if (!plan_text(p, value, &rest))
         return false;
+    if (text_find(rest, TEXT(" or ")) >= 0 || text_find(rest, TEXT("(")) >= 0)
+        return plan_refuse(p, value, "a condition is METRIC RELATION NUMBER, several with and between them");
     for (ptrdiff_t at; (at = text_find(rest, and)) >= 0;) {
-        if (!take_condition(p, value, (struct text){ rest.at, (size_t)at }))
+        if (!plan_criterion(p, value, (struct text){ rest.at, (size_t)at }))
             return false;
         rest = (struct text){ rest.at + at + and.len, rest.len - (size_t)at - and.len };
     }
-    return take_condition(p, value, rest);
+    return plan_criterion(p, value, rest);
 }
 
 static bool read_conditions(struct planning *p, const struct tree *value, void *into)

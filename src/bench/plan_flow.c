@@ -14,12 +14,7 @@ static bool read_ask(struct planning *p, const struct tree *value, void *into)
         return plan_refuse(p, value, "ask belongs to weir's own plans; write the request: post with url and json");
     if (value->count > 0 || (value->kind == TREE_SCALAR && !tree_is_empty(value)))
         return plan_refuse(p, value, "ask takes no keys: api, model and prompts are the plan's");
-    struct complaint inner;
-    p->content_type = TEXT_NONE; /* it has its own */
-    struct request *r = script_make_request(p->script, p->options, p->prefix, &inner);
-    if (r == NULL)
-        return plan_refuse_file(p, value, &inner);
-    return plan_headers(p, NULL, r) && plan_add_step(p, value, (struct step){ .kind = STEP_CALL, .request = r });
+    return plan_ask(p, value, 0);
 }
 
 static bool read_think(struct planning *p, const struct tree *value, void *into)

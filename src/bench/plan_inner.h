@@ -20,7 +20,7 @@ struct planning {
     const struct script_options *options; /* native: what `ask` asks */
     struct text prefix;            /* the path of the target's own URL, before every path */
     struct step steps[SCRIPT_STEPS_MAX]; /* of the flow that is being read */
-    struct text url, content_type; /* of the request that is being read: its path as written; at NULL: not said, no body */
+    struct text url;               /* of the request that is being read: its path as written; at NULL: not said */
     uint32_t step_count, loop_first; /* loop_first: UINT32_MAX outside a loop */
 };
 
@@ -46,7 +46,10 @@ bool plan_span(struct planning *p, const struct tree *value, nanos unit, nanos *
 /* The target: http(s)://host[:port][/prefix]. */
 bool plan_url(struct planning *p, const struct tree *value);
 bool plan_phase(struct planning *p, const struct tree *at, nanos span, double from, double to);
-bool plan_criterion(struct planning *p, const struct tree *at, const char *format, ...) PRINTF(3, 4);
+bool plan_criterion(struct planning *p, const struct tree *at, struct text text);
+bool plan_criterion_pair(struct planning *p, const struct tree *at, struct text word, struct text bound);
+bool plan_criteria(struct planning *p, const struct tree *value); /* one, or a list */
+bool plan_name(struct planning *p, const struct tree *value);     /* of the run */
 /* A file that the plan names, beside the plan; in scratch. */
 const char *plan_file(struct planning *p, struct text name);
 /* Passes on what is wrong with such a file, at the place that named it. */
@@ -67,6 +70,8 @@ bool plan_path(struct planning *p, const struct tree *value, struct request *r);
 bool plan_body(struct planning *p, const struct tree *value, void *request);
 /* The common headers and these, a map or a list of "Name: value"; NULL: none. Then content-type for the body, if none of them is one. */
 bool plan_headers(struct planning *p, const struct tree *headers, struct request *r);
+/* What p->options say, as a step. */
+bool plan_ask(struct planning *p, const struct tree *at, nanos think);
 bool plan_add_step(struct planning *p, const struct tree *at, struct step step);
 
 /* plan_values.c: a variable with one value or a list; columns of a CSV file. */

@@ -3,12 +3,10 @@
 
 #define CONTENT_JSON TEXT("application/json")
 #define CONTENT_FORM TEXT("application/x-www-form-urlencoded")
-#define CONTENT_TEXT TEXT("text/plain; charset=utf-8")
 
 struct request *plan_request_new(struct planning *p, const char *method)
 {
     struct request *r = arena_alloc(&p->script->arena, sizeof *r);
-    p->content_type = TEXT_NONE;
     p->url = TEXT_NONE;
     if (r == NULL)
         return NULL;
@@ -113,7 +111,7 @@ static bool begin_body(struct planning *p, const struct tree *value, struct requ
     if (r->kind != BODY_NONE)
         return plan_refuse(p, value, "a request has one body: json, body or form");
     r->kind = BODY_TEMPLATE;
-    p->content_type = content_type;
+    r->content_type = content_type;
     return true;
 }
 
@@ -143,14 +141,6 @@ static bool says_stream(struct text body, struct text what)
     return text_starts((struct text){ body.at + i, body.len - i }, what);
 }
 
-static bool looks_like_json(struct text body)
-{
-    size_t i = 0;
-    while (i < body.len && strchr(" \t\r\n", body.at[i]) != NULL)
-        i++;
-    return i < body.len && (body.at[i] == '{' || body.at[i] == '[');
-}
-
 bool plan_body(struct planning *p, const struct tree *value, void *into)
 {
     struct request *r = into;
@@ -158,7 +148,7 @@ bool plan_body(struct planning *p, const struct tree *value, void *into)
     if (value->kind != TREE_SCALAR)
         return read_json(p, value, into);
     r->stream = streams(r, says_stream(value->text, TEXT("true")), says_stream(value->text, TEXT("false")));
-    return begin_body(p, value, r, looks_like_json(value->text) ? CONTENT_JSON : CONTENT_TEXT) && template_add_body(p->script, &r->body, value->text, &from);
+    return begin_body(p, value, r, script_content_type(value->text)) && template_add_body(p->script, &r->body, value->text, &from);
 }
 
 static bool read_form(struct planning *p, const struct tree *value, void *into)
@@ -242,8 +232,8 @@ bool plan_headers(struct planning *p, const struct tree *headers, struct request
     const struct text name = TEXT("content-type");
     if (!add_headers(p, p->headers, headers, r) || !add_headers(p, headers, NULL, r))
         return false;
-    bool is_said = p->content_type.at == NULL || has_header(p->headers, name) || has_header(headers, name);
-    return is_said || add_header(p, &nowhere, name, p->content_type, r);
+    bool is_said = r->content_type.at == NULL || has_header(p->headers, name) || has_header(headers, name);
+    return is_said || add_header(p, &nowhere, name, r->content_type, r);
 }
 
 static bool read_nothing(struct planning *p, const struct tree *value, void *into) /* plan_headers needs the body's type: plan_call calls it last */
@@ -331,4 +321,13 @@ bool plan_call(struct planning *p, const char *method, const struct tree *value)
     if (p->url.at == NULL)
         return plan_refuse(p, value, "a request needs a url");
     return plan_headers(p, headers != NULL ? headers->value : NULL, r) && plan_add_step(p, value, (struct step){ .kind = STEP_CALL, .request = r });
+}
+
+bool plan_ask(struct planning *p, const struct tree *at, nanos think)
+{
+    struct complaint inner;
+    struct request *r = script_make_request(p->script, p->options, p->prefix, &inner);
+    if (r == NULL)
+        return plan_refuse_file(p, at, &inner);
+    return plan_headers(p, NULL, r) && plan_add_step(p, at, (struct step){ .kind = STEP_CALL, .think = think, .request = r });
 }
