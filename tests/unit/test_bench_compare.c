@@ -100,7 +100,7 @@ static void count_false(const struct server *s, const char *metric, unsigned pai
     }
 }
 
-/* 200 pairs, 5 % of which chance may call different: 10, and 18 with two and a half standard deviations. */
+/* 200 pairs, 5 % of which chance may call different: 10, and 14 for luck. */
 TEST(equal_runs_are_seldom_called_changed)
 {
     static const char *const metrics[] = { "rate", "mean", "p50", "p95", "p99", "ttft.p50", "ttft.p95", "error_rate", "tokens_rate" };
@@ -110,7 +110,7 @@ TEST(equal_runs_are_seldom_called_changed)
     for (size_t i = 0; i < ARRAY_LEN(metrics); i++) {
         count_false(&slow, metrics[i], 200, &missed, &changed);
         print_message("%s: %u of 200 intervals without 1, %u called changed\n", metrics[i], missed, changed);
-        assert_in_range(changed, 0, 18);
+        assert_in_range(changed, 0, 14);
     }
 }
 
@@ -124,7 +124,7 @@ TEST(equal_runs_of_a_wandering_server_are_seldom_called_changed)
     for (size_t i = 0; i < ARRAY_LEN(metrics); i++) {
         count_false(&wandering, metrics[i], 200, &missed, &changed);
         print_message("%s: %u of 200 intervals without 1, %u called changed\n", metrics[i], missed, changed);
-        assert_in_range(changed, 0, 28); /* 30 windows of which neighbours resemble each other are about 10 */
+        assert_in_range(changed, 0, 24); /* 30 windows of which neighbours resemble each other are about 10 */
     }
 }
 
