@@ -286,8 +286,8 @@ static void draw_column(const struct plot *p, unsigned first, unsigned end)
     const struct chart *c = p->c;
     const struct chart_series *rows = &c->series[0];
     char text[FIGURE_MAX];
-    double from = place_x(p, x_at(rows, first));
-    markup_put(p->m, "<rect class=\"hit\" x=\"%.1f\" y=\"%g\" width=\"%.1f\" height=\"%g\"><title>", from, TOP, fmax(column_end(p, rows, end - 1) - from, 0.1), BOTTOM - TOP);
+    double from = place_x(p, x_at(rows, first)), width = fmax(column_end(p, rows, end - 1) - from, 0.1);
+    markup_put(p->m, "<rect class=\"hit\" x=\"%.1f\" y=\"%g\" width=\"%.1f\" height=\"%g\"><title>", from, TOP, width, BOTTOM - TOP);
     markup_put(p->m, "%s", figure_print_short(text, x_at(rows, first), c->x.unit));
     if (end - first > 1)
         markup_put(p->m, " to %s, highest", figure_print_short(text, x_at(rows, end - 1), c->x.unit));

@@ -214,9 +214,10 @@ enum fail live_line(const struct live_view *v, const struct tally *t, nanos elap
     const struct hist *h = last < 0 ? &t->latency.hist : &t->windows[last]->latency;
     char at[FIGURE_MAX], rate[FIGURE_MAX], p50[FIGURE_MAX], p95[FIGURE_MAX], p99[FIGURE_MAX], kinds[LINE_BYTES];
     list_errors(t, kinds);
-    put_line(&d, STYLE_PLAIN, "%s: %s, %u in flight, p50 %s, p95 %s, p99 %s; %llu ok, %llu errors%s%s%s", figure_print(at, floor((double)elapsed / NANOS_PER_S), FIGURE_TIME),
-             figure_print(rate, last < 0 ? NAN : window_rate(t, last), FIGURE_RATE), t->in_flight, figure_print(p50, ms_of(h, 0.5), FIGURE_MS),
-             figure_print(p95, ms_of(h, 0.95), FIGURE_MS), figure_print(p99, ms_of(h, 0.99), FIGURE_MS), (unsigned long long)t->outcomes[OUTCOME_OK],
-             (unsigned long long)errors_of(t), *kinds != '\0' ? " (" : "", *kinds != '\0' ? kinds + 2 : "", *kinds != '\0' ? ")" : "");
+    put_line(&d, STYLE_PLAIN, "%s: %s, %u in flight, p50 %s, p95 %s, p99 %s; %llu ok, %llu errors%s%s%s",
+             figure_print(at, floor((double)elapsed / NANOS_PER_S), FIGURE_TIME), figure_print(rate, last < 0 ? NAN : window_rate(t, last), FIGURE_RATE), t->in_flight,
+             figure_print(p50, ms_of(h, 0.5), FIGURE_MS), figure_print(p95, ms_of(h, 0.95), FIGURE_MS), figure_print(p99, ms_of(h, 0.99), FIGURE_MS),
+             (unsigned long long)t->outcomes[OUTCOME_OK], (unsigned long long)errors_of(t), *kinds != '\0' ? " (" : "", *kinds != '\0' ? kinds + 2 : "",
+             *kinds != '\0' ? ")" : "");
     return d.fail;
 }

@@ -48,6 +48,7 @@ static void fill_window(struct result_window *w, unsigned i, double span_s, doub
     w->tokens_rate = NAN;
     w->in_flight = (uint32_t)(rate * w->p50_ms / 1000 + 3 * noise(i + 4000));
     w->ended = (uint32_t)(w->rate * span_s);
+    w->outcomes[OUTCOME_OK] = w->ended;
 }
 
 static void name(struct result *r, const char *what)
@@ -55,7 +56,7 @@ static void name(struct result *r, const char *what)
     snprintf(r->name, sizeof r->name, "%s", what);
     snprintf(r->target, sizeof r->target, "http://127.0.0.1:4040/v1/chat/completions");
     snprintf(r->when, sizeof r->when, "2025-03-01T12:00:00Z");
-    snprintf(r->commit, sizeof r->commit, "0.5.0 (0123456789ab)");
+    snprintf(r->commit, sizeof r->commit, "weir 0.5.0 (0123456789ab)");
     snprintf(r->machine, sizeof r->machine, "2 x Example CPU at 2.4 GHz, Linux 6.1");
 }
 
@@ -127,10 +128,14 @@ static void fill_spike(struct result *r)
         struct result_window *w = &r->windows[i];
         fill_window(w, i, 2, is_high ? 1400 : 200, is_high ? 60 + 40 * noise(i) : 1);
         w->error_share = is_high && i > 295 ? 0.1 + 0.3 * noise(i) : i == 480 ? 0.002 : 0;
+        w->outcomes[OUTCOME_STATUS] = (uint32_t)(0.85 * w->error_share * w->ended);
+        w->outcomes[OUTCOME_TIMEOUT] = (uint32_t)(0.15 * w->error_share * w->ended);
+        w->outcomes[OUTCOME_RESET] = i >= 322 && i < 325 ? 6 : 0;
+        w->outcomes[OUTCOME_OK] -= w->outcomes[OUTCOME_STATUS] + w->outcomes[OUTCOME_TIMEOUT] + w->outcomes[OUTCOME_RESET];
         w->server_cpu = is_high ? 1.9 : 0.5 + 0.1 * noise(i);
         w->server_rss_mb = 61 + i * 0.02 + (is_high ? 40 : 0);
         if (i >= 326 && i < 332) { /* it stood still: nothing ended */
-            w->rate = 0;
+            w->rate = w->ended = w->outcomes[OUTCOME_OK] = 0;
             w->error_share = w->mean_ms = w->p50_ms = w->p95_ms = w->p99_ms = NAN;
         }
     }

@@ -103,6 +103,9 @@ TEST(charts_are_there_when_something_was_measured_and_only_then)
     lacks(steady, "against load");
     const char *spike = render_one(BENCH_RUN_SPIKE);
     lacks(spike, "Tokens over time");
+    has(spike, "</i>timeout</span>");
+    has(spike, "</i>reset</span>");
+    lacks(spike, "</i>connect</span>"); /* there was none */
     assert_int_equal(count_of(spike, "<rect class=\"bad\""), 2); /* windows 296 to 324, and 480 */
     const char *search = render_one(BENCH_RUN_SEARCH);
     has(search, "Throughput against load");
@@ -116,7 +119,7 @@ TEST(charts_are_there_when_something_was_measured_and_only_then)
 TEST(nothing_comes_from_elsewhere_and_no_script_runs)
 {
     for (unsigned i = 0; i < BENCH_RUN_COUNT; i++) {
-        static const char *const never[] = { "<script", "<img", "<link", "<iframe", " src=", "href=\"h", "url(", "@import", "onload", "javascript:" };
+        static const char *const never[] = { "<script", "<img", "<link", "<iframe", "src=\"", "href=\"h", "url(", "@import", "onload", "javascript:" };
         const char *html = render_one((enum bench_run)i);
         for (size_t k = 0; k < ARRAY_LEN(never); k++)
             lacks(html, never[k]);
