@@ -54,7 +54,8 @@ static void rig_init(struct rig *r)
     assert_true(addr_from_text(&r->plan.target.addrs.at[0], TEXT("10.0.0.1"), 8000));
 }
 
-static void rig_open(struct rig *r, uint64_t seed)
+/* starts: when the plan begins, from now on. */
+static void rig_open_at(struct rig *r, uint64_t seed, nanos starts)
 {
     struct sim_options o = sim_options_default(seed);
     struct complaint why;
@@ -63,7 +64,7 @@ static void rig_open(struct rig *r, uint64_t seed)
     assert_non_null(r->sim);
     r->world = sim_world(r->sim);
     assert_true(script_open(&r->plan.script, &r->script, &why));
-    r->began = world_now(r->world) + MS;
+    r->began = world_now(r->world) + starts;
     assert_int_equal(worker_init(&r->server, r->world, 0), OK);
     assert_int_equal(sim_worker(r->sim, "server", &r->server), OK);
     for (unsigned i = 0; i < GENERATORS; i++) {
@@ -73,6 +74,8 @@ static void rig_open(struct rig *r, uint64_t seed)
         assert_non_null(r->loads[i]);
     }
 }
+
+static void rig_open(struct rig *r, uint64_t seed) { rig_open_at(r, seed, MS); }
 
 static void rig_mock(struct rig *r)
 {
@@ -345,6 +348,46 @@ static void a_stopped_server_is_seen_by_all_who_would_have_come(void **state)
     rig_forget(&r);
 }
 
+/* A generator that gets to its work when 400 ms of it are over: what was due then started late, its users waited all the same, and the run says what it is worth. */
+static void a_late_generator_is_no_good_server(void **state)
+{
+    static struct rig r;
+    char why[200];
+    (void)state;
+    rig_init(&r);
+    r.plan.pace.kind = PACE_CONSTANT;
+    rig_open_at(&r, 1, -400 * MS);
+    rig_mock(&r);
+    rig_run(&r);
+    rig_close(&r);
+    assert_int_equal(tally_requests(&r.sum), 100);
+    assert_true(is_near((double)r.sum.latency.hist.sum, 40 * 200 * MS, 0.05)); /* forty of them, 200 ms each in the mean */
+    assert_true(r.sum.service.hist.max < 5 * MS);
+    assert_true(r.sum.lag.hist.max > 390 * MS);
+    assert_non_null(load_invalid(&r.plan, &r.sum, GENERATORS, why));
+    assert_non_null(strstr(why, "the generator was late"));
+    rig_forget(&r);
+}
+
+/* The same of users: their clock should have struck 40 times of 100 before. */
+static void a_late_generator_of_users_says_so(void **state)
+{
+    static struct rig r;
+    char why[200];
+    (void)state;
+    rig_init(&r);
+    r.plan.is_open = false;
+    r.plan.pace.phases[0] = (struct pace_phase){ S, 3, 3 };
+    rig_open_at(&r, 1, -400 * MS);
+    rig_mock(&r);
+    rig_run(&r);
+    rig_close(&r);
+    assert_int_equal(r.sum.lag.hist.count, 2 * 100);
+    assert_true(hist_quantile(&r.sum.lag.hist, 0.7) > 80 * MS);
+    assert_non_null(load_invalid(&r.plan, &r.sum, GENERATORS, why));
+    rig_forget(&r);
+}
+
 /* ---- users ---- */
 
 static void users_ask_one_request_after_the_other(void **state)
@@ -589,6 +632,8 @@ int main(void)
         cmocka_unit_test(quantiles_are_those_of_what_the_mock_drew),
         cmocka_unit_test(the_warm_up_is_left_out),
         cmocka_unit_test(a_stopped_server_is_seen_by_all_who_would_have_come),
+        cmocka_unit_test(a_late_generator_is_no_good_server),
+        cmocka_unit_test(a_late_generator_of_users_says_so),
         cmocka_unit_test(users_ask_one_request_after_the_other),
         cmocka_unit_test(users_think_before_they_ask),
         cmocka_unit_test(users_come_and_go_along_ramps),
