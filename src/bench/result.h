@@ -117,7 +117,7 @@ void criteria_judge(const struct criterion *c, unsigned count, struct result *r)
 enum change { CHANGE_NONE, CHANGE_BETTER, CHANGE_WORSE, CHANGE_UNKNOWN };
 struct comparison {
     double before, after, ratio, low, high; /* of after/before, and its 95 % interval by bootstrap over windows; NAN: too little was measured for one */
-    enum change change;                     /* NONE: all of the interval is within COMPARE_SMALLEST; BETTER, WORSE: none of it holds 1, and ratio is farther; else UNKNOWN */
+    enum change change; /* NONE: all of the interval is within COMPARE_SMALLEST; BETTER, WORSE: it does not hold 1, and ratio is farther than that; else UNKNOWN */
 };
 /* metric: a name that criteria know. What the interval is made from stands in compare.c. seed: the same, the same. False with a sentence: no such metric, it was
    not measured on both sides, or it cannot be compared; or no memory. */
