@@ -46,7 +46,7 @@ struct reading {
     struct buf text;             /* what the answer said */
 };
 /* A conn_sink: one slice of the body. Any failure but FAIL_NO_MEMORY only ends the reading, and r->outcome says why. In call_read.c, as the next. */
-enum fail reading_feed(void *reading, struct text bytes);
+MUSTUSE enum fail reading_feed(void *reading, struct text bytes);
 /* The body is whole. FAIL_NO_MEMORY; anything else is in r->outcome. */
 MUSTUSE enum fail reading_end(struct reading *r);
 

@@ -31,8 +31,9 @@ struct result_error {
 #define RESULT_ERRORS_MAX 64
 
 struct result_window {
-    double at_s, rate, error_share, mean_ms, p50_ms, p95_ms, p99_ms, tokens_rate, server_cpu, server_rss_mb; /* NAN: nothing ended in it, or nobody looked */
+    double at_s, rate, error_share, mean_ms, p50_ms, p95_ms, p99_ms, tokens_rate, server_cpu, server_rss_mb; /* NAN: not measured; server_cpu: cores kept busy */
     uint32_t in_flight, ended; /* ended: how many the rest is about */
+    uint32_t outcomes[TALLY_OUTCOMES];
 };
 
 /* What a criterion said. */

@@ -42,23 +42,26 @@ struct script_session {
     uint64_t number;       /* of the arrival, from 0: which prompt, which trace line, what counters say */
     uint64_t random;
     uint32_t flow, step, turn, loop;
+    uint32_t calls;        /* requests made so far: with number, what a counter says */
     struct buf heard;      /* the conversation so far, and captured values; empty unless the flow needs them */
     void *values;          /* script.c's own; freed by script_end */
 };
-/* What to do next. Texts live until the next call for this session. */
+/* What to do next. Texts live in the buffer given to script_next, or as long as the script. */
 struct script_call {
     nanos think;           /* wait this long before it */
     enum load_api api;
     bool stream;           /* an answer in events or lines is asked for */
     struct text method, path;
     struct text headers;   /* whole lines with their ends; without host, content-length and authorization */
-    struct text body;      /* in the buffer given to script_next */
+    struct text body;
     bool wants_answer;     /* script_heard is to be told what the answer said */
 };
 void script_begin(struct script_session *x, const struct script *s, uint64_t number);
-/* The next call into *out, its body written into `body` (cleared first). FAIL_GONE-like ends are no failures: *out_over says that the flow is over. */
+/* The next call into *out, with its texts written into `body` (cleared first). *out_over: there is none, the flow is over; then out->think alone is set, a pause that
+   the flow ends with. FAIL_TOO_LARGE (body's ceiling), FAIL_NO_MEMORY. */
 MUSTUSE enum fail script_next(struct script_session *x, struct buf *body, struct script_call *out, bool *out_over);
-/* The text of an answer (content of a model, or a whole body), for conversations and captures. Not called if the request failed: the flow then ends. */
+/* The text of an answer (content of a model, or a whole body of LOAD_PLAIN), for conversations and captures. Not called if the request failed: the flow then ends.
+   FAIL_BAD_JSON, FAIL_BAD_FIELD: what was to be captured is not there, so the flow ends too. */
 MUSTUSE enum fail script_heard(struct script_session *x, struct text answer);
 void script_end(struct script_session *x);
 
