@@ -1,4 +1,5 @@
-/* plan_artillery.c: plans in the common subset of Artillery's form. Called by plan.c. New users arrive at a rate (an open loop), each takes a scenario and ends with it. */
+/* plan_artillery.c: plans in the common subset of Artillery's form. Called by plan.c. New users arrive at a rate (an open loop); each takes one
+   scenario and ends with it. */
 #include "bench/plan_inner.h"
 
 struct phase {

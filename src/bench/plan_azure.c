@@ -71,7 +71,12 @@ static bool read_method(struct planning *p, const struct tree *value, void *into
 }
 
 static bool read_entry_name(struct planning *p, const struct tree *value, void *into) { struct entry *e = into; return plan_text(p, value, &e->name); }
-static bool read_threads(struct planning *p, const struct tree *value, void *into) { struct entry *e = into; return plan_count(p, value, 1, LOAD_USERS_MAX, &e->threads); }
+static bool read_threads(struct planning *p, const struct tree *value, void *into)
+{
+    struct entry *e = into;
+    return plan_count(p, value, 1, LOAD_USERS_MAX, &e->threads);
+}
+
 static bool read_ramp(struct planning *p, const struct tree *value, void *into) { struct entry *e = into; return plan_span(p, value, NANOS_PER_S, &e->ramp); }
 static bool read_duration(struct planning *p, const struct tree *value, void *into) { struct entry *e = into; return plan_span(p, value, NANOS_PER_S, &e->span); }
 static bool read_think(struct planning *p, const struct tree *value, void *into) { struct entry *e = into; return plan_span(p, value, NANOS_PER_MS, &e->think); }

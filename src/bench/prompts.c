@@ -107,7 +107,8 @@ static bool take_member(struct reader *r, yyjson_val *key, yyjson_val *value, st
         return take_messages(r, value, p);
     const char *near = text_nearest(name, known, ARRAY_LEN(known));
     if (!text_eq(name, TEXT("max_tokens")))
-        return REFUSE(r, near != NULL ? "unknown key \"%.40s\"; did you mean %s?" : "unknown key \"%.40s\"; a line has prompt or messages, and max_tokens", name.at, near);
+        return near != NULL ? REFUSE(r, "unknown key \"%.40s\"; did you mean %s?", name.at, near)
+                            : REFUSE(r, "unknown key \"%.40s\"; a line has prompt or messages, and max_tokens", name.at);
     if (!yyjson_is_uint(value) || yyjson_get_uint(value) == 0 || yyjson_get_uint(value) > UINT32_MAX)
         return REFUSE(r, "max_tokens must be a number from 1");
     p->max_tokens = (uint32_t)yyjson_get_uint(value);

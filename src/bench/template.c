@@ -103,7 +103,7 @@ static bool take_literal(struct scan *c, struct text literal)
     struct buf escaped;
     if (c->has_json)
         watch_strings(c, literal);
-    if (c->is_raw || c->place == TEMPLATE_TEXT || c->place == TEMPLATE_URL) /* who writes %20 into a URL means it */
+    if (c->is_raw || c->place == TEMPLATE_TEXT)
         return keep_literal(c, literal);
     buf_init(&escaped, SCRIPT_FILE_MAX);
     bool is_ok = template_put(&escaped, c->place, literal) == OK ? keep_literal(c, buf_text(&escaped)) : refuse_memory(c);
