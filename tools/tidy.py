@@ -47,6 +47,7 @@ BARE = {
         'src/base/fail.c': ('write', 'the last words of a wrong program'),
         'src/bench/mock_script.c': ('fopen', 'a test\'s own trace file, at start or on a job thread'),
         'src/bench/script_file.c': ('open read close', 'the files that a load test names, before it begins'),
+        'src/cli/bench_live.c': ('ioctl', 'the width of the terminal that it draws on'),
         'src/cli/mock.c': ('pthread_create sigwait', 'a small server without a keeper: its threads and signals are the command\'s'),
         'src/cli/server.c': ('pthread_create sigtimedwait', 'the server\'s main thread: starts the workers, then waits for signals'),
         'src/conf/file.c': ('open fstat read close', 'the configuration, at start or on a job thread'),
