@@ -226,7 +226,7 @@ TEST(figures_have_three_digits_that_count_and_a_unit)
     figure(1200, FIGURE_TIME, "20 min", "20 min");
     figure(10800, FIGURE_TIME, "3 h", "3 h");
     figure(113.4, FIGURE_MB, "113 MB", "113 MB");
-    figure(1, FIGURE_CORES, "1.00 core", "1 core");
+    figure(1, FIGURE_CORES, "1.00 cores", "1");
 }
 
 TEST(text_that_no_page_may_hold_is_replaced)
