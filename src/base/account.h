@@ -1,4 +1,4 @@
-/* account.h: one account for the memory of the process, with a ceiling (limits.memory). mem.c takes from it before it allocates, run/task.c for its stacks;
+/* account.h: one account for the memory of the process, with a ceiling (limits.memory). mem.c takes from it before it allocates, run/stack.c for the stacks of tasks;
    who is about to keep something large asks account_room first. No ceiling is set until account_limit: tests and commands that serve nobody have none.
 
    A thread takes credit in steps and spends it without an atomic, so what is accounted is what threads were granted: never less than what they hold,
@@ -36,7 +36,7 @@ bool account_is_short(void);
 /* Gives this thread's credit back, when it ends. */
 void account_thread_end(void);
 
-/* ---- for mem.c and task.c ---- */
+/* ---- for mem.c and stack.c ---- */
 
 extern _Thread_local int64_t account_credit;
 MUSTUSE bool account_more(size_t bytes); /* the slow way of account_has */

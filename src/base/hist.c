@@ -53,18 +53,19 @@ void hist_merge(struct hist *into, const struct hist *from)
     }
 }
 
-static uint64_t count_through(const struct hist *h, unsigned last)
+static uint64_t count_through(const struct hist *h, struct hist_reader *r, unsigned last)
 {
-    uint64_t samples = 0;
-    for (unsigned i = 0; i <= last; i++)
-        samples += LOAD(h->buckets[i]);
-    return samples;
+    if (LOAD(h->count) == 0)
+        return 0; /* most of a page's histograms; the count is the first that a writer changes */
+    for (; r->next <= last; r->next++)
+        r->samples += LOAD(h->buckets[r->next]);
+    return r->samples;
 }
 
 nanos hist_quantile(const struct hist *h, double q)
 {
     /* Not h->count: a reader beside the writer may see it ahead of the buckets. */
-    uint64_t samples = count_through(h, HIST_BUCKETS - 1);
+    uint64_t samples = hist_count_below(h, NEVER);
     if (samples == 0)
         return 0;
     double wanted = MIN(MAX(q, 0.0), 1.0) * (double)samples;
@@ -81,11 +82,17 @@ nanos hist_quantile(const struct hist *h, double q)
     return max;
 }
 
-uint64_t hist_count_below(const struct hist *h, nanos limit)
+uint64_t hist_count_on(const struct hist *h, struct hist_reader *r, nanos limit)
 {
     if (limit < NANOS_PER_US)
         return 0; /* the smallest count as 1 us */
     if (limit >= (nanos)1 << HIST_MAX_BITS)
-        return count_through(h, HIST_BUCKETS - 1);
-    return count_through(h, bucket_of(limit)); /* the limit's own bucket included: a sample equal to it is never missed */
+        return count_through(h, r, HIST_BUCKETS - 1);
+    return count_through(h, r, bucket_of(limit)); /* the limit's own bucket included: a sample equal to it is never missed */
+}
+
+uint64_t hist_count_below(const struct hist *h, nanos limit)
+{
+    struct hist_reader r = { 0 };
+    return hist_count_on(h, &r, limit);
 }

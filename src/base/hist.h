@@ -23,5 +23,11 @@ void hist_merge(struct hist *into, const struct hist *from);
 nanos hist_quantile(const struct hist *h, double q);
 /* Samples <= limit, by whole buckets; for Prometheus' cumulative buckets. */
 uint64_t hist_count_below(const struct hist *h, nanos limit);
+/* The same for limits that do not fall, in one pass; from zeroes. Beside a writer, too, no count is below the one before. */
+struct hist_reader {
+    unsigned next; /* bucket */
+    uint64_t samples;
+};
+uint64_t hist_count_on(const struct hist *h, struct hist_reader *r, nanos limit);
 
 #endif

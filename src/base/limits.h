@@ -8,7 +8,8 @@
 #define LINGER_NS            (2 * NANOS_PER_S)   /* a refused body is read away this long, so that the refusal is not lost to a RST */
 #define CUT_READ_NS          (200 * NANOS_PER_MS) /* between the last bytes of a cut answer and the RST that may destroy them: a client that reads has them */
 #define LINGER_BYTES_MAX     (1u << 20)          /* or this much */
-#define TURN_BYTES_MAX       262144              /* read from one client in a turn of its loop, about 50 us: then the others come first */
+#define SHARE_BYTES          131072              /* read from one client in SHARE_NS: a gigabit a second, for a tenth of its loop */
+#define SHARE_NS             NANOS_PER_MS
 #define OUT_HIGH_BYTES       65536               /* an answer's unsent bytes past which its writer waits */
 #define RETRY_AFTER_NS       NANOS_PER_S         /* what we say when memory or tasks ran out: nobody can know, but a second frees a lot */
 #define ACCEPTS_PER_TURN     64                  /* so that a connection flood cannot keep a loop from its requests */

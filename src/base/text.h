@@ -53,6 +53,12 @@ unsigned text_distance(struct text a, struct text b);
 /* The nearest of count words to t, or NULL if none is near enough to suggest (distance <= 1 + len/4). */
 const char *text_nearest(struct text t, const char *const *words, size_t count);
 
+/* 0..15, or -1 if it is none. */
+static inline int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
 /* Constant time in the bytes of both; lengths may leak. */
 bool text_eq_secret(struct text a, struct text b);
 

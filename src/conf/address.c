@@ -178,7 +178,7 @@ const char *address_servers(struct arena *a, struct text text, const char **out)
 
 static bool is_escape(struct text t)
 {
-    return t.len >= 3 && isxdigit((unsigned char)t.at[1]) && isxdigit((unsigned char)t.at[2]) && !(t.at[1] == '0' && t.at[2] == '0');
+    return t.len >= 3 && hex_digit(t.at[1]) >= 0 && hex_digit(t.at[2]) >= 0 && !(t.at[1] == '0' && t.at[2] == '0');
 }
 
 static const char *base_check(struct text base)

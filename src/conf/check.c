@@ -25,10 +25,9 @@ static const struct place *place_in(const struct member *m, const char *key)
 static bool check_address(struct loading *l, const struct tree *section, const char *path, const struct conf_address *a)
 {
     const char *last = strrchr(path, '.');
-    struct member *m = tree_find(section, text_of(last != NULL ? last + 1 : path));
     if (a->text == NULL || a->is_loopback || l->conf->keys_count > 0 || l->conf->tls.client_ca != NULL)
         return true;
-    return refuse(l, m != NULL ? &m->value->place : NULL, "%s: a non-loopback address needs at least one key%s", path,
+    return refuse(l, tree_place(section, last != NULL ? last + 1 : path), "%s: a non-loopback address needs at least one key%s", path,
                   l->conf->tls.cert != NULL ? ", or tls.client_ca" : "");
 }
 
@@ -38,8 +37,7 @@ static bool check_addresses(struct loading *l)
     if (!check_address(l, l->root, "listen", clients) || !check_address(l, tree_of(l, "admin"), "admin.listen", admin))
         return false;
     bool is_same = admin->text != NULL && admin->port != 0 && admin->port == clients->port && strcmp(admin->host, clients->host) == 0;
-    struct member *m = tree_find(tree_of(l, "admin"), TEXT("listen"));
-    return !is_same || refuse(l, m != NULL ? &m->value->place : NULL, "admin.listen is the same address as listen");
+    return !is_same || refuse(l, tree_place(tree_of(l, "admin"), "listen"), "admin.listen is the same address as listen");
 }
 
 /* ---- limits ---- */
@@ -48,10 +46,9 @@ static bool check_addresses(struct loading *l)
 static bool check_limits(struct loading *l)
 {
     char most[24];
-    struct member *m = tree_find(tree_of(l, "limits"), TEXT("body"));
     if (l->conf->limits.memory == 0 || l->conf->limits.body <= account_bodies(l->conf->limits.memory))
         return true;
-    return refuse(l, m != NULL ? &m->value->place : NULL, "limits.body is more than bodies may have of limits.memory, which is %s",
+    return refuse(l, tree_place(tree_of(l, "limits"), "body"), "limits.body is more than bodies may have of limits.memory, which is %s",
                   bytes_print(account_bodies(l->conf->limits.memory), most));
 }
 

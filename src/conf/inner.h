@@ -54,11 +54,6 @@ const char *type_json(enum type type);
 const char *type_what(enum type type); /* "" = its words */
 /* True for an environment variable that starts with WEIR_ and is not ours. */
 bool is_foreign_variable(struct text name);
-/* 0..15, or -1 if it is none. */
-static inline int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
 
 /* ---- a load in progress ---- */
 
@@ -94,6 +89,7 @@ const char *variable_get(const struct loading *l, struct text name); /* NULL = u
 struct tree *tree_new(struct loading *l, enum tree_kind kind, struct place at);
 struct tree *tree_scalar(struct loading *l, struct place at, struct text text); /* copies text */
 bool tree_add(struct loading *l, struct tree *into, struct text name, struct place at, struct tree *value);
+const struct place *tree_place(const struct tree *map, const char *name); /* of that member's value; NULL as tree_find */
 
 /* yaml.c: from is NULL for the file. An empty text is an empty map. */
 bool yaml_parse(struct loading *l, const char *from, struct text yaml, struct tree **out);

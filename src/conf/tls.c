@@ -24,7 +24,7 @@ struct pem {
 
 static bool pem_open(struct loading *l, struct pem *p)
 {
-    buf_init(&p->content, CONF_FILE_MAX);
+    buf_init_secret(&p->content, CONF_FILE_MAX); /* it may be a key */
     p->bio = NULL;
     const char *what = say(l, p->path[0] == '/' ? "%s: " : "%s (from the working directory): ", p->key); /* which is another one under systemd; and ~ is no home */
     if (!file_read(l, p->place, p->path, what, &p->content))
@@ -36,8 +36,6 @@ static bool pem_open(struct loading *l, struct pem *p)
 static void pem_close(struct pem *p)
 {
     BIO_free(p->bio);
-    if (p->content.mem != NULL)
-        mem_wipe(p->content.mem, p->content.room); /* it may be a key */
     buf_fini(&p->content);
     ERR_clear_error();
 }
@@ -212,12 +210,6 @@ static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *o
     return SSL_TLSEXT_ERR_OK;
 }
 
-static const struct place *place_of(const struct tree *section, const char *key)
-{
-    const struct member *m = tree_find(section, text_of(key));
-    return m != NULL ? &m->value->place : NULL;
-}
-
 static bool require_clients(struct loading *l, SSL_CTX *c, struct pem *ca)
 {
     STACK_OF(X509_NAME) *names = sk_X509_NAME_new_null();
@@ -231,9 +223,9 @@ static bool require_clients(struct loading *l, SSL_CTX *c, struct pem *ca)
 bool tls_check_server(struct loading *l, const struct tree *section)
 {
     struct conf *conf = l->conf;
-    struct pem cert = { .key = "tls.cert", .path = conf->tls.cert, .place = place_of(section, "cert") };
-    struct pem key = { .key = "tls.key", .path = conf->tls.key, .place = place_of(section, "key") };
-    struct pem ca = { .key = "tls.client_ca", .path = conf->tls.client_ca, .place = place_of(section, "client_ca") };
+    struct pem cert = { .key = "tls.cert", .path = conf->tls.cert, .place = tree_place(section, "cert") };
+    struct pem key = { .key = "tls.key", .path = conf->tls.key, .place = tree_place(section, "key") };
+    struct pem ca = { .key = "tls.client_ca", .path = conf->tls.client_ca, .place = tree_place(section, "client_ca") };
     if (cert.path == NULL && key.path == NULL)
         return ca.path == NULL || refuse(l, ca.place, "tls.client_ca can have no effect without tls.cert and tls.key");
     if (key.path == NULL)
@@ -255,7 +247,7 @@ bool tls_check_backend(struct loading *l, const struct member *m, struct conf_ba
     const struct place *at[ARRAY_LEN(keys)];
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         name[i] = say(l, "backends.%s.%s", b->name, keys[i]);
-        at[i] = place_of(m->value, keys[i]);
+        at[i] = tree_place(m->value, keys[i]);
         if (at[i] != NULL && !b->url.is_https)
             return refuse(l, at[i], "%s can have no effect without an https url", name[i]);
     }
@@ -266,7 +258,7 @@ bool tls_check_backend(struct loading *l, const struct member *m, struct conf_ba
     if ((cert.path == NULL) != (key.path == NULL))
         return refuse(l, cert.path != NULL ? cert.place : key.place, "%s needs %s too", cert.path != NULL ? cert.key : key.key, cert.path != NULL ? key.key : cert.key);
     SSL_CTX *c = b->tls = context_new(l, TLS_client_method());
-    if (c == NULL || !(ca.path != NULL ? trust_file(l, c, &ca, NULL) : trust_system(l, c, place_of(m->value, "url"), ca.key)))
+    if (c == NULL || !(ca.path != NULL ? trust_file(l, c, &ca, NULL) : trust_system(l, c, tree_place(m->value, "url"), ca.key)))
         return false;
     if (cert.path != NULL && !use_pair(l, c, &cert, &key))
         return false;

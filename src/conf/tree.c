@@ -59,6 +59,12 @@ struct member *tree_find(const struct tree *map, struct text name)
     return NULL;
 }
 
+const struct place *tree_place(const struct tree *map, const char *name)
+{
+    const struct member *m = tree_find(map, text_of(name));
+    return m != NULL ? &m->value->place : NULL;
+}
+
 bool tree_is_empty(const struct tree *t)
 {
     return t->kind == TREE_SCALAR && t->is_plain &&

@@ -56,7 +56,7 @@ struct endpoint {
     struct text dial_host;    /* whom we connect to: host, or the proxy's */
     uint16_t dial_port;
     struct addrs addrs;       /* of dial_host: a number's, or what fleet_set_addrs was told; the only places that connections go to. Empty: not known yet */
-    uint32_t place_version;   /* differs whenever host, port or proxy of the same backend does: connections of another version are not for this endpoint */
+    uint32_t place_version;   /* differs whenever host, port, proxy or TLS context of the same backend does: connections of another version are not for this endpoint */
     uint32_t address_version; /* differs whenever its place or its addresses do */
 };
 

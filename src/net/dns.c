@@ -9,6 +9,7 @@ static void answer_letter(struct worker *w, void *arg, uint64_t number)
     struct dns_question *q = arg;
     (void)number;
     w->jobs--;
+    mail_disown(w, 1);
     q->done = true;
     if (atomic_load(&q->forgotten)) {
         mem_free(q);
@@ -69,8 +70,10 @@ static struct dns_question *question_new(struct task *t, const char *servers, st
 enum fail dns_resolve(struct task *t, struct dns *dns, const char *servers, struct text host, uint16_t port, nanos deadline, struct dns_answer *out)
 {
     struct dns_question *q = question_new(t, servers, host);
-    if (q == NULL)
+    if (q == NULL || mail_own(t->worker, 1) != OK) {
+        mem_free(q);
         return FAIL_NO_MEMORY;
+    }
     t->worker->jobs++; /* a letter will come, and the worker stays until then */
     dns->ask(dns, q);
     while (!q->done) {

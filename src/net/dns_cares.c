@@ -189,13 +189,6 @@ static void *resolver(void *arg)
 
 /* ---- for dns.c ---- */
 
-static void poke(struct cares *r)
-{
-    uint64_t one = 1;
-    ssize_t n = write(r->wake, &one, sizeof one);
-    ASSERT(n == sizeof one);
-}
-
 static bool start(struct cares *r)
 {
     r->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -217,7 +210,7 @@ static void cares_ask(struct dns *dns, struct dns_question *q)
         list_push(&r->asked, &q->node);
     pthread_mutex_unlock(&r->lock);
     if (is_taken) {
-        poke(r);
+        world_wake(r->wake);
     } else {
         q->answer.why = "no thread could be started for it";
         dns_answered(q);
@@ -227,7 +220,7 @@ static void cares_ask(struct dns *dns, struct dns_question *q)
 static void cares_forget(struct dns *dns, struct dns_question *q)
 {
     (void)q;
-    poke(cares_of(dns));
+    world_wake(cares_of(dns)->wake);
 }
 
 struct dns *dns_cares_new(void)
@@ -254,7 +247,7 @@ void dns_cares_free(struct dns *dns)
     bool is_started = r->is_started;
     pthread_mutex_unlock(&r->lock);
     if (is_started) {
-        poke(r);
+        world_wake(r->wake);
         pthread_join(r->thread, NULL);
         close(r->wake);
     }

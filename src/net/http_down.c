@@ -1,5 +1,6 @@
 /* http_down.c: a client's connection: reading, writing, closing, and what happens between its requests. Events of the loop drive it. */
 #include "net/http_inner.h"
+#include "run/release.h"
 #include <errno.h>
 #include <string.h>
 
@@ -28,7 +29,7 @@ void down_give_request(struct downstream *d)
     struct http_request *rq = d->request;
     if (rq == NULL)
         return;
-    buf_fini(&rq->body);
+    release_buf(down_worker(d), &rq->body);
     if (rq->head_end == NULL)
         arena_wipe(&rq->arena);
     arena_fini(&rq->arena);
@@ -47,6 +48,8 @@ void down_free(struct downstream *d)
     timer_stop(s->worker, &d->timer);
     if (node_is_in(&d->again.node))
         list_remove(&s->worker->turn_end, &d->again.node);
+    if (node_is_in(&d->sated))
+        list_remove(&s->sated, &d->sated);
     if (wire_has_begun(&d->wire) && !wire_is_secured(&d->wire))
         COUNT(s->worker, tls_handshakes_failed);
     wire_close(&d->wire, d->aborted);
@@ -152,18 +155,33 @@ static void handshake_failed(struct downstream *d, int error)
     }
 }
 
-/* One read. False when there is nothing more now, when *io_left bytes of this turn are used up, or the connection is gone. */
-static bool read_some(struct downstream *d, size_t *io_left, struct text *out_bytes)
+/* A sender as fast as we are would otherwise have the loop for itself, and the processor. */
+static bool has_share(struct downstream *d)
+{
+    struct http_server *s = d->server;
+    nanos now = s->worker->now;
+    if (now - d->share_began >= SHARE_NS) {
+        d->share_began = now;
+        d->share_left = SHARE_BYTES;
+    }
+    if (d->share_left == 0 && !node_is_in(&d->sated)) {
+        if (!heap_has(&s->next_share.node))
+            timer_set(s->worker, &s->next_share, now + SHARE_NS);
+        list_push(&s->sated, &d->sated);
+    }
+    return d->share_left > 0;
+}
+
+/* One read. False when there is nothing more now, when its share of this millisecond is used up, or the connection is gone. */
+static bool read_some(struct downstream *d, struct text *out_bytes)
 {
     struct worker *w = down_worker(d);
-    if (*io_left == 0) {
-        turn_end_ask(w, &d->again); /* a sender as fast as we are would otherwise have the loop for itself */
+    if (!has_share(d))
         return false;
-    }
     ssize_t n = wire_read(&d->wire, w->scratch, SCRATCH_BYTES);
     if (n > 0) {
         COUNT_BY(w, client_received_bytes, n);
-        *io_left -= MIN(*io_left, (size_t)n);
+        d->share_left -= MIN(d->share_left, (uint32_t)n);
         if (n < SCRATCH_BYTES)
             d->readable = d->half_closed || d->wire.at_end; /* a short read emptied the socket; a new byte is a new edge. A FIN behind it has had its edge */
         *out_bytes = (struct text){ w->scratch, (size_t)n };
@@ -190,8 +208,7 @@ static void forget(struct text bytes)
 static void read_away(struct downstream *d)
 {
     struct text bytes;
-    size_t left = TURN_BYTES_MAX;
-    while (d->readable && read_some(d, &left, &bytes)) {
+    while (d->readable && read_some(d, &bytes)) {
         forget(bytes);
         d->lingered += bytes.len;
         if (d->lingered > LINGER_BYTES_MAX) {
@@ -205,11 +222,10 @@ static void read_away(struct downstream *d)
 void down_read_in_task(struct downstream *d)
 {
     struct text bytes;
-    size_t left = TURN_BYTES_MAX;
     while (d->readable && !d->lost) {
         if (!d->body_wanted && buf_len(&d->in) >= PIPELINE_BYTES_MAX)
             return; /* the buffer is full: the rest waits in the kernel */
-        if (!read_some(d, &left, &bytes))
+        if (!read_some(d, &bytes))
             return;
         if (d->body_wanted)
             down_feed_body(d, bytes);
@@ -222,11 +238,10 @@ void down_read_in_task(struct downstream *d)
 static void read_between(struct downstream *d)
 {
     struct text bytes;
-    size_t left = TURN_BYTES_MAX;
     if (d->state == DOWN_IDLE && buf_len(&d->out) > OUT_HIGH_BYTES)
         return; /* a client that asks on and does not read: its next question waits until it has */
     while (d->readable && (d->state == DOWN_IDLE || d->state == DOWN_HEAD)) {
-        if (!read_some(d, &left, &bytes))
+        if (!read_some(d, &bytes))
             return; /* gone, dry, or others come first */
         bool lives = down_feed_head(d, bytes);
         forget(bytes);
@@ -311,14 +326,18 @@ static void read_on(struct downstream *d)
         read_between(d);
 }
 
-/* At a turn's end: its task has ended, or it has read its share of the turn. */
+/* At a turn's end: its task has ended. */
 static void on_again(struct worker *w, struct turn_end *self)
 {
-    struct downstream *d = CONTAINER_OF(self, struct downstream, again);
-    if (d->state == DOWN_TASK && d->request->task == NULL)
-        request_over(w, d);
-    else
-        read_on(d);
+    request_over(w, CONTAINER_OF(self, struct downstream, again));
+}
+
+void down_next_share(struct worker *w, struct timer *self)
+{
+    struct http_server *s = CONTAINER_OF(self, struct http_server, next_share);
+    (void)w;
+    for (unsigned n = list_count(&s->sated); n > 0 && !list_is_empty(&s->sated); n--)
+        read_on(CONTAINER_OF(list_pop(&s->sated), struct downstream, sated));
 }
 
 static void on_ready(struct worker *w, struct watch *self, unsigned events)

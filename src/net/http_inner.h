@@ -29,6 +29,8 @@ struct http_server {
     unsigned listener_count;
     struct timer accept_again; /* the listener's edge is spent, so we come back by the clock */
     _Atomic uint32_t own;      /* connections, where nobody shares the count */
+    struct list sated;         /* struct downstream: have read their share for now */
+    struct timer next_share;
     bool paused;               /* limits.connections is reached, or descriptors ran out */
     struct http_date date;
     nanos tls_told;      /* when a failed handshake was last logged: one a second is enough to see what is wrong */
@@ -60,6 +62,9 @@ struct downstream {
     bool write_waiter;       /* the task waits for room in out */
     bool wants_continue;     /* the client holds its body back until 100 Continue */
     enum fail body_fail;     /* what ended body reading, OK while it goes on */
+    uint32_t share_left;     /* bytes it may read until SHARE_NS after share_began */
+    nanos share_began;
+    struct node sated;       /* waits for its next share */
     size_t lingered;
     struct http_parser parser;
     struct http_request *request; /* in HEAD and TASK */
@@ -69,7 +74,7 @@ struct downstream {
     nanos idle_since;        /* in IDLE */
     nanos write_due;         /* when unsent bytes have made no progress for too long */
     struct timer timer;      /* lazy: never later than due */
-    struct turn_end again;   /* after its task ended, or after its share of a turn */
+    struct turn_end again;   /* after its task ended */
     char peer_text[64];
 };
 
@@ -96,6 +101,8 @@ void down_due(struct downstream *d, nanos at);
 bool down_push(struct downstream *d);
 void down_lost(struct downstream *d);
 void down_feed_body(struct downstream *d, struct text bytes);
+/* The next shares are due: those that wait read on. */
+void down_next_share(struct worker *w, struct timer *self);
 /* What the socket holds, while the edge that said so is not used up. */
 void down_read_in_task(struct downstream *d);
 /* Reads a small unread body away after a refusal, so that the connection may live on. */

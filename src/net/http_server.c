@@ -96,7 +96,9 @@ struct http_server *http_server_new(struct worker *w, const struct http_server_o
     slab_init(&s->connections, sizeof(struct downstream), CONNECTIONS_PER_CHUNK);
     list_init(&s->open);
     list_init(&s->running);
+    list_init(&s->sated);
     s->accept_again.fire = on_accept_again;
+    s->next_share.fire = down_next_share;
     return s;
 }
 
@@ -174,6 +176,7 @@ void http_server_free(struct http_server *s)
     s->paused = false; /* nobody comes in any more */
     LIST_EACH(&s->open, node)
         down_free(CONTAINER_OF(node, struct downstream, node));
+    timer_stop(s->worker, &s->next_share);
     slab_fini(&s->requests);
     slab_fini(&s->connections);
     mem_free(s);

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define ASIDE_BYTES    262144         /* 256 KiB parse in less than a millisecond */
-#define ASIDE_JOBS_MAX 32             /* of a worker: a second's work for the job threads, that reloads and names wait for too */
+#define ASIDE_JOBS_MAX 32             /* of a worker: a second's work for the job threads, that reloads wait for too */
 #define TREE_ROOM      (16u << 20)    /* a tree is at most 9 times its body, but no more than this over it: a million values */
 #define TREE_MIN       8192           /* for the smallest */
 
@@ -156,10 +156,10 @@ static enum fail read_aside(struct task *t, struct request *rq)
         return f; /* the client has left, or its deadline has passed; the body is the job's */
     if (f == OK) {
         f = reading_take(rq, r);
-        mem_free(r);
     } else {
-        reading_drop(r);
+        rq->http->body = r->body;
     }
+    mem_free(r);
     return f;
 }
 

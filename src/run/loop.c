@@ -1,5 +1,6 @@
 /* loop.c: a worker's turn: events, mail, timers, ready tasks, and what was left for the end of the turn. Called by the thread that owns the worker. */
 #include "run/loop.h"
+#include "run/release.h"
 #include "run/task.h"
 #include <errno.h>
 #include <string.h>
@@ -244,6 +245,7 @@ enum fail worker_init(struct worker *w, struct world *world, unsigned index)
     list_init(&w->ready);
     list_init(&w->yielded);
     list_init(&w->turn_end);
+    release_init(w);
     w->poll = world->poll_new(world);
     if (w->poll < 0)
         return FAIL_NO_DESCRIPTORS;
@@ -271,6 +273,7 @@ void worker_fini(struct worker *w)
         ASSERT(task_count(w) == 0);
         task_table_free(w);
     }
+    release_rest(w);
     w->world->poll_free(w->world, w->poll);
     heap_fini(&w->timers);
     mem_free(w->mailbox.ring);

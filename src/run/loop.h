@@ -73,6 +73,12 @@ struct run_hooks {
 
 struct task_table; /* task.c */
 
+/* Something to do when the current turn ends (one flush for all that was written in it). Asked for twice it runs once. */
+struct turn_end {
+    struct node node;
+    void (*run)(struct worker *w, struct turn_end *self);
+};
+
 struct worker {
     uint32_t magic;
     unsigned index;
@@ -93,6 +99,8 @@ struct worker {
     struct world_event *events;   /* this turn's, so that watch_stop can drop some */
     int events_count;
     struct list turn_end;         /* struct turn_end: run once when the turn ends */
+    struct list releases;         /* large buffers on their way back, and what takes the next step; release.c */
+    struct turn_end release_turn;
     unsigned jobs;                /* handed to other threads and not yet back, abandoned ones too */
     char *scratch;                /* SCRATCH_BYTES for whoever runs on the loop; nobody keeps it */
     atomic_bool stopping;
@@ -101,11 +109,6 @@ struct worker {
     void *owner;                  /* the product's own per-worker state */
 };
 
-/* Something to do when the current turn ends (one flush for all that was written in it). Asked for twice it runs once. */
-struct turn_end {
-    struct node node;
-    void (*run)(struct worker *w, struct turn_end *self);
-};
 static inline void turn_end_ask(struct worker *w, struct turn_end *e)
 {
     if (!node_is_in(&e->node))

@@ -77,6 +77,9 @@ struct world {
     enum fail (*job_submit)(struct world *, struct job *); /* FAIL_BUSY when the queue is full */
 };
 
+/* Wakes whoever waits for this eventfd. From any thread. */
+void world_wake(int fd);
+
 static inline nanos world_now(struct world *w) { return w->now(w); }
 static inline nanos world_wall(struct world *w) { return w->wall(w); }
 

@@ -236,12 +236,17 @@ static int real_poll_wait(struct world *w, int poll, struct world_event *out, in
     return count;
 }
 
-static void real_poll_wake(struct world *w, int poll)
+void world_wake(int fd)
 {
     uint64_t one = 1;
-    (void)w;
-    for (int tries = 0; write(wake_fds[poll], &one, sizeof one) < 0 && errno != EAGAIN; tries++) /* EAGAIN: the counter is full, it has been woken plenty */
+    for (int tries = 0; write(fd, &one, sizeof one) < 0 && errno != EAGAIN; tries++) /* EAGAIN: the counter is full, it has been woken plenty */
         ASSERT(tries < WAKE_TRIES_MAX); /* a wake that is lost may be a request that waits for ever */
+}
+
+static void real_poll_wake(struct world *w, int poll)
+{
+    (void)w;
+    world_wake(wake_fds[poll]);
 }
 
 static nanos real_mail_delay(struct world *w) { (void)w; return 0; }

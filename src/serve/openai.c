@@ -77,11 +77,6 @@ enum fail page_models(struct task *t, struct request *rq, struct text rest)
     return f;
 }
 
-static int hex(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* A name out of a path: %xx are bytes. */
 static struct text percent_decoded(struct arena *a, struct text t)
 {
@@ -90,8 +85,8 @@ static struct text percent_decoded(struct arena *a, struct text t)
     if (out == NULL)
         return TEXT_NONE;
     for (size_t i = 0; i < t.len; i++) {
-        bool coded = t.at[i] == '%' && i + 2 < t.len && hex(t.at[i + 1]) >= 0 && hex(t.at[i + 2]) >= 0;
-        out[n++] = coded ? (char)(hex(t.at[i + 1]) * 16 + hex(t.at[i + 2])) : t.at[i];
+        bool coded = t.at[i] == '%' && i + 2 < t.len && hex_digit(t.at[i + 1]) >= 0 && hex_digit(t.at[i + 2]) >= 0;
+        out[n++] = coded ? (char)(hex_digit(t.at[i + 1]) * 16 + hex_digit(t.at[i + 2])) : t.at[i];
         i += coded ? 2 : 0;
     }
     return (struct text){ out, n };

@@ -49,13 +49,14 @@ enum fail stat_put_hist(struct buf *out, const char *name, const char *labels, c
 {
     const char *comma = labels[0] != '\0' ? "," : "";
     const char *open = labels[0] != '\0' ? "{" : "", *close = labels[0] != '\0' ? "}" : "";
-    uint64_t count = hist_count_below(h, NEVER); /* not h->count: the buckets must add up to it, and a writer may be between the two */
+    struct hist_reader r = { 0 };
     enum fail f = OK;
     for (size_t i = 0; i < ARRAY_LEN(buckets) && f == OK; i++)
         f = buf_printf(out, "weir_%s_bucket{%s%sle=\"%s\"} %llu\n", name, labels, comma, buckets[i].le,
-                       (unsigned long long)MIN(hist_count_below(h, buckets[i].limit), count));
+                       (unsigned long long)hist_count_on(h, &r, buckets[i].limit));
     if (f != OK)
         return f;
+    uint64_t count = hist_count_on(h, &r, NEVER); /* not h->count: the buckets must add up to it, and a writer may be between the two */
     return buf_printf(out, "weir_%s_bucket{%s%sle=\"+Inf\"} %llu\nweir_%s_sum%s%s%s %lld.%09lld\nweir_%s_count%s%s%s %llu\n",
                       name, labels, comma, (unsigned long long)count,
                       name, open, labels, close, (long long)(h->sum / NANOS_PER_S), (long long)(h->sum % NANOS_PER_S),

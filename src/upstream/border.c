@@ -153,11 +153,12 @@ static char unescaped(struct text t, size_t *out_used)
         return letter != NULL && (letter - letters) % 2 == 0 ? letter[1] : t.at[1];
     }
     for (size_t i = 2; i < 6; i++) {
-        char c = i < t.len ? t.at[i] : 'x';
-        unsigned digit = c >= '0' && c <= '9' ? (unsigned)(c - '0') : (c | 32) >= 'a' && (c | 32) <= 'f' ? (unsigned)((c | 32) - 'a' + 10) : 0x1000000;
-        point = point * 16 + digit;
+        int digit = i < t.len ? hex_digit(t.at[i]) : -1;
+        if (digit < 0)
+            return '\0';
+        point = point * 16 + (unsigned)digit;
     }
-    *out_used = MIN(t.len, 6u);
+    *out_used = 6;
     return point < 0x80 ? (char)point : '\0'; /* keys are ASCII */
 }
 

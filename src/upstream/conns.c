@@ -107,8 +107,6 @@ static void shelf_follow(struct shelf *s, const struct endpoint *e)
         if (s->place != e->place_version || !addrs_have(&e->addrs, &c->peer))
             close_idle(c);
     }
-    if (s->place != e->place_version)
-        tls_session_forget(&s->session);
     s->place = e->place_version;
     s->addresses = e->address_version;
     s->first = 0;

@@ -47,11 +47,6 @@ static bool next_line(struct reader *r, struct text *out)
 
 /* ---- bodies ---- */
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* "…" with its escapes, from behind the opening quote; *t goes behind the closing one. */
 static bool read_quoted(struct reader *r, struct text *t, struct buf *out)
 {

@@ -150,11 +150,6 @@ static enum fail decode_counted(struct peer *p)
     return move(p, n);
 }
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* "size CR LF" at the front of p->in; *out_found is false while it is not whole. No extensions, no trailers: weir sends none. */
 static enum fail chunk_size(struct peer *p, bool *out_found)
 {

@@ -1,6 +1,7 @@
 /* test_run_loop.c: what a single turn of run/loop.h promises (timers, watches, turn ends, letters), full job queues, the order of gates, addresses. */
 #include "run/gate.h"
 #include "run/jobs.h"
+#include "run/release.h"
 #include "run/wait.h"
 #include "test_base.h"
 #include <signal.h>
@@ -105,6 +106,38 @@ TEST(turn_end_runs_once_a_turn)
     assert_int_equal(ends_run, 3);
     worker_turn(&worker, 0);
     assert_int_equal(ends_run, 3);
+}
+
+/* ---- large buffers ---- */
+
+#define LARGE (4u << 20)
+
+static void fill(struct buf *b, size_t bytes)
+{
+    buf_init(b, LARGE);
+    assert_int_equal(buf_reserve_exact(b, bytes), OK);
+    memset(buf_end(b), 'x', bytes);
+    buf_added(b, bytes);
+}
+
+TEST(large_buffers_go_back_in_pieces)
+{
+    struct buf small, one, other;
+    int64_t before = mem_alive();
+    fill(&small, 1000), fill(&one, LARGE), fill(&other, LARGE);
+    release_buf(&worker, &small);
+    release_buf(&worker, &one);
+    release_buf(&worker, &other);
+    assert_int_equal(mem_alive(), before + 2);
+    assert_int_equal(buf_add(&one, "again", 5), OK);
+    unsigned turns = 0, at_first = 0;
+    for (; mem_alive() > before + 1; turns++) {
+        worker_turn(&worker, NEVER); /* does not sleep */
+        at_first += mem_alive() == before + 3;
+    }
+    assert_true(at_first >= 8 && turns >= 2 * at_first); /* one after the other, both in pieces */
+    buf_fini(&one);
+    assert_int_equal(mem_alive(), before);
 }
 
 /* ---- yield ---- */
@@ -286,6 +319,7 @@ int main(void)
         ROW(more_timers_than_were_reserved),
         ROW(stopped_watch_gets_no_event_of_this_turn),
         ROW(turn_end_runs_once_a_turn),
+        ROW(large_buffers_go_back_in_pieces),
         ROW(yielding_task_runs_once_a_turn),
         ROW(letters_that_never_end_leave_room_for_timers),
         ROW(mailbox_grows_and_keeps_its_order),
