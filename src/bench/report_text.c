@@ -8,7 +8,7 @@
 
 #define COLUMNS_MAX  100
 #define ERRORS_SHOWN 6
-#define VERDICTS_SHOWN 16 /* what a screen of 40 lines has left; who is missed comes first */
+#define LINES_MAX    40
 
 /* Texts of plans and of stored runs: at most so many characters, and none that a terminal obeys. */
 static void put_plain(struct markup *m, const char *words, size_t columns)
@@ -83,12 +83,12 @@ static void put_requests(struct markup *m, const struct result *r)
     if (errors > 0)
         put_figure(m, " (", (double)errors / (double)r->requests, FIGURE_SHARE, ")");
     for (unsigned i = 0; i < MIN(r->error_count, ERRORS_SHOWN); i++) {
-        markup_put(m, i % 3 == 0 ? "\n             " : ", ");
+        markup_put(m, i % 2 == 0 ? "\n             " : ", ");
         put_plain(m, r->errors[i].kind, sizeof r->errors[i].kind);
         put_figure(m, " ", (double)r->errors[i].count, FIGURE_COUNT, "");
     }
     if (r->error_count > ERRORS_SHOWN)
-        markup_put(m, ", and %u other kinds", r->error_count - ERRORS_SHOWN);
+        markup_put(m, "\n             and %u other kinds", r->error_count - ERRORS_SHOWN);
     put_figure(m, "\n  rate       ", r->rate, FIGURE_RATE, "");
     put_figure(m, ", ok ", r->ok_rate, FIGURE_RATE, "");
     if (r->good_rate < r->ok_rate)
@@ -180,13 +180,23 @@ static unsigned put_verdicts(struct markup *m, const struct result *r, bool are_
     return put;
 }
 
+static unsigned line_count(struct text t)
+{
+    unsigned n = 0;
+    for (size_t i = 0; i < t.len; i++)
+        n += t.at[i] == '\n';
+    return n;
+}
+
+/* Who is missed comes first, and as many others as the screen has lines for. */
 static void put_criteria(struct markup *m, const struct result *r)
 {
     if (r->verdict_count == 0)
         return;
+    unsigned room = LINES_MAX - 2 - MIN(line_count(buf_text(m->out)), LINES_MAX - 2); /* an empty one, and what was left out */
     markup_put(m, "\n");
-    unsigned put = put_verdicts(m, r, false, VERDICTS_SHOWN);
-    put += put_verdicts(m, r, true, VERDICTS_SHOWN - put);
+    unsigned put = put_verdicts(m, r, false, room);
+    put += put_verdicts(m, r, true, room - put);
     if (put < r->verdict_count)
         markup_put(m, "  and %u more in the other reports\n", r->verdict_count - put);
 }

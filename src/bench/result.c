@@ -99,25 +99,31 @@ static void take_spans(struct result_spans *s, const struct spans *from)
 
 /* ---- errors ---- */
 
-/* The list stays sorted: most first, then by name. When it is full the last place collects the rest. */
+#define NAMED_MAX (RESULT_ERRORS_MAX - 1) /* the last place collects what there is no room for */
+
+static void add_other(struct result *r, uint64_t count)
+{
+    if (r->error_count == NAMED_MAX)
+        r->errors[r->error_count++] = (struct result_error){ "other", 0 };
+    r->errors[NAMED_MAX].count += count;
+}
+
+/* The list stays sorted: most first, then by name. */
 static void add_error(struct result *r, const char *kind, uint64_t count)
 {
-    unsigned i = r->error_count;
+    unsigned i = MIN(r->error_count, NAMED_MAX);
     if (count == 0)
         return;
-    if (i == RESULT_ERRORS_MAX - 1) {
-        r->errors[i] = (struct result_error){ "other", 0 };
+    if (i == NAMED_MAX) { /* full: the rarest goes */
+        add_other(r, MIN(count, r->errors[i - 1].count));
+        if (count <= r->errors[--i].count)
+            return;
+    } else
         r->error_count++;
-    }
-    if (i >= RESULT_ERRORS_MAX - 1) {
-        r->errors[RESULT_ERRORS_MAX - 1].count += count;
-        return;
-    }
     for (; i > 0 && (r->errors[i - 1].count < count || (r->errors[i - 1].count == count && strcmp(r->errors[i - 1].kind, kind) > 0)); i--)
         r->errors[i] = r->errors[i - 1];
     r->errors[i].count = count;
     snprintf(r->errors[i].kind, sizeof r->errors[i].kind, "%s", kind);
-    r->error_count++;
 }
 
 static void take_errors(struct result *r, const struct tally *t)

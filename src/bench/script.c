@@ -39,11 +39,6 @@ void script_free(struct script *s)
     mem_free(s);
 }
 
-struct text script_path(enum load_api api)
-{
-    return apis[api].path;
-}
-
 enum load_api script_api_of(struct text path)
 {
     struct text bare;
@@ -116,6 +111,14 @@ bool script_add_flow(struct script *s, struct text name, uint64_t weight, const 
 
 /* ---- from options ---- */
 
+struct text script_content_type(struct text body)
+{
+    size_t i = 0;
+    while (i < body.len && strchr(" \t\r\n", body.at[i]) != NULL)
+        i++;
+    return i < body.len && (body.at[i] == '{' || body.at[i] == '[') ? TEXT("application/json") : TEXT("text/plain; charset=utf-8");
+}
+
 static bool read_body(struct script *s, struct request *r, const char *path, struct complaint *why)
 {
     struct template_source from = { .file = path, .line = 1, .syntax = TEMPLATE_DOLLAR, .why = why };
@@ -123,14 +126,15 @@ static bool read_body(struct script *s, struct request *r, const char *path, str
     if (!script_file_read(path, &file, why))
         return false;
     r->kind = BODY_TEMPLATE;
+    r->content_type = script_content_type(buf_text(&file));
     bool is_ok = template_add_body(s, &r->body, buf_text(&file), &from);
     buf_fini(&file);
     return is_ok;
 }
 
-static bool read_request(struct script *s, struct request *r, const struct script_options *o, struct complaint *why)
+static bool fill_request(struct script *s, struct request *r, const struct script_options *o, struct text prefix, struct complaint *why)
 {
-    struct template_source from = { .line = 0, .column = 1, .syntax = TEMPLATE_DOLLAR, .why = why };
+    struct template_source from = { .column = 1, .syntax = TEMPLATE_DOLLAR, .why = why };
     struct text method = o->method.len > 0 ? o->method : o->body_file != NULL ? TEXT("POST") : apis[o->api].method;
     struct text model = o->model.len > 0 ? o->model : TEXT("default");
     *r = (struct request){ .api = o->api, .stream = o->stream, .max_tokens = o->max_tokens, .kind = apis[o->api].has_prompt ? BODY_PROMPT : BODY_NONE };
@@ -138,23 +142,49 @@ static bool read_request(struct script *s, struct request *r, const struct scrip
     r->model = (struct text){ arena_copy(&s->arena, model), model.len };
     if (r->method.at == NULL || r->model.at == NULL)
         return complain(why, NULL, 0, 0, "no memory left for what is sent");
+    r->content_type = r->kind == BODY_PROMPT ? TEXT("application/json") : TEXT_NONE;
     if (o->body_file != NULL && !read_body(s, r, o->body_file, why))
         return false;
-    bool has_headers = r->kind == BODY_NONE || template_add_literal(s, &r->headers, TEXT("content-type: application/json\r\n"), &from);
-    return has_headers && template_add(s, &r->path, o->path.len > 0 ? o->path : apis[o->api].path, TEMPLATE_URL, &from);
+    return template_add_literal(s, &r->path, prefix, &from) &&
+           template_add(s, &r->path, o->path.len > 0 ? o->path : apis[o->api].path, TEMPLATE_URL, &from);
 }
 
-static bool open_parts(struct script *s, const struct script_options *o, struct complaint *why)
+struct request *script_make_request(struct script *s, const struct script_options *o, struct text prefix, struct complaint *why)
+{
+    struct request *r = arena_alloc(&s->arena, sizeof *r);
+    if (r == NULL)
+        (void)complain(why, NULL, 0, 0, "no memory left for what is sent");
+    return r != NULL && fill_request(s, r, o, prefix, why) ? r : NULL;
+}
+
+bool script_read_files(struct script *s, const struct script_options *o, struct complaint *why)
 {
     if (o->prompts_file != NULL && o->trace_file != NULL)
         return complain(why, NULL, 0, 0, "prompts and a trace exclude each other: a trace makes its own prompts");
     if ((o->prompts_file != NULL && !prompts_read(s, o->prompts_file, why)) || (o->trace_file != NULL && !trace_read(s, o->trace_file, why)))
         return false;
-    struct request *r = arena_alloc(&s->arena, sizeof *r);
-    struct step call = { .kind = STEP_CALL, .think = o->think, .request = r };
-    if (r == NULL || script_add_name(s, TEXT("prompt"), NAME_PROMPT) == NULL)
-        return complain(why, NULL, 0, 0, "no memory left for what is sent");
-    return read_request(s, r, o, why) && (script_add_flow(s, TEXT("default"), 1, &call, 1) || complain(why, NULL, 0, 0, "no memory left for what is sent"));
+    if (script_find_name(s, TEXT("prompt")) >= 0)
+        return complain(why, NULL, 0, 0, "the name prompt is the session's prompt already");
+    return script_add_name(s, TEXT("prompt"), NAME_PROMPT) != NULL || complain(why, NULL, 0, 0, "no memory left for what is sent");
+}
+
+static bool add_content_type(struct script *s, struct request *r, struct complaint *why)
+{
+    struct template_source from = { .column = 1, .why = why };
+    return template_add_literal(s, &r->headers, TEXT("content-type: "), &from) && template_add_literal(s, &r->headers, r->content_type, &from) &&
+           template_add_literal(s, &r->headers, TEXT("\r\n"), &from);
+}
+
+static bool open_parts(struct script *s, const struct script_options *o, struct complaint *why)
+{
+    struct step call = { .kind = STEP_CALL, .think = o->think };
+    if (!script_read_files(s, o, why))
+        return false;
+    struct request *r = script_make_request(s, o, TEXT(""), why);
+    if (r == NULL || (r->kind != BODY_NONE && !add_content_type(s, r, why)))
+        return false;
+    call.request = r;
+    return (script_add_flow(s, TEXT("default"), 1, &call, 1) || complain(why, NULL, 0, 0, "no memory left for what is sent"));
 }
 
 bool script_open(struct script **out, const struct script_options *o, struct complaint *why)

@@ -55,7 +55,7 @@ struct request {
     enum load_api api;
     bool stream;
     enum body_kind kind;
-    struct text method, model;
+    struct text method, model, content_type; /* of the body; at NULL: there is none. For whoever writes the headers */
     struct template path, headers, body;
     uint32_t max_tokens; /* 0: the prompt's own, or not said */
     const struct capture *captures;
@@ -126,10 +126,14 @@ MUSTUSE bool script_add_flow(struct script *s, struct text name, uint64_t weight
 int script_find_name(const struct script *s, struct text name);
 /* Adds a name (copied) or finds it if it is a captured one already; NULL: there are too many, or it is taken. */
 struct name *script_add_name(struct script *s, struct text name, enum name_kind kind) MUSTUSE;
+/* A body's type by its first byte: JSON or text. */
+struct text script_content_type(struct text body);
 /* The turns that a session has: of its prompt. */
 uint32_t script_turns(const struct script_session *x);
-/* The api's own path and method. */
-struct text script_path(enum load_api api);
+/* Reads prompts and trace, and adds the name "prompt". */
+MUSTUSE bool script_read_files(struct script *s, const struct script_options *o, struct complaint *why);
+/* What the options ask, in the script's arena, without headers; prefix stands before its path. NULL with a complaint. */
+struct request *script_make_request(struct script *s, const struct script_options *o, struct text prefix, struct complaint *why);
 /* What the path of a model's surface says: LOAD_OPENAI for .../chat/completions; LOAD_PLAIN for everything else. */
 enum load_api script_api_of(struct text path);
 

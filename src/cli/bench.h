@@ -42,7 +42,7 @@ struct bench_run {
     pid_t pid;           /* 0: nobody said */
 };
 
-/* Options to a plan; in bench_plan.c. False with a sentence in why. Reads files. The rest needs the target's addresses and model: script_open follows bench_target_ask. */
+/* Words to a plan; in bench_plan.c. False with a sentence in why. What is sent needs the target's model, so its script follows bench_target_ask, and reads files. */
 MUSTUSE bool bench_plan_read(struct bench_run *run, const struct bench_words *w, struct complaint *why);
 MUSTUSE bool bench_plan_script(struct bench_run *run, const struct bench_words *w, struct complaint *why);
 

@@ -1,4 +1,4 @@
-/* bench_server.c: what the server under test takes from its machine: processor time and memory of a process and its children, from /proc. Called by `weir bench --pid`. */
+/* bench_server.c: what the server under test takes from its machine: processor time and memory of a process and its children, from /proc. For `weir bench --pid`. */
 #include "cli/bench.h"
 #include <fcntl.h>
 #include <stdio.h>

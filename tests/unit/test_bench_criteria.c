@@ -127,7 +127,7 @@ TEST(a_verdict_says_what_was_wanted_and_what_was_measured)
 TEST(what_is_not_understood_is_refused_with_the_nearest_word)
 {
     static const struct { const char *text, *said; } rows[] = {
-        { "p59 < 200ms", "did you mean \"p9" },
+        { "pp95 < 200ms", "did you mean \"p95\"" },
         { "eror_rate < 1%", "did you mean \"error_rate\"" },
         { "tfft.p99 < 1s", "did you mean \"ttft.p99\"" },
         { "avgg(response_time) < 20", "did you mean \"mean\"" },
