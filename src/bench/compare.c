@@ -1,19 +1,21 @@
 /* compare.c: what changed between two sets of runs, and whether that is more than chance. `weir bench compare` and `overhead` ask.
 
-   A ratio comes from the runs' own numbers; how far it could be off by chance comes from a bootstrap over windows of time. Blocks of neighbouring windows are drawn with
-   replacement (the circular form of Kuensch 1989), twice the third root of their number long, because what happens in one second lasts into the next; with several runs a side
-   runs are drawn first (Davison and Hinkley, Bootstrap Methods, 1997, 3.8). Deviations are widened by sqrt(n / (n - 1)), n being how many blocks or runs there are,
-   because n drawn of n vary too little, and as Student's distribution is wider than the normal one, because their spread is known from so few.
+   A ratio comes from the runs' own numbers; how far it could be off by chance comes from a bootstrap over windows of time. Blocks of neighbouring windows are drawn
+   with replacement (the circular form of Kuensch 1989), twice the third root of their number long, because what happens in one second lasts into the next; with several
+   runs a side runs are drawn first (Davison and Hinkley, Bootstrap Methods, 1997, 3.8). Deviations are widened by sqrt(n / (n - 1)), n being how many blocks or runs
+   there are, because n drawn of n vary too little, and as Student's distribution is wider than the normal one, because their spread is known from so few.
 
-   Rates, shares and means are re-estimated as sums over the drawn windows. A window stores p50, p95 and p99, not its histogram, so a quantile of the drawn windows is that
-   of a mixture: each window's distribution is taken as straight lines through its quantiles, weighted by how many ended in it, and their sum is inverted. That statistic is
-   a little off the true quantile, so only its spread is used: deviations from its own value on all windows, laid around the ratio of the true ones.
+   Rates, shares and means are re-estimated as sums over the drawn windows. A window stores p50, p95 and p99, not its histogram, so a quantile of the drawn windows is
+   that of a mixture: each window's distribution is taken as straight lines through its quantiles, weighted by how many ended in it, and their sum is inverted. That
+   statistic is a little off the true quantile, so only its spread is used: deviations from its own value on all windows, laid around the ratio of the true ones.
 
-   Of first tokens, between tokens, service time and p99.9 there are no windows. There the run's order-statistic interval is the spread, widened by what windows say about
-   latency: by how much its bootstrap is wider than its own order-statistic interval (the design effect of Kish 1965), and, between tokens, as if a stream were one sample.
+   Of first tokens, between tokens, service time and p99.9 there are no windows. There the run's order-statistic interval is the spread, widened by what windows say
+   about latency: by how much its bootstrap is wider than its own order-statistic interval (the design effect of Kish 1965), and, between tokens, as if a stream were one
+   sample.
 
    Limits: with one run a side, what differs from start to start (memory layout, neighbours on the machine) is not in the interval: give several, interleaved. Under
-   WINDOWS_MIN windows nothing is said. A p99 that comes from one burst in the run has as wide an interval as it deserves, and stays "cannot tell". */
+   WINDOWS_MIN windows nothing is said. Where seconds last into each other for long (an autocorrelation of a half), 5 % become 5 to 10. A p99 that comes from one burst
+   has as wide an interval as it deserves, and stays "cannot tell". */
 #include "bench/metrics.h"
 #include <math.h>
 #include <stdio.h>
@@ -275,7 +277,8 @@ static double design_effect(struct side *s, unsigned run, const struct question 
     own.of_windows = number < 0 ? mean_latency : quantile;
     double near = number < 0 ? latency->mean : latency->at[number], whole = of_all(s, &own, run, run + 1, near), squares = 0;
     for (int i = 0; i < DRAWS; i++) {
-        double d = log(own.of_windows(s->drawn, draw_windows(s, run, 0, &own.random), own.q, near) / whole);
+        size_t count = draw_windows(s, run, 0, &own.random);
+        double d = log(own.of_windows(s->drawn, count, own.q, near) / whole);
         squares += d * d;
     }
     return MAX(1, sqrt(squares / DRAWS) / error_of_spans(latency, number));
@@ -398,7 +401,8 @@ static bool make_question(struct question *k, struct text metric, const struct r
             k->of_windows = numbers[i].of;
             return true;
         }
-    return complain(why, NULL, 0, 0, "\"%s\" cannot be compared: it has no spread to judge by. Rates, shares of errors, means and quantiles can.", metric_name(k->metric, name));
+    return complain(why, NULL, 0, 0, "\"%s\" cannot be compared: it has no spread to judge by. Rates, error_rate, means and quantiles can.",
+                    metric_name(k->metric, name));
 }
 
 static bool compare_sides(struct side *before, struct side *after, struct question *k, struct comparison *out, struct complaint *why)

@@ -12,7 +12,8 @@ static bool is_any_invalid(const struct result *const *runs, unsigned count)
     return false;
 }
 
-void compare_all(const struct result *const *before, unsigned before_count, const struct result *const *after, unsigned after_count, uint64_t seed, struct compare_table *out)
+void compare_all(const struct result *const *before, unsigned before_count, const struct result *const *after, unsigned after_count, uint64_t seed,
+                 struct compare_table *out)
 {
     static const struct { const char *metric; bool counts; } compared[] = {
 #define COMPARED(name, counts) { name, counts },
@@ -54,8 +55,12 @@ enum fail compare_text(const struct compare_table *t, struct buf *out)
         const struct comparison *c = &t->rows[i].c;
         int metric = metric_find(text_of(t->rows[i].metric), &why);
         bool has_interval = isfinite(c->low) && isfinite(c->high);
-        markup_put(&m, "  %-12s %12s %12s %11s   ", t->rows[i].metric, metric_print(metric, c->before, before), metric_print(metric, c->after, after), change_print(c->ratio, change));
-        markup_put(&m, "%10s %s %-10s %s\n", has_interval ? change_print(c->low, low) : "", has_interval ? "to" : "  ", has_interval ? change_print(c->high, high) : "", words[c->change]);
+        markup_put(&m, "  %-12s %12s %12s %11s   ", t->rows[i].metric, metric_print(metric, c->before, before), metric_print(metric, c->after, after),
+                   change_print(c->ratio, change));
+        if (has_interval)
+            markup_put(&m, "%10s to %-10s %s\n", change_print(c->low, low), change_print(c->high, high), words[c->change]);
+        else
+            markup_put(&m, "%-24s %s\n", "", words[c->change]);
     }
     return m.fail;
 }

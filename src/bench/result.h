@@ -118,10 +118,10 @@ void criteria_judge(const struct criterion *c, unsigned count, struct result *r)
 enum change { CHANGE_NONE, CHANGE_BETTER, CHANGE_WORSE, CHANGE_UNKNOWN };
 struct comparison {
     double before, after, ratio, low, high; /* of after/before, and its 95 % interval by bootstrap over windows; NAN: too little was measured for one */
-    enum change change;                     /* NONE: all of the interval is within COMPARE_SMALLEST; BETTER, WORSE: none of it holds 1, and ratio is farther; else UNKNOWN */
+    enum change change; /* NONE: all of the interval is within COMPARE_SMALLEST; BETTER, WORSE: it does not hold 1, and ratio is farther than that; else UNKNOWN */
 };
-/* metric: a name that criteria know. What the interval is made from stands in compare.c. seed: the same, the same. False with a sentence: no such metric, it was not
-   measured on both sides, or it cannot be compared; or no memory. */
+/* metric: a name that criteria know. What the interval is made from stands in compare.c. seed: the same, the same. False with a sentence: no such metric, it was
+   not measured on both sides, or it cannot be compared; or no memory. */
 MUSTUSE bool result_compare(const struct result *const *before, unsigned before_count, const struct result *const *after, unsigned after_count, struct text metric,
                             uint64_t seed, struct comparison *out, struct complaint *why);
 
@@ -132,10 +132,11 @@ struct compare_table {
     struct { const char *metric; bool counts; struct comparison c; } rows[COMPARE_ROWS_MAX];
 };
 /* The main metrics (COMPARED in metrics.def) that both sides have. */
-void compare_all(const struct result *const *before, unsigned before_count, const struct result *const *after, unsigned after_count, uint64_t seed, struct compare_table *out);
+void compare_all(const struct result *const *before, unsigned before_count, const struct result *const *after, unsigned after_count, uint64_t seed,
+                 struct compare_table *out);
 MUSTUSE enum fail compare_text(const struct compare_table *t, struct buf *out);
-/* The exit code of --fail-on-regression, and why as a sentence: 1 when a metric that counts is worse for certain and by more than limit (0.05: 5 %), 3 when a run is invalid
-   or nothing that counts could be compared, else 0. What cannot be told is no regression. */
+/* The exit code of --fail-on-regression, and why as a sentence: 1 when a metric that counts is worse for certain and by more than limit (0.05: 5 %), 3 when a run is
+   invalid or nothing that counts could be compared, else 0. What cannot be told is no regression. */
 int compare_exit(const struct compare_table *t, double limit, char why[200]);
 
 #endif

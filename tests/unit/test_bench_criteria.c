@@ -130,7 +130,7 @@ TEST(what_is_not_understood_is_refused_with_the_nearest_word)
         { "pp95 < 200ms", "did you mean \"p95\"" },
         { "eror_rate < 1%", "did you mean \"error_rate\"" },
         { "tfft.p99 < 1s", "did you mean \"ttft.p99\"" },
-        { "avgg(response_time) < 20", "did you mean \"mean\"" },
+        { "maxx(response_time) < 20", "did you mean \"max\"" },
         { "max(respons_time) < 20", "There is no metric \"max(respons_time)\"" },
         { "happiness > 3", "There are p95" },
         { "p80 < 200ms", "There is no metric \"p80\"" },
