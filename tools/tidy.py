@@ -45,8 +45,12 @@ BARE = {
                 'inotify_init1 memfd_create pthread_create sleep usleep nanosleep getrandom',
                 ('run', 'keeper'), {
         'src/base/fail.c': ('write', 'the last words of a wrong program'),
+        'src/bench/load_real.c': ('pthread_create prctl', 'a load test has threads of its own, which wake to the microsecond'),
         'src/bench/mock_script.c': ('fopen', 'a test\'s own trace file, at start or on a job thread'),
         'src/bench/script_file.c': ('open read close', 'the files that a load test names, before it begins'),
+        'src/cli/bench.c': ('sigaction', 'Ctrl-C ends a test and not the program'),
+        'src/cli/bench_report.c': ('fopen', 'reports, when the test is over'),
+        'src/cli/bench_server.c': ('open read close', '/proc of the server under test, once a second on a thread of its own'),
         'src/cli/mock.c': ('pthread_create sigwait', 'a small server without a keeper: its threads and signals are the command\'s'),
         'src/cli/server.c': ('pthread_create sigtimedwait', 'the server\'s main thread: starts the workers, then waits for signals'),
         'src/conf/file.c': ('open fstat read close', 'the configuration, at start or on a job thread'),
@@ -54,7 +58,10 @@ BARE = {
         'src/stat/log_file.c': ('open fstat write close poll', 'the log outlives every worker and is written where there is none'),
         'src/stat/process.c': ('open read close stat opendir', '/proc/self, when somebody asks for the numbers'),
     }),
-    'clock': ('time clock_gettime gettimeofday clock clock_nanosleep timespec_get', ('run',), {}),
+    'clock': ('time clock_gettime gettimeofday clock clock_nanosleep timespec_get', ('run',), {
+        'src/bench/load_real.c': ('clock_gettime', 'the processor time of the generator\'s threads'),
+        'src/cli/bench_report.c': ('timespec_get', 'when a report was made'),
+    }),
 }
 
 # Nouns that public functions may begin with, besides the names of their folder and files. Words of CONVENTIONS or of the field.

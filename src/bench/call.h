@@ -19,6 +19,7 @@ struct call_pool {
     char host[256];              /* of the certificate: the target's without its port */
     struct list idle;            /* the one that was used last goes first, so what is not needed grows old and is closed by the server */
     struct tls_session session;
+    int error;                   /* why the last handshake failed, for wire_error_text; 0: it did not */
     char *room;                  /* for trees of JSON: reading one never waits, so one place serves all */
 };
 MUSTUSE enum fail call_pool_init(struct call_pool *p, struct worker *w, const struct load_target *target, bool new_connections); /* FAIL_NO_MEMORY */
@@ -46,7 +47,7 @@ struct reading {
     struct buf text;             /* what the answer said */
 };
 /* A conn_sink: one slice of the body. Any failure but FAIL_NO_MEMORY only ends the reading, and r->outcome says why. In call_read.c, as the next. */
-enum fail reading_feed(void *reading, struct text bytes);
+MUSTUSE enum fail reading_feed(void *reading, struct text bytes);
 /* The body is whole. FAIL_NO_MEMORY; anything else is in r->outcome. */
 MUSTUSE enum fail reading_end(struct reading *r);
 

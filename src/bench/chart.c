@@ -5,8 +5,8 @@
 /* The picture, in its own units: on a wide page they are pixels, more or less. Text must be readable on a telephone, so a chart is small and its letters large. */
 #define WIDTH    480.0
 #define HEIGHT   264.0
-#define LEFT     58.0
-#define RIGHT    (WIDTH - 22.0)
+#define LEFT     64.0
+#define RIGHT    (WIDTH - 30.0)
 #define TOP      10.0
 #define BOTTOM   (HEIGHT - 42.0)
 
@@ -124,7 +124,7 @@ static unsigned log_ticks(const struct range *r, double ticks[TICKS_MAX])
 
 static unsigned ticks_of(const struct range *r, enum figure_unit unit, double ticks[TICKS_MAX])
 {
-    static const double nines[] = { 0, 0.5, 0.9, 0.99, 0.999, 0.9999 };
+    static const double nines[] = { 0.5, 0.9, 0.99, 0.999, 0.9999 };
     unsigned count = 0;
     if (r->scale == CHART_LOG)
         return log_ticks(r, ticks);
@@ -286,8 +286,8 @@ static void draw_column(const struct plot *p, unsigned first, unsigned end)
     const struct chart *c = p->c;
     const struct chart_series *rows = &c->series[0];
     char text[FIGURE_MAX];
-    double from = place_x(p, x_at(rows, first));
-    markup_put(p->m, "<rect class=\"hit\" x=\"%.1f\" y=\"%g\" width=\"%.1f\" height=\"%g\"><title>", from, TOP, fmax(column_end(p, rows, end - 1) - from, 0.1), BOTTOM - TOP);
+    double from = place_x(p, x_at(rows, first)), width = fmax(column_end(p, rows, end - 1) - from, 0.1);
+    markup_put(p->m, "<rect class=\"hit\" x=\"%.1f\" y=\"%g\" width=\"%.1f\" height=\"%g\"><title>", from, TOP, width, BOTTOM - TOP);
     markup_put(p->m, "%s", figure_print_short(text, x_at(rows, first), c->x.unit));
     if (end - first > 1)
         markup_put(p->m, " to %s, highest", figure_print_short(text, x_at(rows, end - 1), c->x.unit));
@@ -322,8 +322,16 @@ static void draw_mark(const struct plot *p)
     markup_put(p->m, "</text>\n");
 }
 
+static void draw_warmup(const struct plot *p)
+{
+    if (p->c->warmup > 0)
+        markup_put(p->m, "<rect class=\"warmup\" x=\"%g\" y=\"%g\" width=\"%.1f\" height=\"%g\"/>\n", LEFT, TOP,
+                   fmin(place_x(p, p->c->warmup), RIGHT) - LEFT, BOTTOM - TOP);
+}
+
 static void draw_series(const struct plot *p)
 {
+    draw_warmup(p);
     for (unsigned i = 0; i < p->c->series_count; i++)
         if (p->c->series[i].mark == CHART_BANDS)
             draw_bands(p, &p->c->series[i]);
@@ -351,6 +359,8 @@ static void draw_legend(const struct plot *p)
             markup_text(p->m, p->c->series[i].name);
             markup_put(p->m, "</span> ");
         }
+    if (p->c->warmup > 0)
+        markup_put(p->m, "<span class=\"key\"><i class=\"k-warmup\"></i>warm-up, not counted</span> ");
 }
 
 bool chart_draw(struct markup *m, const struct chart *c)

@@ -1,4 +1,5 @@
-/* chart.h: line charts and dots as SVG inside HTML, without a script: colours are classes that the page's style gives, tooltips are <title>s. report_charts.c says which. */
+/* chart.h: line charts and dots as SVG inside HTML, without a script: colours are classes that the page's style gives, tooltips are <title>s.
+   report_charts.c says which. */
 #ifndef WEIR_CHART_H
 #define WEIR_CHART_H
 
@@ -36,7 +37,7 @@ struct chart_series {
     double (*x)(const void *row), (*y)(const void *row);
 };
 #define CHART_COLOURS 8
-#define CHART_SERIES_MAX 8
+#define CHART_SERIES_MAX 10
 
 struct chart {
     const char *title, *note; /* note: a sentence below, may come from outside; NULL: none */
@@ -45,6 +46,7 @@ struct chart {
     struct chart_series series[CHART_SERIES_MAX];
     double mark;              /* a line at this x; NAN: none */
     const char *mark_name;
+    double warmup;            /* what lies before this x is shaded; 0: nothing does */
 };
 
 /* A <figure>. Series without a value are left out; false, and nothing drawn, if none has one. */

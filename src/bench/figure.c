@@ -37,12 +37,16 @@ static void print_digits(char out[FIGURE_MAX], double value, bool is_short)
         snprintf(out, FIGURE_MAX, "%.3g", value);
         return;
     }
+    if (is_short && size >= 10000) {
+        snprintf(out, FIGURE_MAX, "%.4g%s", value / (size >= 1e6 ? 1e6 : 1e3), size >= 1e6 ? "M" : "k");
+        return;
+    }
     if (size >= 99.95) {
         print_grouped(out, value);
         return;
     }
     snprintf(out, FIGURE_MAX, "%.*f", size >= 9.995 ? 1 : 2, value);
-    if (is_short)
+    if (is_short || value == 0)
         drop_zeros(out);
 }
 
@@ -80,9 +84,9 @@ static void print_share(char out[FIGURE_MAX], double share, bool is_short)
 {
     double percent = share * 100;
     if (share > 0 && percent < 0.01)
-        snprintf(out, FIGURE_MAX, "<0.01 %%");
+        snprintf(out, FIGURE_MAX, "under 0.01 %%");
     else if (share < 1 && percent > 99.99)
-        snprintf(out, FIGURE_MAX, ">99.99 %%");
+        snprintf(out, FIGURE_MAX, "over 99.99 %%");
     else if (share == 0 || share == 1)
         snprintf(out, FIGURE_MAX, "%.0f %%", percent);
     else {
@@ -94,6 +98,13 @@ static void print_share(char out[FIGURE_MAX], double share, bool is_short)
     }
 }
 
+static void print_count(char out[FIGURE_MAX], double value, bool is_short)
+{
+    print_digits(out, value, is_short);
+    if (value == floor(value))
+        drop_zeros(out);
+}
+
 static const char *print(char out[FIGURE_MAX], double value, enum figure_unit unit, bool is_short)
 {
     if (!isfinite(value)) {
@@ -101,13 +112,13 @@ static const char *print(char out[FIGURE_MAX], double value, enum figure_unit un
         return out;
     }
     switch (unit) {
-    case FIGURE_COUNT: print_digits(out, value, is_short || value == floor(value)); break;
+    case FIGURE_COUNT: print_count(out, value, is_short); break;
     case FIGURE_MS:    print_ms(out, value, is_short); break;
     case FIGURE_TIME:  print_time(out, value); break;
     case FIGURE_SHARE: print_share(out, value, is_short); break;
     case FIGURE_RATE:  print_with(out, value, "/s", is_short); break;
     case FIGURE_MB:    print_with(out, value, "MB", is_short); break;
-    case FIGURE_CORES: print_with(out, value, "cores", is_short); break;
+    case FIGURE_CORES: print_with(out, value, value == 1 ? "core" : "cores", is_short); break;
     }
     return out;
 }

@@ -128,7 +128,7 @@ static bool go_on(struct task *t, struct user *u)
         return false;
     if (f == OK && call.wants_answer)
         f = script_heard(&u->session, buf_text(&u->caller.reading.text));
-    if (f != OK)
+    if (f != OK && f != FAIL_BAD_JSON && f != FAIL_BAD_FIELD) /* these: the answer lacks what the next request needs, so the session ends */
         give_up(u->load, f);
     return f == OK;
 }

@@ -46,11 +46,11 @@ void load_stop(struct load *l);
 const struct tally *load_tally(const struct load *l); /* any thread, see tally.h */
 void load_free(struct load *l);                       /* after load_is_over; takes NULL */
 
-/* Why a run does not count, as a sentence without its full stop; NULL: it does. lag and busy against span, missed arrivals. Source of the bounds: docs/loadtest.md. */
+/* Why a run does not count, as a sentence without its full stop; NULL: it does. The generator gave up, missed arrivals, was late, or had no processor time left. */
 const char *load_invalid(const struct load_plan *plan, const struct tally *t, unsigned worker_count, char out[200]);
 
-/* The whole of it with threads of its own, in the real world: returns when it is over or *stop is set. each: called about every `every` on the calling thread with what has
-   been measured so far, merged. FAIL_NO_MEMORY, FAIL_NO_DESCRIPTORS. out is to be freed with tally_fini. */
+/* The whole of it with threads of its own, in the real world: returns when it is over, or has ended because *stop was set. each: called about every `every` on the
+   calling thread with what has been measured so far, merged. FAIL_NO_MEMORY, FAIL_NO_DESCRIPTORS: it could not start. out is to be freed with tally_fini. */
 MUSTUSE enum fail load_run(const struct load_plan *plan, unsigned workers, nanos every, void (*each)(const struct tally *so_far, nanos elapsed, void *arg), void *arg,
                            const volatile bool *stop, struct tally *out);
 

@@ -17,7 +17,8 @@
 static const char *why_stopped(const struct tally *t, char out[200])
 {
     if (t->stopped == FAIL_NO_DESCRIPTORS)
-        snprintf(out, 200, "the generator ran out of descriptors or local ports with %u requests in flight (ulimit -n says how many descriptors it may have)", t->in_flight_max);
+        snprintf(out, 200, "the generator ran out of descriptors or local ports with %u requests in flight; ulimit -n says how many descriptors it may have",
+                 t->in_flight_max);
     else if (t->stopped == FAIL_NO_MEMORY)
         snprintf(out, 200, "the generator ran out of memory with %u requests in flight", t->in_flight_max);
     else if (t->stopped == FAIL_BAD_REQUEST)
@@ -43,7 +44,8 @@ const char *load_invalid(const struct load_plan *plan, const struct tally *t, un
         snprintf(out, 200, "the generator was late: p99 of its lag is %s, and only %s is allowed (the larger of 1ms and a tenth of the median latency, %s)",
                  nanos_print(lag, words[0]), nanos_print(bound, words[1]), nanos_print(median, words[2]));
     else if (share > BUSY_SHARE)
-        snprintf(out, 200, "the generator's threads were busy %.0f %% of the time, and only %.0f %% is allowed: more workers, or a smaller load", 100 * share, 100 * BUSY_SHARE);
+        snprintf(out, 200, "the generator's threads were busy %.0f %% of the time, and only %.0f %% is allowed: more workers, or a smaller load", 100 * share,
+                 100 * BUSY_SHARE);
     else
         return NULL;
     return out;

@@ -20,11 +20,15 @@ WINDOW(server_rss_mb)
 WINDOW(in_flight)
 #undef WINDOW
 
-static double window_errors(const void *row)
+static double outcome_rate(const struct result_window *w, enum tally_outcome o)
 {
-    const struct result_window *w = row;
-    return w->rate * w->error_share;
+    return w->ended == 0 ? w->rate : w->rate * w->outcomes[o] / w->ended;
 }
+
+#define OUTCOME(id, name, what) \
+    static double window_##id(const void *row) { return outcome_rate(row, OUTCOME_##id); }
+#include "bench/outcomes.def"
+#undef OUTCOME
 
 static void add_series(struct chart *c, const struct result *r, const char *name, enum chart_mark mark, unsigned colour, double (*y)(const void *row))
 {
@@ -32,25 +36,47 @@ static void add_series(struct chart *c, const struct result *r, const char *name
     c->series[c->series_count++] = (struct chart_series){ name, mark, colour, r->windows, sizeof r->windows[0], r->window_count, window_at_s, y };
 }
 
-static struct chart over_time(const char *title, enum figure_unit unit, enum chart_scale scale)
+static struct chart over_time(const struct result *r, const char *title, enum figure_unit unit, enum chart_scale scale)
 {
-    return (struct chart){ .title = title, .x = { "time since the start", FIGURE_TIME, CHART_LINEAR }, .y = { "", unit, scale }, .mark = NAN };
+    return (struct chart){ .title = title, .x = { "time since the start", FIGURE_TIME, CHART_LINEAR }, .y = { "", unit, scale }, .mark = NAN, .warmup = r->warmup_s };
 }
 
 static void draw_one(struct markup *m, const struct result *r, const char *title, const char *name, enum figure_unit unit, double (*y)(const void *row))
 {
-    struct chart c = over_time(title, unit, CHART_LINEAR);
+    struct chart c = over_time(r, title, unit, CHART_LINEAR);
     add_series(&c, r, name, CHART_LINE, 1, y);
     chart_draw(m, &c);
 }
 
 static void draw_latency(struct markup *m, const struct result *r)
 {
-    struct chart c = over_time("Latency over time", FIGURE_MS, CHART_FITTING);
+    struct chart c = over_time(r, "Latency over time", FIGURE_MS, CHART_FITTING);
     add_series(&c, r, "p50", CHART_LINE, 1, window_p50_ms);
     add_series(&c, r, "p95", CHART_LINE, 2, window_p95_ms);
     add_series(&c, r, "p99", CHART_LINE, 3, window_p99_ms);
     add_series(&c, r, "errors", CHART_BANDS, 1, window_error_share);
+    chart_draw(m, &c);
+}
+
+static bool has_outcome(const struct result *r, enum tally_outcome o)
+{
+    for (unsigned i = 0; i < r->window_count; i++)
+        if (r->windows[i].outcomes[o] > 0)
+            return true;
+    return false;
+}
+
+static void draw_errors(struct markup *m, const struct result *r)
+{
+    static double (*const rates[TALLY_OUTCOMES])(const void *row) = {
+#define OUTCOME(id, name, what) window_##id,
+#include "bench/outcomes.def"
+#undef OUTCOME
+    };
+    struct chart c = over_time(r, "Errors over time", FIGURE_RATE, CHART_LINEAR);
+    for (unsigned o = 0; o < TALLY_OUTCOMES; o++)
+        if (o != OUTCOME_OK && has_outcome(r, (enum tally_outcome)o) && c.series_count < CHART_SERIES_MAX)
+            add_series(&c, r, tally_outcome_name((enum tally_outcome)o), CHART_LINE, 1 + c.series_count % CHART_COLOURS, rates[o]);
     chart_draw(m, &c);
 }
 
@@ -62,9 +88,8 @@ static void draw_over_time(struct markup *m, const struct result *r)
     draw_one(m, r, "In flight over time", "requests", FIGURE_COUNT, window_in_flight);
     if (has_tokens(r))
         draw_one(m, r, "Tokens over time", "tokens of answers", FIGURE_RATE, window_tokens_rate);
-    if (r->requests > r->ok)
-        draw_one(m, r, "Errors over time", "failed requests", FIGURE_RATE, window_errors);
-    draw_one(m, r, "The server's processor time", "cores kept busy", FIGURE_CORES, window_server_cpu);
+    draw_errors(m, r);
+    draw_one(m, r, "The server's CPU", "cores kept busy", FIGURE_CORES, window_server_cpu);
     draw_one(m, r, "The server's memory", "resident", FIGURE_MB, window_server_rss_mb);
 }
 

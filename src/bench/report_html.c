@@ -6,33 +6,39 @@
 
 /* Colours: Okabe and Ito's, which people with any kind of colour vision tell apart; lighter ones on dark. */
 static const char *const style[] = {
-    ":root{color-scheme:light dark;--ground:#fff;--card:#f6f7f9;--ink:#1c1f24;--faint:#5a616b;--rule:#d9dde3;"
-    "--good:#00704f;--bad:#b3123b;--doubt:#8a5a00;--c1:#0072b2;--c2:#d55e00;--c3:#009e73;--c4:#aa4499;--c5:#56b4e9;--c6:#8a6d00;--c7:#444;--c8:#cc79a7}\n",
-    "@media(prefers-color-scheme:dark){:root{--ground:#14171b;--card:#1d2126;--ink:#e8eaed;--faint:#a3abb6;--rule:#343a42;"
-    "--good:#3ecf9d;--bad:#ff7b93;--doubt:#f0b44a;--c1:#56b4e9;--c2:#ff9347;--c3:#2fd0a0;--c4:#d98ed0;--c5:#3b8bd0;--c6:#f0e442;--c7:#bbb;--c8:#f2b8d5}}\n",
-    "*{box-sizing:border-box}body{margin:0 auto;padding:1.5rem 1rem 3rem;max-width:76rem;background:var(--ground);color:var(--ink);"
+    ":root{color-scheme:light dark;--ground:#fff;--card:#f6f7f9;--ink:#1c1f24;--faint:#5a616b;--rule:#d9dde3;--good:#00704f;--bad:#b3123b;--doubt:#8a5a00;"
+    "--c1:#0072b2;--c2:#d55e00;--c3:#009e73;--c4:#aa4499;--c5:#56b4e9;--c6:#8a6d00;--c7:#444;--c8:#cc79a7}\n",
+    "@media(prefers-color-scheme:dark){:root{--ground:#14171b;--card:#1d2126;--ink:#e8eaed;--faint:#a3abb6;--rule:#343a42;--good:#3ecf9d;--bad:#ff7b93;"
+    "--doubt:#f0b44a;--c1:#56b4e9;--c2:#ff9347;--c3:#2fd0a0;--c4:#d98ed0;--c5:#3b8bd0;--c6:#f0e442;--c7:#bbb;--c8:#f2b8d5}}\n",
+    "*{box-sizing:border-box}\n",
+    "body{margin:0 auto;padding:1.5rem 1rem 3rem;max-width:76rem;background:var(--ground);color:var(--ink);"
     "font:16px/1.45 system-ui,-apple-system,\"Segoe UI\",Roboto,\"Noto Sans\",\"DejaVu Sans\",sans-serif}\n",
-    "h1{font-size:1.6rem;margin:0 0 .75rem}h2{font-size:1.3rem;margin:2.5rem 0 .75rem}h3{font-size:1.05rem;margin:1.75rem 0 .5rem}"
+    "h1{font-size:1.6rem;margin:0 0 .75rem}h2{font-size:1.3rem;margin:2.5rem 0 .75rem}h3{font-size:1.05rem;margin:1.75rem 0 .5rem}\n",
     "h1,h2,p,td,th{overflow-wrap:anywhere}a{color:var(--c1)}p{margin:.4rem 0}small,.faint,.note{color:var(--faint)}\n",
     ".verdict{font-size:1.15rem;font-weight:600;border-left:.4rem solid;padding:.5rem .8rem;background:var(--card);margin:.5rem 0}\n",
-    ".met{color:var(--good)}.missed{color:var(--bad)}.invalid{color:var(--doubt)}.plain{color:var(--ink)}\n",
-    ".tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));gap:.6rem;margin:1rem 0}"
-    ".tiles div{background:var(--card);padding:.5rem .75rem;border-radius:.4rem}.tiles dt{color:var(--faint);font-size:.85rem}"
-    ".tiles dd{margin:0;font-size:1.2rem;font-variant-numeric:tabular-nums}.tiles small{display:block;font-size:.8rem}\n",
-    ".wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:.3rem .8rem .3rem 0;text-align:right;white-space:nowrap;"
-    "border-bottom:1px solid var(--rule)}th{font-weight:600}th:first-child,td:first-child,.left{text-align:left}td.name{white-space:normal;min-width:8rem}\n",
-    ".charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,27rem),1fr));gap:1.5rem 2rem;margin-top:1.5rem}\n",
-    "figure{margin:0;min-width:0;break-inside:avoid}figcaption{min-height:1.6rem}figcaption b{margin-right:.5rem}.key{white-space:nowrap;margin-right:.6rem;font-size:.9rem}"
-    ".key i{display:inline-block;vertical-align:middle;margin-right:.3rem}.k-line{width:1.3rem;border-top:3px solid var(--c)}\n",
-    ".k-dot,.k-ring{width:.7rem;height:.7rem;border-radius:50%;border:2px solid var(--c)}.k-dot{background:var(--c)}"
+    ".met{color:var(--good)}.missed{color:var(--bad)}.invalid{color:var(--doubt)}.unjudged{color:var(--ink)}\n",
+    ".tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));gap:.6rem;margin:1rem 0}\n",
+    ".tiles div{background:var(--card);padding:.5rem .75rem;border-radius:.4rem}.tiles dt{color:var(--faint);font-size:.85rem}\n",
+    ".tiles dd{margin:0;font-size:1.2rem;font-variant-numeric:tabular-nums}.tiles small{display:block;font-size:.8rem}.wide{overflow-x:auto}\n",
+    "table{border-collapse:collapse;font-variant-numeric:tabular-nums}\n",
+    "th,td{padding:.3rem .8rem .3rem 0;text-align:right;white-space:nowrap;border-bottom:1px solid var(--rule)}th{font-weight:600}\n",
+    "th:first-child,td:first-child,.left{text-align:left}td.name{white-space:normal;min-width:8rem}\n",
+    ".charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,27rem),1fr));gap:1.5rem 2rem;margin-top:1.5rem}\n",
+    "figure{margin:0;min-width:0;break-inside:avoid}figcaption{min-height:1.6rem}figcaption b{margin-right:.5rem}\n",
+    ".key{white-space:nowrap;margin-right:.6rem;font-size:.9rem}.key i{display:inline-block;vertical-align:middle;margin-right:.3rem}\n",
+    ".k-line{width:1.3rem;border-top:3px solid var(--c)}.k-dot,.k-ring{width:.7rem;height:.7rem;border-radius:50%;border:2px solid var(--c)}\n",
+    ".k-dot{background:var(--c)}\n",
     ".k-band{width:1.1rem;height:.8rem;background:color-mix(in srgb,var(--bad) 25%,transparent);border-top:4px solid var(--bad)}\n",
-    "svg{display:block;width:100%;height:auto}svg text{fill:var(--faint);font-size:12.5px}.end{text-anchor:end}.mid{text-anchor:middle}svg .strong{fill:var(--ink);font-weight:600}\n",
-    ".grid{stroke:var(--rule);fill:none}.axis{stroke:var(--faint);fill:none}.line{fill:none;stroke:var(--c);stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}\n",
-    ".dot{fill:var(--c)}.ring{fill:var(--ground);stroke:var(--c);stroke-width:2}.mark{stroke:var(--ink);stroke-dasharray:5 4;fill:none}"
-    ".band{fill:var(--bad);opacity:.14}.bad{fill:var(--bad)}.hit{fill:transparent}.hit:hover{fill:var(--ink);fill-opacity:.15}\n",
-    ".c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}.c5{--c:var(--c5)}.c6{--c:var(--c6)}.c7{--c:var(--c7)}.c8{--c:var(--c8)}\n",
+    "svg{display:block;width:100%;height:auto}svg text{fill:var(--faint);font-size:12.5px}.end{text-anchor:end}.mid{text-anchor:middle}\n",
+    "svg .strong{fill:var(--ink);font-weight:600}.grid{stroke:var(--rule);fill:none}.axis{stroke:var(--faint);fill:none}\n",
+    ".line{fill:none;stroke:var(--c);stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}.dot{fill:var(--c)}\n",
+    ".ring{fill:var(--ground);stroke:var(--c);stroke-width:2}.mark{stroke:var(--ink);stroke-dasharray:5 4;fill:none}\n",
+    ".warmup,.k-warmup{fill:var(--faint);opacity:.16}.k-warmup{width:1.1rem;height:.8rem;background:var(--faint)}\n",
+    ".band{fill:var(--bad);opacity:.14}.bad{fill:var(--bad)}.hit{fill:transparent}.hit:hover{fill:var(--ink);fill-opacity:.15}.c1{--c:var(--c1)}\n",
+    ".c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}.c5{--c:var(--c5)}.c6{--c:var(--c6)}.c7{--c:var(--c7)}.c8{--c:var(--c8)}\n",
     "@media(max-width:30rem){body{padding:1rem .75rem}svg text{font-size:15px}th,td{padding-right:.6rem;font-size:.9rem}}\n",
-    "@media print{body{max-width:none;padding:0;font-size:11px}.charts{grid-template-columns:1fr 1fr}section{break-before:page}section:first-of-type{break-before:auto}a{color:inherit}}\n",
+    "@media print{body{max-width:none;padding:0;font-size:11px}.charts{grid-template-columns:1fr 1fr}section{break-before:page}"
+    "section:first-of-type{break-before:auto}a{color:inherit}}\n",
 };
 
 /* ---- the verdict ---- */
@@ -53,46 +59,10 @@ static unsigned missed_count(const struct result *r)
     return n;
 }
 
-/* The class of the page's style, and the word. */
-static const char *class_of(const struct result *r)
-{
-    if (r->invalid[0] != '\0')
-        return "invalid";
-    if (r->verdict_count == 0)
-        return "plain";
-    return first_missed(r) != NULL ? "missed" : "met";
-}
+static bool is_judged(const struct result *r) { return r->verdict_count > 0 || r->invalid[0] != '\0'; }
 
-static const char *word_of(const struct result *r)
-{
-    if (r->invalid[0] != '\0')
-        return "INVALID";
-    if (r->verdict_count == 0)
-        return "no criteria";
-    return first_missed(r) != NULL ? "missed" : "met";
-}
-
-static void put_verdict(struct markup *m, const struct result *r)
-{
-    const struct result_verdict *missed = first_missed(r);
-    markup_put(m, "<p class=\"verdict %s\">", class_of(r));
-    if (r->invalid[0] != '\0') {
-        markup_put(m, "INVALID: ");
-        markup_text(m, r->invalid);
-        markup_put(m, ". These figures say nothing about the server.");
-    } else if (r->verdict_count == 0)
-        markup_put(m, "Measured. No criteria were given.");
-    else if (missed == NULL)
-        markup_put(m, r->verdict_count == 1 ? "Met: the criterion." : "Met: all %u criteria.", r->verdict_count);
-    else {
-        markup_put(m, "Missed: %u of %u criteria, the first of them ", missed_count(r), r->verdict_count);
-        markup_text(m, missed->text);
-        markup_put(m, ".");
-    }
-    markup_put(m, "</p>\n");
-}
-
-/* ---- what was tested ---- */
+/* Also classes of the page's style. */
+static const char *word_of(const struct result *r) { return is_judged(r) ? result_verdict(r) : "unjudged"; }
 
 static void put_known(struct markup *m, const char *before, const char *text)
 {
@@ -101,6 +71,29 @@ static void put_known(struct markup *m, const char *before, const char *text)
     markup_put(m, "%s", before);
     markup_text(m, text);
 }
+
+static void put_verdict(struct markup *m, const struct result *r)
+{
+    const struct result_verdict *missed = first_missed(r);
+    markup_put(m, "<p class=\"verdict %s\">", word_of(r));
+    if (r->invalid[0] != '\0') {
+        markup_put(m, "INVALID: ");
+        markup_text(m, r->invalid);
+        markup_put(m, ". These figures say nothing about the server.");
+    } else if (r->verdict_count == 0)
+        markup_put(m, "Measured. No criteria were given.");
+    else if (missed == NULL)
+        markup_put(m, "Met: %u of %u criteria.", r->verdict_count, r->verdict_count);
+    else {
+        markup_put(m, "Missed: %u of %u criteria, the first of them ", missed_count(r), r->verdict_count);
+        markup_text(m, missed->text);
+        put_known(m, ": it was ", missed->measured);
+        markup_put(m, ".");
+    }
+    markup_put(m, "</p>\n");
+}
+
+/* ---- what was tested ---- */
 
 static void put_load(struct markup *m, const struct result *r)
 {
@@ -115,7 +108,7 @@ static void put_load(struct markup *m, const struct result *r)
     markup_put(m, "<p class=\"faint\">");
     markup_text(m, r->when);
     put_known(m, " on ", r->machine);
-    put_known(m, ", weir ", r->commit);
+    put_known(m, ", ", r->commit);
     markup_put(m, "</p>\n");
 }
 
@@ -159,12 +152,12 @@ static void put_tiles(struct markup *m, const struct result *r)
     put_tiles_of_load(m, r);
     put_tile(m, "p50", r->latency.at[RESULT_p50], FIGURE_MS, NULL);
     put_tile(m, "p99", r->latency.at[RESULT_p99], FIGURE_MS, NULL);
-    snprintf(line, sizeof line, "p99 %s", figure_print(text, r->lag.at[RESULT_p99], FIGURE_MS));
-    put_tile(m, "Generator's lag, p50", r->lag.at[RESULT_p50], FIGURE_MS, line);
+    snprintf(line, sizeof line, "at p99; p50 %s", figure_print(text, r->lag.at[RESULT_p50], FIGURE_MS));
+    put_tile(m, "Generator's lag", r->lag.at[RESULT_p99], FIGURE_MS, line);
     snprintf(line, sizeof line, "%s arrivals missed", figure_print(text, (double)r->missed, FIGURE_COUNT));
     put_tile(m, "Generator busy", r->generator_busy, FIGURE_SHARE, r->missed > 0 ? line : NULL);
     if (isfinite(r->server_cpu))
-        put_tile(m, "Server's processor time", r->server_cpu, FIGURE_TIME, NULL);
+        put_tile(m, "Server's CPU time", r->server_cpu, FIGURE_TIME, NULL);
     if (isfinite(r->rss_mb))
         put_tile(m, "Server's memory", r->rss_mb, FIGURE_MB, "the highest");
     markup_put(m, "</dl>\n");
@@ -252,7 +245,6 @@ static void put_spans(struct markup *m, const struct result *r)
 
 static void put_criteria(struct markup *m, const struct result *r)
 {
-    char text[FIGURE_MAX];
     if (r->verdict_count == 0)
         return;
     markup_put(m, "<h3>Criteria</h3>\n<div class=\"wide\"><table><thead><tr><th>wanted</th><th>measured</th><th class=\"left\">verdict</th></tr></thead><tbody>\n");
@@ -260,8 +252,9 @@ static void put_criteria(struct markup *m, const struct result *r)
         const struct result_verdict *v = &r->verdicts[i];
         markup_put(m, "<tr><td class=\"name\">");
         markup_text(m, v->text);
-        markup_put(m, "</td><td>%s</td><td class=\"left %s\">%s</td></tr>\n", figure_print(text, v->value, FIGURE_COUNT), v->is_met ? "met" : "missed",
-                   v->is_met ? "&#x2713; met" : "&#x2717; missed");
+        markup_put(m, "</td><td>");
+        markup_text(m, v->measured);
+        markup_put(m, "</td><td class=\"left %s\">%s</td></tr>\n", v->is_met ? "met" : "missed", v->is_met ? "&#x2713; met" : "&#x2717; missed");
     }
     markup_put(m, "</tbody></table></div>\n");
 }
@@ -304,13 +297,19 @@ static void put_run(struct markup *m, const struct result *r, unsigned number, u
 
 static void put_comparison(struct markup *m, const struct result *const *runs, unsigned count)
 {
-    markup_put(m, "<h2>All runs</h2>\n<div class=\"wide\"><table><thead><tr><th>run</th><th class=\"left\">verdict</th><th>requests</th><th>errors</th><th>rate</th>"
-                  "<th>p50</th><th>p95</th><th>p99</th><th>p99.9</th><th>first token, p50</th><th>tokens</th></tr></thead><tbody>\n");
+    markup_put(m, "<nav><ol>\n");
+    for (unsigned i = 0; i < count; i++) {
+        markup_put(m, "<li><a href=\"#run%u\">", i + 1);
+        markup_text(m, runs[i]->name);
+        markup_put(m, "</a></li>\n");
+    }
+    markup_put(m, "</ol></nav>\n<h2>Side by side</h2>\n<div class=\"wide\"><table><thead><tr><th>run</th><th class=\"left\">verdict</th>"
+                  "<th>requests</th><th>errors</th><th>rate</th><th>p50</th><th>p95</th><th>p99</th><th>p99.9</th><th>first token, p50</th><th>tokens</th></tr></thead><tbody>\n");
     for (unsigned i = 0; i < count; i++) {
         const struct result *r = runs[i];
-        markup_put(m, "<tr><td class=\"name\"><a href=\"#run%u\">", i + 1);
+        markup_put(m, "<tr><td class=\"name\">");
         markup_text(m, r->name);
-        markup_put(m, "</a></td><td class=\"left %s\">%s</td>", class_of(r), word_of(r));
+        markup_put(m, "</td><td class=\"left %s\">%s</td>", word_of(r), word_of(r));
         put_cell(m, (double)r->requests, FIGURE_COUNT);
         put_cell(m, share_of(r->requests - r->ok, r->requests), FIGURE_SHARE);
         put_cell(m, r->rate, FIGURE_RATE);
@@ -329,7 +328,8 @@ static void put_comparison(struct markup *m, const struct result *const *runs, u
 enum fail report_html(const struct result *const *runs, unsigned count, struct buf *out)
 {
     struct markup m = { out, OK };
-    markup_put(&m, "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n<title>Load test: ");
+    markup_put(&m, "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n");
+    markup_put(&m, "<title>Load test: ");
     markup_text(&m, count == 1 ? runs[0]->name : "several runs");
     markup_put(&m, "</title>\n<style>\n");
     for (size_t i = 0; i < ARRAY_LEN(style); i++)

@@ -88,7 +88,7 @@ static void put_requests(struct markup *m, const struct result *r)
         put_figure(m, " ", (double)r->errors[i].count, FIGURE_COUNT, "");
     }
     if (r->error_count > ERRORS_SHOWN)
-        markup_put(m, ", and %u other kinds", r->error_count - ERRORS_SHOWN);
+        markup_put(m, "\n             and %u other kinds", r->error_count - ERRORS_SHOWN);
     put_figure(m, "\n  rate       ", r->rate, FIGURE_RATE, "");
     put_figure(m, ", ok ", r->ok_rate, FIGURE_RATE, "");
     if (r->good_rate < r->ok_rate)

@@ -149,6 +149,7 @@ static void take_window(struct result_window *w, const struct window *from, doub
     w->rate = from->ended / span_s;
     w->tokens_rate = (double)from->tokens_out / span_s;
     w->ended = from->ended;
+    memcpy(w->outcomes, from->outcomes, sizeof w->outcomes);
     w->in_flight = from->in_flight;
     w->error_share = from->ended == 0 ? NAN : (double)from->failed / from->ended;
     if (from->latency.count == 0)

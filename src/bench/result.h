@@ -31,8 +31,9 @@ struct result_error {
 #define RESULT_ERRORS_MAX 64
 
 struct result_window {
-    double at_s, rate, error_share, mean_ms, p50_ms, p95_ms, p99_ms, tokens_rate, server_cpu, server_rss_mb; /* NAN: nothing ended in it, or nobody looked */
+    double at_s, rate, error_share, mean_ms, p50_ms, p95_ms, p99_ms, tokens_rate, server_cpu, server_rss_mb; /* NAN: not measured; server_cpu: cores kept busy */
     uint32_t in_flight, ended; /* ended: how many the rest is about */
+    uint32_t outcomes[TALLY_OUTCOMES];
 };
 
 /* What a criterion said. */
@@ -112,13 +113,29 @@ void criteria_judge(const struct criterion *c, unsigned count, struct result *r)
 
 /* ---- comparing ---- */
 
+#define COMPARE_SMALLEST 0.02 /* a difference of less than 2 % matters to nobody, and two builds of one source can have it */
+
 enum change { CHANGE_NONE, CHANGE_BETTER, CHANGE_WORSE, CHANGE_UNKNOWN };
 struct comparison {
-    double before, after, ratio, low, high; /* of after/before, and its 95 % interval by bootstrap over windows */
-    enum change change;
+    double before, after, ratio, low, high; /* of after/before, and its 95 % interval by bootstrap over windows; NAN: too little was measured for one */
+    enum change change;                     /* NONE: all of the interval is within COMPARE_SMALLEST; BETTER, WORSE: none of it holds 1, and ratio is farther; else UNKNOWN */
 };
-/* metric: a name that criteria know. Bootstrap over the windows of each, which keeps what is correlated within a second together (block bootstrap: Kuensch 1989). seed: the same, the same. */
+/* metric: a name that criteria know. What the interval is made from stands in compare.c. seed: the same, the same. False with a sentence: no such metric, it was not
+   measured on both sides, or it cannot be compared; or no memory. */
 MUSTUSE bool result_compare(const struct result *const *before, unsigned before_count, const struct result *const *after, unsigned after_count, struct text metric,
                             uint64_t seed, struct comparison *out, struct complaint *why);
+
+#define COMPARE_ROWS_MAX 16
+struct compare_table {
+    bool is_invalid; /* one of the runs is */
+    unsigned count;
+    struct { const char *metric; bool counts; struct comparison c; } rows[COMPARE_ROWS_MAX];
+};
+/* The main metrics (COMPARED in metrics.def) that both sides have. */
+void compare_all(const struct result *const *before, unsigned before_count, const struct result *const *after, unsigned after_count, uint64_t seed, struct compare_table *out);
+MUSTUSE enum fail compare_text(const struct compare_table *t, struct buf *out);
+/* The exit code of --fail-on-regression, and why as a sentence: 1 when a metric that counts is worse for certain and by more than limit (0.05: 5 %), 3 when a run is invalid
+   or nothing that counts could be compared, else 0. What cannot be told is no regression. */
+int compare_exit(const struct compare_table *t, double limit, char why[200]);
 
 #endif

@@ -63,6 +63,9 @@ static const struct field window_fields[] = {
     FIELD(result_window, "in_flight", in_flight, SMALL),
     FIELD(result_window, "server_cpu", server_cpu, NUMBER),
     FIELD(result_window, "server_rss_mb", server_rss_mb, NUMBER),
+#define OUTCOME(id, name, what) FIELD(result_window, name, outcomes[OUTCOME_##id], SMALL),
+#include "bench/outcomes.def"
+#undef OUTCOME
 };
 
 static const struct rows verdicts = { offsetof(struct result, verdicts), sizeof(struct result_verdict), RESULT_VERDICTS_MAX, verdict_fields, ARRAY_LEN(verdict_fields) };

@@ -139,6 +139,7 @@ void tally_missed(struct tally *t)
 static void count_in_window(struct window *w, const struct sample *s)
 {
     BUMP(w->ended, 1);
+    BUMP(w->outcomes[s->outcome], 1);
     BUMP(w->tokens_out, s->tokens_out);
     if (s->outcome == OUTCOME_OK)
         hist_add(&w->latency, s->ended - s->intended);
@@ -209,6 +210,8 @@ static void merge_window(struct window *into, const struct window *from)
     into->started += LOAD(from->started);
     into->ended += LOAD(from->ended);
     into->failed += LOAD(from->failed);
+    for (unsigned i = 0; i < TALLY_OUTCOMES; i++)
+        into->outcomes[i] += LOAD(from->outcomes[i]);
     into->in_flight += LOAD(from->in_flight);
     into->tokens_out += LOAD(from->tokens_out);
     hist_merge(&into->latency, &from->latency);
