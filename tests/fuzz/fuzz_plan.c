@@ -10,12 +10,20 @@
 
 static char path[64];
 
+static void remove_folder(void)
+{
+    (void)remove(path);
+    *strrchr(path, '/') = '\0';
+    (void)remove(path);
+}
+
 static void write_plan(const uint8_t *data, size_t size)
 {
     if (path[0] == '\0') {
         snprintf(path, sizeof path, "/tmp/weir_fuzz_XXXXXX");
         ASSERT(mkdtemp(path) != NULL);
         snprintf(path + strlen(path), sizeof path - strlen(path), "/p.yml");
+        ASSERT(atexit(remove_folder) == 0);
     }
     FILE *f = fopen(path, "w");
     ASSERT(f != NULL);
