@@ -107,6 +107,7 @@ LONG_FILES = {}
 DOCUMENTED = {
     'src/base/errors.def': {'FAIL': 5},
     'src/bench/mock_faults.def': {'FAULT': 3},
+    'src/bench/metrics.def': {'SPAN': 3, 'NUMBER': 6},
     'src/bench/mock_options.def': {'OPTION': 3},
     'src/cli/commands.def': {'COMMAND': 1, 'HIDDEN': 1},
     'src/conf/keys.def': {'SECTION': 1, 'MAP': 4, 'KEY': 8, 'REFUSED': 2, 'FOREIGN': 1},
