@@ -108,6 +108,7 @@ LONG_FILES = {}
 DOCUMENTED = {
     'src/base/errors.def': {'FAIL': 5},
     'src/bench/mock_faults.def': {'FAULT': 3},
+    'src/bench/metrics.def': {'SPAN': 3, 'NUMBER': 6},
     'src/bench/mock_options.def': {'OPTION': 3},
     'src/bench/plan_artillery.def': {'KEY': 3, 'REFUSED': 2},
     'src/bench/plan_azure.def': {'KEY': 3, 'REFUSED': 2},

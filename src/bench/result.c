@@ -214,6 +214,31 @@ static nanos span_end(const struct tally *t, nanos plan)
     return MIN(all, MAX(plan, whole));
 }
 
+/* What ended while load was meant, in whole windows behind the warm-up. Counts divided by span_s are too low where answers take long, because the span ends with the
+   last of them and nothing comes in meanwhile; these are too low at the beginning, until the first answers come. Neither is too high, so the higher one is the rate:
+   of a queue that grows, both are the server's. */
+static void raise_rates(struct result *r, const struct tally *t, nanos from, nanos to)
+{
+    enum { FEWEST = 3 }; /* of fewer, one more or less at an edge is too much */
+    double ended = 0, ok = 0, tokens = 0;
+    nanos span = 0;
+    for (uint32_t i = 0; i < t->window_count; i++) {
+        const struct window *w = t->windows[i];
+        nanos at = (nanos)i * t->window_span;
+        if (at < from || at + t->window_span > MIN(to, t->ended - t->began))
+            continue;
+        ended += w->ended;
+        ok += w->ended - w->failed;
+        tokens += (double)w->tokens_out;
+        span += t->window_span;
+    }
+    if (span < FEWEST * t->window_span)
+        return;
+    r->rate = MAX(r->rate, ended / S(span));
+    r->ok_rate = MAX(r->ok_rate, ok / S(span));
+    r->tokens_rate = MAX(r->tokens_rate, tokens / S(span));
+}
+
 static void take_rates(struct result *r, const struct tally *t, const struct load_plan *plan)
 {
     nanos planned = pace_span(&plan->pace);
@@ -225,8 +250,9 @@ static void take_rates(struct result *r, const struct tally *t, const struct loa
                                                                               : meant_rate(&plan->pace, plan->warmup, planned);
     r->rate = (double)r->requests / s;
     r->ok_rate = (double)r->ok / s;
-    r->good_rate = (double)t->good / s;
     r->tokens_rate = (double)t->tokens_out / s;
+    raise_rates(r, t, plan->warmup, planned);
+    r->good_rate = r->ok > 0 ? r->ok_rate * (double)t->good / (double)r->ok : 0;
     r->generator_busy = t->ended > t->began ? (double)t->busy / (double)(t->ended - t->began) : 0;
 }
 
