@@ -78,6 +78,7 @@ static enum fail open_new(struct task *t, struct call_pool *p, nanos deadline, s
         return error == EADDRNOTAVAIL ? FAIL_NO_DESCRIPTORS : f; /* no local port is left: as much ours as descriptors are */
     if (target->tls != NULL)
         f = conn_secure(t, c, target->tls, p->host, &p->session, deadline, &error);
+    p->error = error;
     if (f == OK)
         *out = c;
     else

@@ -19,6 +19,7 @@ struct call_pool {
     char host[256];              /* of the certificate: the target's without its port */
     struct list idle;            /* the one that was used last goes first, so what is not needed grows old and is closed by the server */
     struct tls_session session;
+    int error;                   /* why the last handshake failed, for wire_error_text; 0: it did not */
     char *room;                  /* for trees of JSON: reading one never waits, so one place serves all */
 };
 MUSTUSE enum fail call_pool_init(struct call_pool *p, struct worker *w, const struct load_target *target, bool new_connections); /* FAIL_NO_MEMORY */

@@ -118,7 +118,7 @@ static const char *print(char out[FIGURE_MAX], double value, enum figure_unit un
     case FIGURE_SHARE: print_share(out, value, is_short); break;
     case FIGURE_RATE:  print_with(out, value, "/s", is_short); break;
     case FIGURE_MB:    print_with(out, value, "MB", is_short); break;
-    case FIGURE_CORES: print_with(out, value, value == 1 ? "core" : "cores", is_short); break;
+    case FIGURE_CORES: is_short ? print_digits(out, value, true) : print_with(out, value, "cores", false); break;
     }
     return out;
 }

@@ -17,7 +17,7 @@ enum figure_unit {
 
 /* Into out, which is returned. NAN, and what is not finite, is "-": not measured. */
 const char *figure_print(char out[FIGURE_MAX], double value, enum figure_unit unit);
-/* The same without zeros that say nothing, and in thousands: "1 s", "0.5 ms", "15k /s". For the ticks of an axis. */
+/* The same without zeros that say nothing, and in thousands: "1 s", "0.5 ms", "15k /s"; cores without a unit. For the ticks of an axis, which have little room. */
 const char *figure_print_short(char out[FIGURE_MAX], double value, enum figure_unit unit);
 
 #endif

@@ -188,13 +188,18 @@ static void put_cell(struct markup *m, double value, enum figure_unit unit)
     markup_put(m, "<td>%s</td>", figure_print(text, value, unit));
 }
 
-static void put_interval(struct markup *m, const struct result_spans *s, unsigned quantile)
+/* Few samples bound the high quantiles on one side only. */
+static void put_interval(struct markup *m, double low, double high)
 {
-    char low[FIGURE_MAX], high[FIGURE_MAX];
-    if (isfinite(s->low[quantile]) && isfinite(s->high[quantile]))
-        markup_put(m, "<td class=\"faint\">%s to %s</td>", figure_print(low, s->low[quantile], FIGURE_MS), figure_print(high, s->high[quantile], FIGURE_MS));
+    char from[FIGURE_MAX], to[FIGURE_MAX];
+    figure_print(from, low, FIGURE_MS);
+    figure_print(to, high, FIGURE_MS);
+    if (isfinite(low) && isfinite(high))
+        markup_put(m, "<td class=\"faint\">%s to %s</td>", from, to);
+    else if (isfinite(low))
+        markup_put(m, "<td class=\"faint\">over %s</td>", from);
     else
-        markup_put(m, "<td class=\"faint\">-</td>");
+        markup_put(m, "<td class=\"faint\">%s%s</td>", isfinite(high) ? "under " : "", to);
 }
 
 static void put_moments(struct markup *m, const struct kind *kinds, unsigned count, const char *name, size_t offset)
@@ -217,7 +222,7 @@ static void put_quantiles(struct markup *m, const struct kind *kinds, unsigned c
         for (unsigned i = 0; i < count; i++) {
             put_cell(m, kinds[i].spans->at[q], FIGURE_MS);
             if (i == 0)
-                put_interval(m, kinds[0].spans, q);
+                put_interval(m, kinds[0].spans->low[q], kinds[0].spans->high[q]);
         }
         markup_put(m, "</tr>\n");
     }
@@ -304,7 +309,8 @@ static void put_comparison(struct markup *m, const struct result *const *runs, u
         markup_put(m, "</a></li>\n");
     }
     markup_put(m, "</ol></nav>\n<h2>Side by side</h2>\n<div class=\"wide\"><table><thead><tr><th>run</th><th class=\"left\">verdict</th>"
-                  "<th>requests</th><th>errors</th><th>rate</th><th>p50</th><th>p95</th><th>p99</th><th>p99.9</th><th>first token, p50</th><th>tokens</th></tr></thead><tbody>\n");
+                  "<th>requests</th><th>errors</th><th>rate</th><th>p50</th><th>p95</th><th>p99</th><th>p99.9</th>"
+                  "<th>first token, p50</th><th>tokens</th></tr></thead><tbody>\n");
     for (unsigned i = 0; i < count; i++) {
         const struct result *r = runs[i];
         markup_put(m, "<tr><td class=\"name\">");

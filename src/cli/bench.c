@@ -28,59 +28,53 @@ static void catch_signals(void)
 
 /* ---- the command line ---- */
 
-static bool read_words(struct bench_words *b, int argc, char **argv, const struct usage **out_usage, int *out_exit)
+static struct bench_words words;
+static struct words urls = { &words.url, 0, 1 }, criteria = { words.criteria, 0, BENCH_CRITERIA_MAX };
+
+static const struct option options[] = {
+    { "users", 'u', OPTION_TEXT, "N", "Users that ask, wait for their answer, and ask again (10).", &words.users },
+    { "rate", 'r', OPTION_TEXT, "R", "Instead of users: so many requests a second, whatever becomes of them.", &words.rate },
+    { "duration", 'd', OPTION_TEXT, "TIME", "How long (10s).", &words.duration },
+    { "ramp", 0, OPTION_TEXT, "TIME", "Grow from nothing to the full load over this time first.", &words.ramp },
+    { "arrivals", 0, OPTION_TEXT, "KIND", "With --rate: constant, poisson, or gamma:CV for bursts (constant).", &words.arrivals },
+    { "warmup", 0, OPTION_TEXT, "TIME", "Leave the beginning out of all numbers (0).", &words.warmup },
+    { "timeout", 't', OPTION_TEXT, "TIME", "An answer that takes longer is an error (60s).", &words.timeout },
+    { "think", 0, OPTION_TEXT, "TIME", "A user's pause before each request (0).", &words.think },
+    { "stream", 's', OPTION_FLAG, NULL, "Ask for streams; times to the first token and between tokens.", &words.stream },
+    { "api", 0, OPTION_TEXT, "NAME", "openai, ollama, query or plain; else the URL's path decides.", &words.api },
+    { "model", 'm', OPTION_TEXT, "NAME", "Which model to ask; else the first that the server lists.", &words.model },
+    { "max-tokens", 0, OPTION_TEXT, "N", "Of each answer; else what the server or the trace says.", &words.max_tokens },
+    { "key", 'k', OPTION_TEXT, "KEY", "Sent as Authorization: Bearer; also from the variable WEIR_KEY.", &words.key },
+    { "body", 0, OPTION_TEXT, "FILE", "What to send; {{...}} in it are filled in.", &words.body },
+    { "prompts", 0, OPTION_TEXT, "FILE", "A prompt a line, or JSON lines with messages.", &words.prompts },
+    { "trace", 0, OPTION_TEXT, "FILE", "Lengths and moments of real requests: Azure's CSV, Mooncake's JSON lines.", &words.trace },
+    { "seed", 0, OPTION_TEXT, "N", "Another seed, other arrivals and prompts (0).", &words.seed },
+    { "workers", 'w', OPTION_TEXT, "N", "Threads of the generator (1).", &words.workers },
+    { "connections-new", 0, OPTION_FLAG, NULL, "A new connection for each request.", &words.new_connections },
+    { "slo", 0, OPTION_TEXT, "LIMITS", "What a good answer is: ttft=500ms,itl=50ms,latency=5s.", &words.slo },
+    { "criteria", 'c', OPTION_LIST, "WHAT", "'p95 < 200ms' must hold, or the exit code is 1. May be repeated.", &criteria },
+    { "pid", 0, OPTION_TEXT, "N", "The server's process here: its processor time and memory are reported.", &words.pid },
+    { "json", 0, OPTION_TEXT, "FILE", "Write the result as JSON.", &words.json },
+    { "csv", 0, OPTION_TEXT, "FILE", "Write it as CSV.", &words.csv },
+    { "html", 0, OPTION_TEXT, "FILE", "Write it as a page with charts.", &words.html },
+    { "junit", 0, OPTION_TEXT, "FILE", "Write the criteria as JUnit's XML.", &words.junit },
+};
+static const struct usage usage = {
+    .command = "bench",
+    .what = "A load test that says yes or no: 0 all criteria met, 1 one missed, 2 wrong use, 3 the generator was the limit and the run means nothing.",
+    .examples = "  weir bench http://127.0.0.1:4040                           10 users for 10 s\n"
+                "  weir bench http://127.0.0.1:4040 --rate 50 --stream        50 requests a second, whatever becomes of them\n"
+                "  weir bench http://127.0.0.1:4040 --criteria 'p95 < 2s' --criteria 'error_rate < 1%' --html report.html\n",
+    .arguments = "URL", .options = options, .count = ARRAY_LEN(options), .words = &urls, .words_least = 1,
+};
+
+static bool read_words(int argc, char **argv, int *out_exit)
 {
-    static const char *urls[1];
-    static struct words url, criteria;
-    const struct option options[] = {
-        { "users", 'u', OPTION_TEXT, "N", "Users that ask, wait for their answer, and ask again (10).", &b->users },
-        { "rate", 'r', OPTION_TEXT, "R", "Instead of users: so many requests a second, whatever becomes of them.", &b->rate },
-        { "duration", 'd', OPTION_TEXT, "TIME", "How long (10s).", &b->duration },
-        { "ramp", 0, OPTION_TEXT, "TIME", "Grow from nothing to the full load over this time first.", &b->ramp },
-        { "arrivals", 0, OPTION_TEXT, "KIND", "With --rate: constant, poisson, or gamma:CV for bursts (constant).", &b->arrivals },
-        { "warmup", 0, OPTION_TEXT, "TIME", "Leave the beginning out of all numbers (0).", &b->warmup },
-        { "timeout", 't', OPTION_TEXT, "TIME", "An answer that takes longer is an error (60s).", &b->timeout },
-        { "think", 0, OPTION_TEXT, "TIME", "A user's pause before each request (0).", &b->think },
-        { "stream", 's', OPTION_FLAG, NULL, "Ask for streams; times to the first token and between tokens.", &b->stream },
-        { "api", 0, OPTION_TEXT, "NAME", "openai, ollama, query or plain; else the URL's path decides.", &b->api },
-        { "model", 'm', OPTION_TEXT, "NAME", "Which model to ask; else the first that the server lists.", &b->model },
-        { "max-tokens", 0, OPTION_TEXT, "N", "Of each answer; else what the server or the trace says.", &b->max_tokens },
-        { "key", 'k', OPTION_TEXT, "KEY", "Sent as Authorization: Bearer; also from the variable WEIR_KEY.", &b->key },
-        { "body", 0, OPTION_TEXT, "FILE", "What to send; {{...}} in it are filled in.", &b->body },
-        { "prompts", 0, OPTION_TEXT, "FILE", "A prompt a line, or JSON lines with messages.", &b->prompts },
-        { "trace", 0, OPTION_TEXT, "FILE", "Lengths and moments of real requests: Azure's CSV, Mooncake's JSON lines.", &b->trace },
-        { "seed", 0, OPTION_TEXT, "N", "Another seed, other arrivals and prompts (0).", &b->seed },
-        { "workers", 'w', OPTION_TEXT, "N", "Threads of the generator (1).", &b->workers },
-        { "connections-new", 0, OPTION_FLAG, NULL, "A new connection for each request.", &b->new_connections },
-        { "slo", 0, OPTION_TEXT, "LIMITS", "What a good answer is: ttft=500ms,itl=50ms,latency=5s.", &b->slo },
-        { "criteria", 'c', OPTION_LIST, "WHAT", "'p95 < 200ms' must hold, or the exit code is 1. May be repeated.", &criteria },
-        { "pid", 0, OPTION_TEXT, "N", "The server's process here: its processor time and memory are reported.", &b->pid },
-        { "json", 0, OPTION_TEXT, "FILE", "Write the result as JSON.", &b->json },
-        { "csv", 0, OPTION_TEXT, "FILE", "Write it as CSV.", &b->csv },
-        { "html", 0, OPTION_TEXT, "FILE", "Write it as a page with charts.", &b->html },
-        { "junit", 0, OPTION_TEXT, "FILE", "Write the criteria as JUnit's XML.", &b->junit },
-    };
-    static struct usage usage = {
-        .command = "bench",
-        .what = "A load test that says yes or no: 0 all criteria met, 1 one missed, 2 wrong use, 3 the generator was the limit and the run means nothing.",
-        .examples = "  weir bench http://127.0.0.1:4040                           10 users for 10 s\n"
-                    "  weir bench http://127.0.0.1:4040 --rate 50 --stream        50 requests a second, whatever becomes of them\n"
-                    "  weir bench http://127.0.0.1:4040 --criteria 'p95 < 2s' --criteria 'error_rate < 1%' --html report.html\n",
-        .arguments = "URL", .words_least = 1,
-    };
-    url = (struct words){ urls, 0, 1 };
-    criteria = (struct words){ b->criteria, 0, BENCH_CRITERIA_MAX };
-    usage.options = options;
-    usage.count = ARRAY_LEN(options);
-    usage.words = &url;
-    *out_usage = &usage;
     if (!options_read(&usage, argc, argv, out_exit))
         return false;
-    usage.options = NULL; /* they end here; complaints need its name only */
-    b->url = urls[0];
-    b->criteria_count = criteria.count;
-    if (b->key == NULL)
-        b->key = getenv("WEIR_KEY");
+    words.criteria_count = criteria.count;
+    if (words.key == NULL)
+        words.key = getenv("WEIR_KEY");
     return true;
 }
 
@@ -143,11 +137,11 @@ static int run_and_report(const struct bench_run *run, const struct bench_words 
     return written ? result_exit(&result) : fail_with(&why, EXIT_FAILED);
 }
 
-static int bench(struct bench_run *run, const struct bench_words *w, const struct usage *usage)
+static int bench(struct bench_run *run, const struct bench_words *w)
 {
     struct complaint why = { 0 };
     if (!bench_plan_read(run, w, &why))
-        return usage_refuse(usage, "%s", why.text);
+        return usage_refuse(&usage, "%s", why.text);
     if (!bench_target_ask(&run->target, &run->plan.target, &why))
         return fail_with(&why, EXIT_FAILED);
     if (run->target.model_found)
@@ -162,12 +156,10 @@ static int bench(struct bench_run *run, const struct bench_words *w, const struc
 int command_bench(int argc, char **argv)
 {
     static struct bench_run run; /* static: larger than a frame should be */
-    static struct bench_words words;
-    const struct usage *usage;
     int code;
-    if (!read_words(&words, argc, argv, &usage, &code))
+    if (!read_words(argc, argv, &code))
         return code;
-    code = bench(&run, &words, usage);
+    code = bench(&run, &words);
     bench_target_fini(&run.target);
     return code;
 }

@@ -183,13 +183,13 @@ bool bench_plan_read(struct bench_run *run, const struct bench_words *w, struct 
 }
 
 /* A trace has moments of its own, unless the command line says how many users or requests there are. */
-static bool take_moments(struct bench_run *run, const struct bench_words *w)
+static void take_moments(struct bench_run *run, const struct bench_words *w)
 {
     struct pace_plan *p = &run->plan.pace;
     uint64_t count;
     const nanos *moments = script_moments(run->plan.script, &count);
     if (count == 0 || w->users != NULL || w->rate != NULL)
-        return true;
+        return;
     run->plan.is_open = true;
     p->kind = PACE_MOMENTS;
     p->moments = moments;
@@ -198,7 +198,6 @@ static bool take_moments(struct bench_run *run, const struct bench_words *w)
     if (w->duration == NULL)
         p->phases[0].span = moments[count - 1] + NANOS_PER_MS; /* its last arrival is one too */
     p->phases[0].from = p->phases[0].to = (double)count * (double)NANOS_PER_S / (double)p->phases[0].span;
-    return true;
 }
 
 bool bench_plan_script(struct bench_run *run, const struct bench_words *w, struct complaint *why)
@@ -214,5 +213,8 @@ bool bench_plan_script(struct bench_run *run, const struct bench_words *w, struc
         return complain(why, NULL, 0, 0, "--body, --prompts and --trace each say what to send: only one of them can");
     if (w->trace != NULL && w->ramp != NULL && w->users == NULL && w->rate == NULL)
         return complain(why, NULL, 0, 0, "--ramp has no meaning for the moments of a trace; --users or --rate replaces them");
-    return script_open(&run->plan.script, &o, why) && take_moments(run, w);
+    if (!script_open(&run->plan.script, &o, why))
+        return false;
+    take_moments(run, w);
+    return true;
 }

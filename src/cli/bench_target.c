@@ -195,6 +195,8 @@ static bool ask_model(struct task *t, struct look *l, struct call_pool *pool, st
     if (s.outcome == OUTCOME_STATUS)
         return complain(l->why, NULL, 0, 0, "%s%s answers with status %d%s", l->target->authority, l->target->models, s.status,
                         s.status == 401 || s.status == 403 ? "; --key or WEIR_KEY gives the key" : "; --model names a model, --api another API");
+    if (s.outcome == OUTCOME_CONNECT)
+        return complain(l->why, NULL, 0, 0, "%s: %s", l->target->authority, wire_error_text(pool->error));
     if (s.outcome != OUTCOME_OK)
         return complain(l->why, NULL, 0, 0, "%s%s: %s", l->target->authority, l->target->models, tally_outcome_what(s.outcome));
     return first_model(l, buf_text(&caller->reading.text));

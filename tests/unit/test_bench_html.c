@@ -111,6 +111,8 @@ TEST(charts_are_there_when_something_was_measured_and_only_then)
     has(search, "Throughput against load");
     has(search, ">knee</text>");
     has(search, "Throughput stops growing at about 400");
+    lacks(render_one(BENCH_RUN_HOSTILE), ">knee</text>"); /* one level bends nowhere */
+    search = render_one(BENCH_RUN_SEARCH);
     assert_int_equal(count_of(search, "<circle class=\"dot"), 7);
     assert_int_equal(count_of(search, "<circle class=\"ring"), 4);
     assert_int_equal(count_of(render_one(BENCH_RUN_EMPTY), "<svg"), 0);
@@ -226,7 +228,7 @@ TEST(figures_have_three_digits_that_count_and_a_unit)
     figure(1200, FIGURE_TIME, "20 min", "20 min");
     figure(10800, FIGURE_TIME, "3 h", "3 h");
     figure(113.4, FIGURE_MB, "113 MB", "113 MB");
-    figure(1, FIGURE_CORES, "1.00 core", "1 core");
+    figure(1, FIGURE_CORES, "1.00 cores", "1");
 }
 
 TEST(text_that_no_page_may_hold_is_replaced)
