@@ -161,6 +161,19 @@ def page_with(old, what, source, made):
     return head + begin + made + '\n' + end + rest.split(end, 1)[1]
 
 
+PLAN_TABLES = {'native': 'plan_native', 'steps': 'plan_flow', 'requests': 'plan_request', 'payload': 'plan_values', 'artillery': 'plan_artillery', 'azure': 'plan_azure'}
+
+
+def plans_page(page):
+    for what, name in PLAN_TABLES.items():
+        source = f'src/bench/{name}.def'
+        lines = [(f'`{a[0]}`', f'`{a[1]}`', a[3] if macro == 'KEY' else f'*Not supported:* {a[2]}.') for _, macro, a in rows(source)]
+        page = page_with(page, what, source, table(('Section', 'Key', 'Meaning'), lines))
+    source = 'src/bench/template_words.def'
+    lines = [(f'`${{{a[1]}}}`', f'`{{{{ {a[2]} }}}}`', a[4]) for _, macro, a in rows(source)]
+    return page_with(page, 'words', source, table(('Word', 'In Artillery\'s form', 'What it writes'), lines))
+
+
 def configuration_page():
     """None where weir is not built."""
     weir = os.path.join(ROOT, 'build/weir')
@@ -177,10 +190,11 @@ def http11probe_page():
 
 
 def pages():
-    http, security = 'docs/http.md', 'docs/security.md'
+    http, security, plans = 'docs/http.md', 'docs/security.md', 'docs/loadtest_plans.md'
     out = {'docs/errors.md': errors_page(), 'docs/metrics.md': metrics_page(), 'docs/http11probe.md': http11probe_page(),
            http: page_with(read(http), 'routes', 'src/serve/routes.def', routes_table()),
-           security: page_with(read(security), 'border', 'src/upstream/border.def', border_tables())}
+           security: page_with(read(security), 'border', 'src/upstream/border.def', border_tables()),
+           plans: plans_page(read(plans))}
     configuration = configuration_page()
     if configuration is not None:
         out['docs/configuration.md'] = configuration

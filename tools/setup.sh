@@ -8,7 +8,7 @@ set -u
 build='gcc g++ libc6-dev make pkg-config git curl ca-certificates python3 python3-pip python3-numpy
        libssl-dev libnghttp2-dev libc-ares-dev libyaml-dev libxxhash-dev libsqlite3-dev zlib1g-dev libzstd-dev'
 clang='clang-19 llvm-19 libclang-rt-19-dev'
-test='libcmocka-dev nginx haproxy tinyproxy wrk nghttp2-client slowhttptest valgrind gdb strace patch python3-venv'
+test='libcmocka-dev chromium nginx haproxy tinyproxy wrk nghttp2-client slowhttptest valgrind gdb strace patch python3-venv'
 
 say() { echo "setup: $*" >&2; }
 die() { say "$*"; exit 1; }

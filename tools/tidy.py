@@ -45,7 +45,13 @@ BARE = {
                 'inotify_init1 memfd_create pthread_create sleep usleep nanosleep getrandom',
                 ('run', 'keeper'), {
         'src/base/fail.c': ('write', 'the last words of a wrong program'),
+        'src/bench/load_real.c': ('pthread_create prctl', 'a load test has threads of its own, which wake to the microsecond'),
         'src/bench/mock_script.c': ('fopen', 'a test\'s own trace file, at start or on a job thread'),
+        'src/bench/script_file.c': ('open read close', 'the files that a load test names, before it begins'),
+        'src/cli/bench.c': ('sigaction', 'Ctrl-C ends a test and not the program'),
+        'src/cli/bench_live.c': ('ioctl', 'the width of the terminal that it draws on'),
+        'src/cli/bench_report.c': ('fopen', 'reports, when the test is over'),
+        'src/cli/bench_server.c': ('open read close', '/proc of the server under test, once a second on a thread of its own'),
         'src/cli/mock.c': ('pthread_create sigwait', 'a small server without a keeper: its threads and signals are the command\'s'),
         'src/cli/server.c': ('pthread_create sigtimedwait', 'the server\'s main thread: starts the workers, then waits for signals'),
         'src/conf/file.c': ('open fstat read close', 'the configuration, at start or on a job thread'),
@@ -53,7 +59,10 @@ BARE = {
         'src/stat/log_file.c': ('open fstat write close poll', 'the log outlives every worker and is written where there is none'),
         'src/stat/process.c': ('open read close stat opendir', '/proc/self, when somebody asks for the numbers'),
     }),
-    'clock': ('time clock_gettime gettimeofday clock clock_nanosleep timespec_get', ('run',), {}),
+    'clock': ('time clock_gettime gettimeofday clock clock_nanosleep timespec_get', ('run',), {
+        'src/bench/load_real.c': ('clock_gettime', 'the processor time of the generator\'s threads'),
+        'src/cli/bench_report.c': ('timespec_get', 'when a report was made'),
+    }),
 }
 
 # Nouns that public functions may begin with, besides the names of their folder and files. Words of CONVENTIONS or of the field.
@@ -99,7 +108,15 @@ LONG_FILES = {}
 DOCUMENTED = {
     'src/base/errors.def': {'FAIL': 5},
     'src/bench/mock_faults.def': {'FAULT': 3},
+    'src/bench/metrics.def': {'SPAN': 3, 'NUMBER': 6},
     'src/bench/mock_options.def': {'OPTION': 3},
+    'src/bench/plan_artillery.def': {'KEY': 3, 'REFUSED': 2},
+    'src/bench/plan_azure.def': {'KEY': 3, 'REFUSED': 2},
+    'src/bench/plan_flow.def': {'KEY': 3, 'REFUSED': 2},
+    'src/bench/plan_native.def': {'KEY': 3},
+    'src/bench/plan_request.def': {'KEY': 3, 'REFUSED': 2},
+    'src/bench/plan_values.def': {'KEY': 3, 'REFUSED': 2},
+    'src/bench/template_words.def': {'WORD': 4},
     'src/cli/commands.def': {'COMMAND': 1, 'HIDDEN': 1},
     'src/conf/keys.def': {'SECTION': 1, 'MAP': 4, 'KEY': 8, 'REFUSED': 2, 'FOREIGN': 1},
     'src/net/http_refuse.def': {'REFUSE': 4, 'LLHTTP': 3},

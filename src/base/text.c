@@ -271,6 +271,22 @@ char *bytes_print(uint64_t bytes, char out[24])
 
 /* --- UTF-8 --- */
 
+size_t text_obeyed_len(struct text t)
+{
+    unsigned char c[3] = { 0 };
+    if (t.len == 0)
+        return 0;
+    memcpy(c, t.at, MIN(t.len, sizeof c));
+    if (c[0] < 0x20 || c[0] == 0x7f)
+        return 1;
+    if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0)
+        return 2;
+    if (c[0] != 0xe2)
+        return 0;
+    bool marks = c[1] == 0x80 && (c[2] == 0x8e || c[2] == 0x8f || (c[2] >= 0xa8 && c[2] <= 0xae));
+    return marks || (c[1] == 0x81 && c[2] >= 0xa6 && c[2] <= 0xa9) ? 3 : 0;
+}
+
 size_t text_utf8_len(struct text t)
 {
     if (t.len == 0)

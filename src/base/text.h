@@ -44,6 +44,10 @@ bool text_is_utf8(struct text t);
 /* Bytes (1 to 4) of the UTF-8 character at the front of t; 0 if there is none that is valid and whole. */
 size_t text_utf8_len(struct text t);
 
+/* Bytes of the character at the front of t if terminals and browsers obey it instead of showing it, else 0: controls, C1 controls, and the marks that end a line
+   (U+2028) or turn its direction around (CVE-2021-42574). */
+size_t text_obeyed_len(struct text t);
+
 /* Edits (insert, delete, replace, swap of neighbours; Damerau-Levenshtein, optimal string alignment) between a and b; words over 63 bytes count as far. */
 unsigned text_distance(struct text a, struct text b);
 /* The nearest of count words to t, or NULL if none is near enough to suggest (distance <= 1 + len/4). */

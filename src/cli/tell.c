@@ -6,26 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Bytes of a character that a terminal obeys instead of showing it; 0 = none: controls, C1 controls, and the marks that end a line (U+2028) or turn its
-   direction around (CVE-2021-42574). */
-static size_t obeyed(const unsigned char *c)
-{
-    if (*c < 0x20 || *c == 0x7f)
-        return 1;
-    if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0)
-        return 2;
-    if (c[0] != 0xe2)
-        return 0;
-    bool marks = c[1] == 0x80 && (c[2] == 0x8e || c[2] == 0x8f || (c[2] >= 0xa8 && c[2] <= 0xae));
-    return marks || (c[1] == 0x81 && c[2] >= 0xa6 && c[2] <= 0xa9) ? 3 : 0;
-}
-
 /* Names come from backends and clients: none of them may move the reader's cursor. The tree is ours to change. */
 const char *tell_plain(yyjson_val *v)
 {
     char *s = (char *)(uintptr_t)yyjson_get_str(v);
-    for (unsigned char *c = (unsigned char *)s; c != NULL && *c != '\0'; c++)
-        for (size_t n = obeyed(c); n > 0; n--) {
+    for (char *c = s; c != NULL && *c != '\0'; c++)
+        for (size_t n = text_obeyed_len((struct text){ c, strnlen(c, 3) }); n > 0; n--) {
             *c = '?';
             c += n > 1;
         }

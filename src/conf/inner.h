@@ -3,6 +3,7 @@
 #define WEIR_CONF_INNER_H
 
 #include "conf/conf.h"
+#include "conf/tree.h"
 
 #define TREE_DEPTH_MAX   8          /* models.NAME.defaults.KEY is 4, a list in it 5; deeper is a mistake */
 #define TREE_MEMBERS_MAX 4096       /* of one map or list: CONF_KEYS_MAX is the largest any key allows */
@@ -56,34 +57,11 @@ bool is_foreign_variable(struct text name);
 
 /* ---- a load in progress ---- */
 
-/* Where a value was written. */
-struct place {
-    const char *from; /* "--set a.b", "environment WEIR_A__B"; NULL = the file */
-    int line, column; /* 0 when from is set */
-};
-
-enum tree_kind { TREE_SCALAR, TREE_MAP, TREE_LIST };
-
-struct tree {
-    enum tree_kind kind;
-    bool is_plain; /* a scalar without quotes */
-    struct place place;
-    struct text text;               /* TREE_SCALAR, NUL-terminated; may be a secret */
-    struct member *first, *last;    /* otherwise */
-    unsigned count;
-};
-
-struct member {
-    struct text name; /* empty in a list */
-    struct place place;
-    struct tree *value;
-    struct member *next;
-};
-
 struct loading {
     const struct conf_options *options;
     struct complaint *why;
     struct arena scratch;
+    int depth_max;     /* of what is read */
     struct tree *root; /* a TREE_MAP */
     struct conf *conf;
     struct x509_store_st *system_store; /* the system's authorities, once a backend needed them */
@@ -111,9 +89,7 @@ const char *variable_get(const struct loading *l, struct text name); /* NULL = u
 struct tree *tree_new(struct loading *l, enum tree_kind kind, struct place at);
 struct tree *tree_scalar(struct loading *l, struct place at, struct text text); /* copies text */
 bool tree_add(struct loading *l, struct tree *into, struct text name, struct place at, struct tree *value);
-struct member *tree_find(const struct tree *map, struct text name); /* NULL if absent or map is not one */
 const struct place *tree_place(const struct tree *map, const char *name); /* of that member's value; NULL as tree_find */
-bool tree_is_empty(const struct tree *t);                           /* nothing was written: `key:` or ~ */
 
 /* yaml.c: from is NULL for the file. An empty text is an empty map. */
 bool yaml_parse(struct loading *l, const char *from, struct text yaml, struct tree **out);

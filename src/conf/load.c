@@ -48,7 +48,7 @@ static bool conf_new(struct loading *l)
 
 bool conf_load(const struct conf_options *options, const struct conf **out, struct complaint *out_why)
 {
-    struct loading l = { .options = options, .why = out_why };
+    struct loading l = { .options = options, .why = out_why, .depth_max = TREE_DEPTH_MAX };
     arena_init(&l.scratch, NULL, 0, SCRATCH_MAX);
     bool is_ok = source_parse(&l) && root_expect_map(&l) && overrides_apply(&l) && conf_new(&l) && conf_read(&l) && conf_check(&l);
     if (l.has_said_less)

@@ -1,4 +1,4 @@
-/* yaml.c: YAML to a tree with lines and columns, refusing what a configuration never needs. Called by load.c and override.c.
+/* yaml.c: YAML to a tree with lines and columns, refusing what a configuration never needs. Called by load.c, override.c, and readers of other files.
    libyaml tells events; aliases, anchors, tags and several documents stop it at once, so nothing can grow beyond the text. */
 #include "conf/inner.h"
 
@@ -179,7 +179,7 @@ static bool name_take(struct reading *r, const struct tree *map, struct text *ou
     return true;
 }
 
-/* Reads the value that begins with the current event. Recursion is bounded by TREE_DEPTH_MAX. */
+/* Reads the value that begins with the current event. Recursion is bounded by depth_max. */
 static bool value_take(struct reading *r, int depth, struct tree **out)
 {
     struct place at = event_place(r);
@@ -187,8 +187,8 @@ static bool value_take(struct reading *r, int depth, struct tree **out)
         return false;
     if (r->event.type == YAML_SCALAR_EVENT)
         return scalar_take(r, out);
-    if (depth >= TREE_DEPTH_MAX)
-        return refuse(r->l, &at, "nested deeper than %d; no key is", TREE_DEPTH_MAX);
+    if (depth >= r->l->depth_max)
+        return refuse(r->l, &at, "nested deeper than %d; no key is", r->l->depth_max);
     bool is_map = r->event.type == YAML_MAPPING_START_EVENT;
     struct tree *into = tree_new(r->l, is_map ? TREE_MAP : TREE_LIST, at);
     if (into == NULL)
@@ -268,5 +268,16 @@ bool yaml_parse(struct loading *l, const char *from, struct text yaml, struct tr
     bool is_ok = document_take(&r, out);
     event_drop(&r);
     yaml_parser_delete(&r.parser);
+    return is_ok;
+}
+
+bool tree_read(struct arena *a, const char *path, struct text yaml, struct tree **out, struct complaint *why)
+{
+    const struct conf_options options = { .path = path };
+    struct loading l = { .options = &options, .why = why, .scratch = *a, .depth_max = TREE_DEEP_MAX };
+    bool is_ok = yaml_parse(&l, NULL, yaml, out);
+    if (l.has_said_less)
+        is_ok = refuse_memory(&l);
+    *a = l.scratch;
     return is_ok;
 }

@@ -200,16 +200,20 @@ static void real_poll_remove(struct world *w, int poll, int fd)
     epoll_ctl(poll, EPOLL_CTL_DEL, fd, NULL);
 }
 
-/* Whole milliseconds, rounded up: a timer is never early. */
-static int wait_ms(nanos until)
+/* To the nanosecond, where the kernel can (epoll_pwait2, Linux 5.11); else whole milliseconds, rounded up: a timer is never early. */
+static int wait_for_events(int poll, struct epoll_event *out, int max, nanos until)
 {
-    if (until == NEVER)
-        return -1;
-    nanos left = until - clock_read(CLOCK_MONOTONIC);
-    if (left <= 0)
-        return 0;
-    nanos ms = (left + NANOS_PER_MS - 1) / NANOS_PER_MS;
-    return ms > INT_MAX ? INT_MAX : (int)ms;
+    static _Atomic bool is_old;
+    nanos left = until > 0 && until != NEVER ? until - clock_read(CLOCK_MONOTONIC) : 0;
+    left = MAX(left, 0);
+    struct timespec span = { .tv_sec = left / NANOS_PER_S, .tv_nsec = left % NANOS_PER_S };
+    if (!is_old) {
+        int n = epoll_pwait2(poll, out, max, until == NEVER ? NULL : &span, NULL);
+        if (n >= 0 || (errno != ENOSYS && errno != EPERM)) /* EPERM: filters of system calls older than this one */
+            return n;
+        is_old = true;
+    }
+    return epoll_wait(poll, out, max, until == NEVER ? -1 : (int)MIN((left + NANOS_PER_MS - 1) / NANOS_PER_MS, INT_MAX));
 }
 
 static unsigned events_of(uint32_t e)
@@ -221,7 +225,7 @@ static unsigned events_of(uint32_t e)
 static int real_poll_wait(struct world *w, int poll, struct world_event *out, int max, nanos until)
 {
     struct epoll_event fetched[FETCH_MAX]; /* small, so that this frame stays small; the loop comes again */
-    int n = epoll_wait(poll, fetched, MIN(max, (int)ARRAY_LEN(fetched)), until <= 0 ? 0 : wait_ms(until)), count = 0;
+    int n = wait_for_events(poll, fetched, MIN(max, (int)ARRAY_LEN(fetched)), until), count = 0;
     ASSERT(n >= 0 || errno == EINTR); /* anything else would make the loop spin */
     (void)w;
     for (int i = 0; i < n; i++) {

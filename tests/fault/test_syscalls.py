@@ -44,7 +44,7 @@ CALLS = {
     'epoll_create1': ('EMFILE ENOMEM', 2),
     'eventfd2': ('EMFILE ENODEV', 2),
     'epoll_ctl': ('ENOMEM ENOSPC', 8),
-    'epoll_wait': ('EINTR', 4),
+    'epoll_pwait2': ('EINTR', 4),
     'mmap': ('ENOMEM', 34),         # the first is the loader's, which then cannot speak
     'mprotect': ('ENOMEM', 14),
     'madvise': ('ENOMEM EINVAL', 3),

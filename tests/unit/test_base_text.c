@@ -282,6 +282,17 @@ TEST(a_near_word_is_suggested_and_a_far_one_is_not)
     assert_null(text_nearest(TEXT("x"), words, 0));
 }
 
+TEST(what_is_obeyed_instead_of_shown_is_known_by_its_bytes)
+{
+    static const struct { const char *at; size_t len; } rows[] = {
+        { "a", 0 }, { " ", 0 }, { "~", 0 }, { "\x1f", 1 }, { "\x7f", 1 }, { "\xc2\x9f", 2 }, { "\xc2\xa0", 0 }, { "\xc3\x85", 0 }, { "\xc2", 0 },
+        { "\xe2\x80\x8e", 3 }, { "\xe2\x80\x93", 0 }, { "\xe2\x80\xa8", 3 }, { "\xe2\x80\xae", 3 }, { "\xe2\x80\xaf", 0 }, { "\xe2\x81\xa6", 3 }, { "\xe2\x81\xaa", 0 }, { "\xe2\x80", 0 },
+    };
+    assert_int_equal(text_obeyed_len(TEXT_NONE), 0);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        assert_int_equal(text_obeyed_len(text_of(rows[i].at)), rows[i].len);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,6 +312,7 @@ int main(void)
         cmocka_unit_test(the_length_of_a_character_is_0_when_it_is_cut_or_wrong),
         cmocka_unit_test(distances_count_edits_and_swaps),
         cmocka_unit_test(a_near_word_is_suggested_and_a_far_one_is_not),
+        cmocka_unit_test(what_is_obeyed_instead_of_shown_is_known_by_its_bytes),
     };
     return cmocka_run_group_tests_name("base_text", tests, NULL, NULL);
 }

@@ -1,0 +1,67 @@
+/* bench.h: what the files of `weir bench` share: the command line's words, the target they name, and reports. Scenarios and plans use the same. */
+#ifndef WEIR_CLI_BENCH_H
+#define WEIR_CLI_BENCH_H
+
+#include "bench/load.h"
+#include "bench/result.h"
+#include "cli/options.h"
+#include "conf/conf.h"
+
+#define BENCH_CRITERIA_MAX RESULT_VERDICTS_MAX
+
+/* The command line as it was written; NULL: not given. */
+struct bench_words {
+    const char *url;
+    const char *users, *rate, *duration, *ramp, *arrivals, *seed, *warmup, *timeout, *think, *workers, *slo, *pid;
+    const char *body, *prompts, *trace, *api, *key, *model, *max_tokens;
+    const char *json, *csv, *html, *junit;
+    bool stream, new_connections;
+    const char *criteria[BENCH_CRITERIA_MAX];
+    size_t criteria_count;
+};
+
+/* Whom to ask, as the URL says. */
+struct bench_target {
+    char authority[300]; /* "http://host:port", for sentences */
+    char host[256];      /* a name or an address, without brackets */
+    uint16_t port;
+    char path[1024];     /* empty: the API's own */
+    char models[1024];   /* the path of the list of models */
+    enum load_api api;
+    char model[256];     /* empty: none was named */
+    bool model_found;    /* by asking: worth a word */
+    const struct conf *conf; /* holds what TLS needs; NULL: plain */
+};
+
+/* A run, ready to go. Large: one a process. */
+struct bench_run {
+    struct bench_target target;
+    struct load_plan plan;
+    struct criterion criteria[BENCH_CRITERIA_MAX];
+    unsigned criteria_count, workers;
+    pid_t pid;           /* 0: nobody said */
+};
+
+/* Words to a plan; in bench_plan.c. False with a sentence in why. What is sent needs the target's model, so its script follows bench_target_ask, and reads files. */
+MUSTUSE bool bench_plan_read(struct bench_run *run, const struct bench_words *w, struct complaint *why);
+MUSTUSE bool bench_plan_script(struct bench_run *run, const struct bench_words *w, struct complaint *why);
+
+/* The URL taken apart, api guessed from its path unless it is given; in bench_target.c. False with a sentence. */
+MUSTUSE bool bench_target_read(struct bench_target *t, const char *url, const char *api, struct load_target *out, struct complaint *why);
+/* Finds its addresses, keeps those where somebody answers, and asks for a model if one is needed. False with a sentence: nobody is there. */
+MUSTUSE bool bench_target_ask(struct bench_target *t, struct load_target *out, struct complaint *why);
+void bench_target_fini(struct bench_target *t);
+
+/* Name, moment, machine; in bench_report.c. */
+void bench_report_begin(struct result *r, const struct bench_run *run);
+/* Prints it, and writes the files that were asked for. False with a sentence. */
+MUSTUSE bool bench_report_write(const struct result *r, const struct bench_words *w, struct complaint *why);
+
+/* The server's processor time and memory, with its children's, once a second; in bench_server.c. */
+struct bench_server;
+struct bench_server *bench_server_new(pid_t pid) MUSTUSE; /* NULL: no memory, or there is no such process */
+void bench_server_look(struct bench_server *s, nanos elapsed);
+void bench_server_report(const struct bench_server *s, nanos window_span, struct result *r);
+void bench_server_free(struct bench_server *s); /* takes NULL */
+
+#endif
