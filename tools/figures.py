@@ -1041,6 +1041,14 @@ def sample_rows(raw):
         yield '| round | proxy | CPU µs a chunk | chunks | errors | added delay p50 µs | p99 µs |', '|--:|---|--:|--:|--:|--:|--:|'
         for x in s:
             yield (f"| {x['round'] + 1} | {x['proxy']} | {x['chunk_us']:.2f} | {x['chunks']:,} | {x['errors']} | {x['delay_p50_us']:.0f} | {x['delay_p99_us']:.0f} |",)
+    elif raw['measure'] == 'generator':
+        yield '| round | client | CPU µs a request | requests/s | p50 ms | p99 ms | errors |', '|--:|---|--:|--:|--:|--:|--:|'
+        for x in s:
+            yield (f"| {x['round'] + 1} | {x['client']} | {x['cpu_us']:.2f} | {x['per_s']:,.0f} | {x['p50_ms']:.2f} | {x['p99_ms']:.2f} | {x['errors']} |",)
+    elif raw['measure'] == 'agree':
+        yield '| round | client | p50 ms | p99 ms | requests/s | errors | the generator |', '|--:|---|--:|--:|--:|--:|---|'
+        for x in s:
+            yield (f"| {x['round'] + 1} | {x['client']} | {x['p50_ms']:.3f} | {x['p99_ms']:.3f} | {x['per_s']:,.0f} | {x['errors']} | {x.get('invalid', '')} |",)
     elif raw['measure'] == 'local':
         yield '| pair | way | tokens | tokens/s |', '|--:|---|--:|--:|'
         for x in s:
@@ -1048,7 +1056,8 @@ def sample_rows(raw):
 
 
 def performance_page(raws):
-    out = [GENERATED, '# Performance\n', 'weir as shipped, its peers tuned (their configuration is in `tests/speed/`), interleaved in one run on one machine. Only ratios, counts, CPU and memory are promised: '
+    out = [GENERATED, '# Performance\n', 'Calls were made by wrk, streams by tests/speed/streams.c, which checks each byte, and the figures of the load tester by weir bench beside wrk.\n',
+           'weir as shipped, its peers tuned (their configuration is in `tests/speed/`), interleaved in one run on one machine. Only ratios, counts, CPU and memory are promised: '
            'wall time on a shared machine is weather. `make figures` measures all of it again.\n']
     names = list(dict.fromkeys(f.raw for f in FIGURES))
     for name in names:
@@ -1074,8 +1083,35 @@ def performance_page(raws):
     return '\n'.join(out) + '\n'
 
 
+def loadtest_table(raws):
+    """The figures of the load tester, which docs/loadtest.md has between two marks."""
+    out = ['| | asked | measured | | |', '|---|---|--:|---|---|']
+    for f in FIGURES:
+        if f.name.startswith('Load test: '):
+            raw, name = raws.get(f.raw), f.name.removeprefix('Load test: ')
+            word, value, _ = verdict(f, raw)
+            beside = f.beside(raw['results']) if value else ''
+            out.append(f"| {name[0].upper() + name[1:]} | {asked(f)} | {value} | {f'**{word}**' if word not in ('kept', '') else word} | {beside}{'; ' if beside else ''}`{f.raw}` |")
+    used = [raw for name in dict.fromkeys(f.raw for f in FIGURES if f.name.startswith('Load test: ')) if (raw := raws.get(name))]
+    machines = dict.fromkeys(machine_words(raw) for raw in used)
+    loads = [raw['load_before'] for raw in used if 'load_before' in raw]
+    out += ['', f"{'; '.join(machines)}. Load before a measurement {min(loads, default=0)} to {max(loads, default=0)}."]
+    return '\n'.join(out) + '\n'
+
+
+def write_between(page, begin, end, text):
+    path = os.path.join(ROOT, 'docs', page)
+    with open(path) as f:
+        before, mark, rest = f.read().partition(begin)
+    if not mark or end not in rest:
+        raise SystemExit(f'figures: docs/{page} has no place for its figures: {begin}')
+    with open(path, 'w') as f:
+        f.write(before + begin + '\n' + text + rest[rest.index(end):])
+
+
 def write_pages():
     raws = {f.raw: load(f.raw) for f in FIGURES}
+    write_between('loadtest.md', '<!-- figures: made by tools/figures.py --page from docs/figures/*.json -->', '<!-- end -->', loadtest_table(raws))
     for page, text in (('performance.md', performance_page(raws)), ('promises.md', promises_page(raws))):
         with open(os.path.join(ROOT, 'docs', page), 'w') as f:
             f.write(text.rstrip('\n') + '\n')
