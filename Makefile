@@ -3,6 +3,7 @@ V       ?= release
 ifeq ($(origin CC),default)
 CC      := gcc
 endif
+.DEFAULT_GOAL := all
 B       := build/$(V)
 DEPS    := build/deps
 

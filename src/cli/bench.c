@@ -1,7 +1,9 @@
 /* bench.c: `weir bench`: a load test of any server: what it is to do, running it, and what is said about it. */
+#include "base/account.h"
 #include "cli/bench.h"
 #include "cli/bench_live.h"
 #include "cli/cli.h"
+#include "keeper/keeper.h"
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -159,6 +161,7 @@ int command_bench(int argc, char **argv)
     int code;
     if (!read_words(argc, argv, &code))
         return code;
+    account_limit(system_memory("/proc/self/cgroup", "/sys/fs/cgroup") / 4 * 3); /* as weir serve: what servers answer must not fill the machine */
     code = bench(&run, &words);
     bench_target_fini(&run.target);
     return code;

@@ -970,7 +970,7 @@ TEST(wrong_scripts_change_nothing)
     HAS("\"completion_tokens\":20");
     static const char *const wrong[] = {
         "[]", "{", "{\"ttft\":\"soon\"}", "{\"tokens\":0}", "{\"slots\":-1}", "{\"faults\":[\"cat\"]}", "{\"faults\":[\"cut:2\"]}", "{\"faults\":[\"cut:1:x\"]}",
-        "{\"faults\":[\"status\"]}", "{\"faults\":[\"hang=first\"]}", "{\"dialect\":\"latin\"}", "{\"ttft\":\"lognormal(1s)\"}", "{\"ttft\":\"trace:/nowhere\"}", "{\"tokens\":[1]}",
+        "{\"faults\":[\"status\"]}", "{\"faults\":[\"hang=first\"]}", "{\"dialect\":\"latin\"}", "{\"ttft\":\"lognormal(1s)\"}", "{\"ttft\":\"exponential(1)\"}", "{\"ttft\":\"trace:/nowhere\"}", "{\"tokens\":[1]}",
     };
     for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
         ask("POST", "/_mock/script", wrong[i]);
