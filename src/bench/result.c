@@ -186,6 +186,31 @@ static nanos span_end(const struct tally *t, nanos plan)
     return MIN(all, MAX(plan, whole));
 }
 
+/* What ended while load was meant, in whole windows behind the warm-up. Counts divided by span_s are too low where answers take long, because the span ends with the
+   last of them and nothing comes in meanwhile; these are too low at the beginning, until the first answers come. Neither is too high, so the higher one is the rate:
+   of a queue that grows, both are the server's. */
+static void raise_rates(struct result *r, const struct tally *t, nanos from, nanos to)
+{
+    enum { FEWEST = 3 }; /* of fewer, one more or less at an edge is too much */
+    double ended = 0, ok = 0, tokens = 0;
+    nanos span = 0;
+    for (uint32_t i = 0; i < t->window_count; i++) {
+        const struct window *w = t->windows[i];
+        nanos at = (nanos)i * t->window_span;
+        if (at < from || at + t->window_span > MIN(to, t->ended - t->began))
+            continue;
+        ended += w->ended;
+        ok += w->ended - w->failed;
+        tokens += (double)w->tokens_out;
+        span += t->window_span;
+    }
+    if (span < FEWEST * t->window_span)
+        return;
+    r->rate = MAX(r->rate, ended / S(span));
+    r->ok_rate = MAX(r->ok_rate, ok / S(span));
+    r->tokens_rate = MAX(r->tokens_rate, tokens / S(span));
+}
+
 static void take_rates(struct result *r, const struct tally *t, const struct load_plan *plan)
 {
     nanos planned = pace_span(&plan->pace);
@@ -197,8 +222,9 @@ static void take_rates(struct result *r, const struct tally *t, const struct loa
                                                                               : meant_rate(&plan->pace, plan->warmup, planned);
     r->rate = (double)r->requests / s;
     r->ok_rate = (double)r->ok / s;
-    r->good_rate = (double)t->good / s;
     r->tokens_rate = (double)t->tokens_out / s;
+    raise_rates(r, t, plan->warmup, planned);
+    r->good_rate = r->ok > 0 ? r->ok_rate * (double)t->good / (double)r->ok : 0;
 }
 
 void result_init(struct result *r)
@@ -256,4 +282,36 @@ const char *result_verdict(const struct result *r)
 int result_exit(const struct result *r)
 {
     return r->invalid[0] != '\0' ? 3 : all_met(r) ? 0 : 1;
+}
+
+int result_exit_all(const struct result *const *runs, unsigned count)
+{
+    int worst = 0;
+    for (unsigned i = 0; i < count; i++)
+        worst = MAX(worst, result_exit(runs[i]));
+    return worst;
+}
+
+/* ---- findings ---- */
+
+static const char *const finding_names[] = {
+#define FINDING(name, unit, smaller, what) #name,
+#include "bench/findings.def"
+};
+
+void result_add_finding(struct result *r, enum finding id, double value, double low, double high)
+{
+    ASSERT(r->finding_count < FINDINGS);
+    struct result_finding *f = &r->findings[r->finding_count++];
+    *f = (struct result_finding){ .value = value, .low = low, .high = high };
+    snprintf(f->name, sizeof f->name, "%s", finding_names[id]);
+}
+
+const struct result_finding *result_finding(const struct result *r, enum finding id)
+{
+    static const struct result_finding none = { .value = NAN, .low = NAN, .high = NAN };
+    for (unsigned i = 0; i < r->finding_count; i++)
+        if (strcmp(r->findings[i].name, finding_names[id]) == 0)
+            return &r->findings[i];
+    return &none;
 }

@@ -65,4 +65,7 @@ MUSTUSE enum fail script_next(struct script_session *x, struct buf *body, struct
 MUSTUSE enum fail script_heard(struct script_session *x, struct text answer);
 void script_end(struct script_session *x);
 
+/* The whole file into *out, which is the caller's to fini if it worked. complaint's file is path: it must live as long as the complaint. */
+MUSTUSE bool script_file_read(const char *path, struct buf *out, struct complaint *why);
+
 #endif
