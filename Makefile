@@ -3,7 +3,6 @@ V       ?= release
 ifeq ($(origin CC),default)
 CC      := gcc
 endif
-.DEFAULT_GOAL := all
 B       := build/$(V)
 DEPS    := build/deps
 
