@@ -48,7 +48,6 @@ BARE = {
         'src/bench/load_real.c': ('pthread_create prctl', 'a load test has threads of its own, which wake to the microsecond'),
         'src/bench/mock_script.c': ('fopen', 'a test\'s own trace file, at start or on a job thread'),
         'src/bench/script_file.c': ('open read close', 'the files that a load test names, before it begins'),
-        'src/cli/bench.c': ('sigaction', 'Ctrl-C ends a test and not the program'),
         'src/cli/bench_live.c': ('ioctl', 'the width of the terminal that it draws on'),
         'src/cli/bench_scene.c': ('sigaction', 'Ctrl-C ends a test and not the program'),
         'src/cli/bench_report.c': ('fopen', 'reports, when the test is over'),

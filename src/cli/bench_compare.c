@@ -57,7 +57,8 @@ struct outcome {
     char why[320]; /* of that one */
 };
 
-static bool compare_test(const struct kept *old, const struct kept *new, const char *name, const struct bench_words *w, double limit, struct outcome *o, struct complaint *why)
+static bool compare_test(const struct kept *old, const struct kept *new, const char *name, const struct bench_words *w, double limit, struct outcome *o,
+                         struct complaint *why)
 {
     static const struct result *before[RESULT_RUNS_MAX], *after[RESULT_RUNS_MAX]; /* static: larger than a frame should be */
     static struct compare_table t;
