@@ -148,7 +148,7 @@ def test_stress_without_a_capacity_is_1():
 
 def test_find_max_finds_the_slots_of_a_server():
     with Mock('--ttft', '100ms', '--slots', '4') as m:
-        b = said(Bench(m.url, '--find-max', '--users', 3, '--duration', '1s', '--warmup', '0'), 0)
+        b = said(Bench(m.url, '--find-max', '--users', 3, '--duration', '2s', '--warmup', '0'), 0)
         assert b.json['levels'][0]['level'] == 3 and b.json['name'].startswith('find-max '), b.json['levels']
         assert b.code == 3 or re.search(r'Throughput grows up to [345] users', b.out) and 3 <= verdict_value(b) <= 5, b.out
 
