@@ -1,5 +1,5 @@
-/* bench_compare.c: runs that were kept: `weir bench compare OLD NEW` says what changed, test by test, and whether that is more than chance; `weir bench report RUNS` shows
-   them again. Called by bench.c. */
+/* bench_compare.c: runs that were kept: `weir bench compare OLD NEW` says what changed, test by test, and whether that is more than chance; `weir bench report RUNS`
+   shows them again. Called by bench.c. */
 #include "bench/metrics.h"
 #include "cli/bench_scenario.h"
 #include "cli/cli.h"
