@@ -219,6 +219,9 @@ TEST(none_of_many_is_no_better_than_none_of_few)
     struct comparison c = compare("error_rate");
     assert_true(fabs(c.ratio - 1) < 1e-9);
     assert_int_equal(c.change, CHANGE_NONE);
+    runs[1]->windows[3].error_share = 1.0 / runs[1]->windows[3].ended;
+    runs[1]->ok--;
+    assert_true(fabs(compare("error_rate").ratio - 3) < 0.01); /* one and a half against a half, of the same number */
 }
 
 TEST(a_seed_is_a_result)
