@@ -286,3 +286,35 @@ int result_exit(const struct result *r)
 {
     return r->invalid[0] != '\0' ? 3 : all_met(r) ? 0 : 1;
 }
+
+int result_exit_all(const struct result *const *runs, unsigned count)
+{
+    int worst = 0;
+    for (unsigned i = 0; i < count; i++)
+        worst = MAX(worst, result_exit(runs[i]));
+    return worst;
+}
+
+/* ---- findings ---- */
+
+static const char *const finding_names[] = {
+#define FINDING(name, unit, smaller, what) #name,
+#include "bench/findings.def"
+};
+
+void result_add_finding(struct result *r, enum finding id, double value, double low, double high)
+{
+    ASSERT(r->finding_count < FINDINGS);
+    struct result_finding *f = &r->findings[r->finding_count++];
+    *f = (struct result_finding){ .value = value, .low = low, .high = high };
+    snprintf(f->name, sizeof f->name, "%s", finding_names[id]);
+}
+
+const struct result_finding *result_finding(const struct result *r, enum finding id)
+{
+    static const struct result_finding none = { .value = NAN, .low = NAN, .high = NAN };
+    for (unsigned i = 0; i < r->finding_count; i++)
+        if (strcmp(r->findings[i].name, finding_names[id]) == 0)
+            return &r->findings[i];
+    return &none;
+}

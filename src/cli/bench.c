@@ -1,35 +1,14 @@
 /* bench.c: `weir bench`: a load test of any server: what it is to do, running it, and what is said about it. */
-#include "cli/bench.h"
-#include "cli/bench_live.h"
+#include "cli/bench_scenario.h"
 #include "cli/cli.h"
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#define EXIT_INVALID 3
-#define LOOK_NS      NANOS_PER_S
-
-static volatile bool stop; /* Ctrl-C */
-
-static void on_signal(int number)
-{
-    (void)number;
-    stop = true;
-}
-
-/* The first one ends the test and reports what there is; the second one ends the program. */
-static void catch_signals(void)
-{
-    struct sigaction action = { .sa_handler = on_signal, .sa_flags = (int)(SA_RESETHAND | SA_RESTART) };
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
 
 /* ---- the command line ---- */
 
 static struct bench_words words;
-static struct words urls = { &words.url, 0, 1 }, criteria = { words.criteria, 0, BENCH_CRITERIA_MAX };
+static const char *first[3]; /* words that are no options */
+static struct words urls = { first, 0, ARRAY_LEN(first) }, criteria = { words.criteria, 0, BENCH_CRITERIA_MAX };
 
 static const struct option options[] = {
     { "users", 'u', OPTION_TEXT, "N", "Users that ask, wait for their answer, and ask again (10).", &words.users },
@@ -54,54 +33,81 @@ static const struct option options[] = {
     { "slo", 0, OPTION_TEXT, "LIMITS", "What a good answer is: ttft=500ms,itl=50ms,latency=5s.", &words.slo },
     { "criteria", 'c', OPTION_LIST, "WHAT", "'p95 < 200ms' must hold, or the exit code is 1. May be repeated.", &criteria },
     { "pid", 0, OPTION_TEXT, "N", "The server's process here: its processor time and memory are reported.", &words.pid },
+    { "scale", 0, OPTION_TEXT, "F", "Makes the times of a scenario or a plan so many times as long: 0.1 for a first look.", &words.scale },
     { "json", 0, OPTION_TEXT, "FILE", "Write the result as JSON.", &words.json },
     { "csv", 0, OPTION_TEXT, "FILE", "Write it as CSV.", &words.csv },
     { "html", 0, OPTION_TEXT, "FILE", "Write it as a page with charts.", &words.html },
     { "junit", 0, OPTION_TEXT, "FILE", "Write the criteria as JUnit's XML.", &words.junit },
 };
+static void print_scenarios(void)
+{
+    printf("\nscenarios:\n");
+#define SCENARIO(name, function, levels, seconds, warmup, criteria, what) printf("  %-28s %s\n", #name, what);
+#include "cli/bench_scenarios.def"
+}
+
 static const struct usage usage = {
     .command = "bench",
     .what = "A load test that says yes or no: 0 all criteria met, 1 one missed, 2 wrong use, 3 the generator was the limit and the run means nothing.",
     .examples = "  weir bench http://127.0.0.1:4040                           10 users for 10 s\n"
                 "  weir bench http://127.0.0.1:4040 --rate 50 --stream        50 requests a second, whatever becomes of them\n"
                 "  weir bench http://127.0.0.1:4040 --criteria 'p95 < 2s' --criteria 'error_rate < 1%' --html report.html\n",
-    .arguments = "URL", .options = options, .count = ARRAY_LEN(options), .words = &urls, .words_least = 1,
+    .arguments = "URL | SCENARIO [URL]", .options = options, .count = ARRAY_LEN(options), .words = &urls,
 };
 
 static bool read_words(int argc, char **argv, int *out_exit)
 {
-    if (!options_read(&usage, argc, argv, out_exit))
+    if (!options_read(&usage, argc, argv, out_exit)) {
+        if (*out_exit == EXIT_OK)
+            print_scenarios(); /* the end of the help */
         return false;
+    }
     words.criteria_count = criteria.count;
     if (words.key == NULL)
         words.key = getenv("WEIR_KEY");
     return true;
 }
 
-/* ---- running ---- */
+/* ---- what is to be done ---- */
 
-struct looking {
-    struct bench_live live;
-    struct bench_server *server; /* NULL: nobody said which */
+#define SCALE_MAX 1000 /* of times: half a minute becomes a working day */
+
+const struct bench_scenario bench_scenarios[] = {
+#define LIST(...) { { __VA_ARGS__ }, sizeof((double[]){ __VA_ARGS__ }) / sizeof(double) }
+#define SCENARIO(name, function, levels, seconds, warmup, criteria, what) { #name, what, function, levels, seconds, warmup, criteria },
+#include "cli/bench_scenarios.def"
 };
+const unsigned bench_scenario_count = ARRAY_LEN(bench_scenarios);
 
-static void look(const struct tally *so_far, nanos elapsed, void *arg)
+/* One run, as the words or the plan say. */
+static bool as_said(struct bench_scene *s)
 {
-    struct looking *l = arg;
-    if (l->server != NULL)
-        bench_server_look(l->server, elapsed);
-    bench_live(so_far, elapsed, &l->live);
+    struct result *r;
+    return bench_scene_leg(s, "", &r);
 }
 
-static void finish(const struct bench_run *run, const struct looking *l, const struct tally *t, struct result *r)
+static const struct bench_scenario plain = { .name = "", .what = "", .run = as_said, .criteria = "error_rate < 1%" };
+
+static const struct bench_scenario *find_scenario(const char *word)
 {
-    result_from_tally(r, t, &run->plan, run->workers);
-    if (l->server != NULL)
-        bench_server_report(l->server, t->window_span, r);
-    criteria_judge(run->criteria, run->criteria_count, r);
+    for (unsigned i = 0; i < bench_scenario_count; i++)
+        if (strcmp(word, bench_scenarios[i].name) == 0)
+            return &bench_scenarios[i];
+    return NULL;
 }
 
-static int fail_with(const struct complaint *why, int code)
+static int refuse_word(const char *word)
+{
+    const char *names[ARRAY_LEN(bench_scenarios)];
+    for (unsigned i = 0; i < bench_scenario_count; i++)
+        names[i] = bench_scenarios[i].name;
+    const char *near = text_nearest(text_of(word), names, bench_scenario_count);
+    if (near != NULL)
+        return usage_refuse(&usage, "there is no scenario \"%s\", did you mean %s?", word, near);
+    return usage_refuse(&usage, "\"%s\" is no URL such as " BENCH_URL " and no scenario", word);
+}
+
+int bench_fail(const struct complaint *why, int code)
 {
     char text[700];
     complaint_print(why, text, sizeof text);
@@ -109,46 +115,22 @@ static int fail_with(const struct complaint *why, int code)
     return code;
 }
 
-/* Everything is known: does it, and reports. */
-static int run_and_report(const struct bench_run *run, const struct bench_words *w)
+static int bench(struct bench_scene *s)
 {
-    static struct result result;
-    static struct tally tally;
-    static struct looking looking;
-    struct complaint why;
-    if (run->pid != 0 && (looking.server = bench_server_new(run->pid)) == NULL) {
-        (void)complain(&why, NULL, 0, 0, "--pid %d: there is no such process here", (int)run->pid);
-        return fail_with(&why, EXIT_USAGE);
-    }
-    bench_report_begin(&result, run);
-    bench_live_init(&looking.live, pace_span(&run->plan.pace), result.target);
-    catch_signals();
-    enum fail f = load_run(&run->plan, run->workers, LOOK_NS, look, &looking, &stop, &tally);
-    bench_live_end(&looking.live);
-    if (f != OK) {
-        (void)complain(&why, NULL, 0, 0, "the test could not be started or summed up: no memory or descriptors are left (%s)", fail_name(f));
-        bench_server_free(looking.server);
-        return fail_with(&why, EXIT_INVALID);
-    }
-    finish(run, &looking, &tally, &result);
-    bool written = bench_report_write(&result, w, &why);
-    tally_fini(&tally);
-    bench_server_free(looking.server);
-    return written ? result_exit(&result) : fail_with(&why, EXIT_FAILED);
-}
-
-static int bench(struct bench_run *run, const struct bench_words *w)
-{
+    struct bench_run *run = s->run;
     struct complaint why = { 0 };
-    if (!bench_plan_read(run, w, &why))
+    if (!bench_plan_read(run, &words, &why))
         return usage_refuse(&usage, "%s", why.text);
+    s->said = run->plan.pace;
+    if (words.scale != NULL && (!text_to_double(text_of(words.scale), &s->scale) || s->scale <= 0 || s->scale > SCALE_MAX))
+        return usage_refuse(&usage, "--scale must be a number above 0 and at most %d, not \"%s\"", SCALE_MAX, words.scale);
     if (!bench_target_ask(&run->target, &run->plan.target, &why))
-        return fail_with(&why, EXIT_FAILED);
+        return bench_fail(&why, EXIT_FAILED);
     if (run->target.model_found)
         fprintf(stderr, "weir bench: asks the model %s, the first that %s lists\n", run->target.model, run->target.authority);
-    if (!bench_plan_script(run, w, &why))
-        return fail_with(&why, EXIT_USAGE);
-    int code = run_and_report(run, w);
+    if (!bench_plan_script(run, &words, &why))
+        return bench_fail(&why, EXIT_USAGE);
+    int code = bench_scene_play(s);
     script_free(run->plan.script);
     return code;
 }
@@ -156,10 +138,21 @@ static int bench(struct bench_run *run, const struct bench_words *w)
 int command_bench(int argc, char **argv)
 {
     static struct bench_run run; /* static: larger than a frame should be */
+    static struct bench_scene scene = { .words = &words, .run = &run, .row = &plain, .scale = 1 };
     int code;
     if (!read_words(argc, argv, &code))
         return code;
-    code = bench(&run, &words);
+    if (urls.count == 0)
+        return usage_refuse(&usage, "a URL or a scenario is missing");
+    words.url = first[0];
+    if (strstr(first[0], "://") == NULL) {
+        scene.row = find_scenario(first[0]);
+        if (scene.row == NULL)
+            return refuse_word(first[0]);
+        words.url = urls.count > 1 ? first[1] : BENCH_URL;
+        snprintf(scene.name, sizeof scene.name, "%s", scene.row->name);
+    }
+    code = bench(&scene);
     bench_target_fini(&run.target);
     return code;
 }

@@ -8,13 +8,14 @@
 #include "conf/conf.h"
 
 #define BENCH_CRITERIA_MAX RESULT_VERDICTS_MAX
+#define BENCH_URL          "http://127.0.0.1:4040" /* where weir serves, unless said */
 
 /* The command line as it was written; NULL: not given. */
 struct bench_words {
     const char *url;
     const char *users, *rate, *duration, *ramp, *arrivals, *seed, *warmup, *timeout, *think, *workers, *slo, *pid;
     const char *body, *prompts, *trace, *api, *key, *model, *max_tokens;
-    const char *json, *csv, *html, *junit;
+    const char *json, *csv, *html, *junit, *scale;
     bool stream, new_connections;
     const char *criteria[BENCH_CRITERIA_MAX];
     size_t criteria_count;
@@ -52,10 +53,17 @@ MUSTUSE bool bench_target_read(struct bench_target *t, const char *url, const ch
 MUSTUSE bool bench_target_ask(struct bench_target *t, struct load_target *out, struct complaint *why);
 void bench_target_fini(struct bench_target *t);
 
+/* "weir bench: WHY" on stderr; returns code. */
+int bench_fail(const struct complaint *why, int code);
+
 /* Name, moment, machine; in bench_report.c. */
 void bench_report_begin(struct result *r, const struct bench_run *run);
-/* Prints it, and writes the files that were asked for. False with a sentence. */
-MUSTUSE bool bench_report_write(const struct result *r, const struct bench_words *w, struct complaint *why);
+/* On stdout: one run's page; of several, each one's line as it ends, and what is said below them. */
+void bench_report_print(const struct result *r);
+void bench_report_print_line(const struct result *r, bool is_first);
+void bench_report_print_end(const struct result *const *runs, unsigned count);
+/* Writes the files that were asked for. False with a sentence. */
+MUSTUSE bool bench_report_write(const struct result *const *runs, unsigned count, const struct bench_words *w, struct complaint *why);
 
 /* The server's processor time and memory, with its children's, once a second; in bench_server.c. */
 struct bench_server;

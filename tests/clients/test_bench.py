@@ -30,8 +30,10 @@ class Bench:
         assert 'CANARY' not in self.out + self.err + json.dumps(self.json), 'it told its key'
 
     def counted(self):
-        """What was counted: the machine may have been too busy for the generator's own clock, which then says so, and that is no matter here."""
-        assert self.code == 0 or (self.code == 3 and 'was late' in self.json['invalid']), f'exit code {self.code}:\n{self.out}{self.err}'
+        """What was counted: the machine may have been too busy for the generator's own clock, which then says so, and that is no matter here. Without criteria one
+        error of a hundred is one too many."""
+        expected = 0 if self.json and self.json['ok'] > 0.99 * self.json['requests'] else 1
+        assert self.code == expected or (self.code == 3 and 'was late' in self.json['invalid']), f'exit code {self.code}:\n{self.out}{self.err}'
         return self.json
 
     def expect(self, code):
@@ -78,7 +80,7 @@ def test_the_generator_as_the_limit_is_3():
 
 
 WRONG = [
-    ((), 'URL is missing'),
+    ((), 'a URL or a scenario is missing'),
     (('127.0.0.1:4040',), 'no URL such as'),
     (('http://127.0.0.1:1/a b',), 'blank'),
     (('ftp://127.0.0.1:1',), 'http'),
