@@ -189,6 +189,7 @@ static enum fail take_answer(struct task *t, struct conn *c, struct caller *m, c
     if (f != OK)
         return f;
     s->status = head->status;
+    s->tells_cache = http_head_find(head, TEXT("x-weir-cache")).at != NULL;
     s->is_cached = is_cached(head);
     r->kind = kind_of(what, head);
     r->wants_events = what->stream && r->kind == READING_JSON;

@@ -86,4 +86,7 @@ void script_end(struct script_session *x);
 /* Which of the script's prompts the session has, from 0. */
 uint64_t script_prompt(const struct script_session *x);
 
+/* The whole file into *out, which is the caller's to fini if it worked. complaint's file is path: it must live as long as the complaint. */
+MUSTUSE bool script_file_read(const char *path, struct buf *out, struct complaint *why);
+
 #endif

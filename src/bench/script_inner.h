@@ -164,9 +164,6 @@ struct captured {
 /* The value of a name for this session; empty if nothing was captured yet. Not for NAME_PROMPT. */
 struct value script_value(const struct script_session *x, const struct name *n);
 
-/* The whole file into *out, which is the caller's to fini if it worked. complaint's file is path: it must live as long as the complaint. */
-MUSTUSE bool script_file_read(const char *path, struct buf *out, struct complaint *why);
-
 /* prompts.c */
 MUSTUSE bool prompts_read(struct script *s, const char *path, struct complaint *why);
 /* The text of the session's turn, as a template's ${prompt} has it. */

@@ -38,6 +38,7 @@ struct sample {
     int status;           /* 0: none came */
     bool is_warmup;       /* counted nowhere but in the windows */
     bool has_left;        /* the user left on purpose when the first piece came: it counts as neither good nor bad, unless what came was WRONG */
+    bool tells_cache;     /* the answer has a word about a cache */
     bool is_cached;       /* the answer said so (x-weir-cache: hit or joined) */
     uint32_t flow;        /* which flow of the script */
     uint64_t tokens_in, tokens_out; /* as the server's usage says; 0: it did not */

@@ -149,6 +149,21 @@ bool bench_scene_leg(struct bench_scene *s, const char *name, struct result **ou
     return is_ok;
 }
 
+bool bench_scene_part(struct bench_scene *s, const char *name, const struct tally *part, struct result **out)
+{
+    struct result *r = begin_result(s, name);
+    if (r == NULL)
+        return bench_scene_fail(s, EXIT_INVALID, "no memory is left for one more run");
+    result_from_tally(r, part, &s->run->plan, s->run->workers);
+    r->invalid[0] = '\0'; /* the whole says whether it counts; a part may be empty */
+    r->intended_rate = NAN;
+    s->is_judged[s->leg_count - 1] = false;
+    if (s->is_several)
+        bench_report_print_line(r, s->leg_count == 1);
+    *out = r;
+    return true;
+}
+
 /* ---- the whole ---- */
 
 static void read_criteria(const struct bench_scenario *row, struct bench_run *run)
