@@ -34,7 +34,7 @@ static const struct option options[] = {
     { "criteria", 'c', OPTION_LIST, "WHAT", "'p95 < 200ms' must hold, or the exit code is 1. May be repeated.", &criteria },
     { "pid", 0, OPTION_TEXT, "N", "The server's process here: its processor time and memory are reported.", &words.pid },
     { "scale", 0, OPTION_TEXT, "F", "Makes the times of a scenario or a plan so many times as long: 0.1 for a first look.", &words.scale },
-    { "requests", 0, OPTION_TEXT, "N", "Of cache and leak: so many, and then it is over (5000).", &words.requests },
+    { "requests", 0, OPTION_TEXT, "N", "Of cache and leak: so many, and then it is over (5000 and 20000).", &words.requests },
     { "mock", 0, OPTION_TEXT, "URL", "Of verify: the weir mock behind the server, if it is not the server itself.", &words.mock },
     { "distinct", 0, OPTION_TEXT, "N", "Of cache: different prompts (500).", &words.distinct },
     { "zipf", 0, OPTION_TEXT, "S", "Of cache: the r-th prompt comes in proportion to r^-S (1).", &words.zipf },

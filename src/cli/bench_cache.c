@@ -46,7 +46,6 @@ static bool read_mix(struct bench_scene *s, struct script_made *made, uint64_t *
 static bool report(struct bench_scene *s, const struct mix *m, const struct script_made *made, const struct tally *parts, struct result *r)
 {
     double ideal = ideal_share(m->counts, made->count);
-    struct result *part;
     result_add_finding(r, FINDING_ideal_share, ideal, NAN, NAN);
     result_add_finding(r, FINDING_of_ideal, m->is_told && ideal > 0 ? r->cached_share / ideal : NAN, NAN, NAN);
     if (!m->is_told)
@@ -54,7 +53,7 @@ static bool report(struct bench_scene *s, const struct mix *m, const struct scri
     else
         snprintf(r->knee, sizeof r->knee, "%.1f %% came from the cache, and %.1f %% could have: %u prompts, the r-th in proportion to r^-%g.", 100 * r->cached_share,
                  100 * ideal, made->count, made->zipf);
-    return bench_scene_part(s, "hits", &parts[HITS], &part) && bench_scene_part(s, "misses", &parts[MISSES], &part);
+    return bench_scene_part(s, "hits", &parts[HITS], r) && bench_scene_part(s, "misses", &parts[MISSES], r);
 }
 
 static bool measure(struct bench_scene *s, struct mix *m, const struct script_made *made)

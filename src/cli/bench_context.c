@@ -74,7 +74,6 @@ static bool add_trend(struct bench_scene *s, const struct growth *g, bool of_ttf
 
 static bool report(struct bench_scene *s, const struct growth *g, const struct tally *parts, struct result *r)
 {
-    struct result *part;
     char name[16];
     uint32_t held = MIN(g->first_failure - 1, g->longest);
     if (!add_trend(s, g, false, FINDING_latency_per_turn, r) || !add_trend(s, g, true, FINDING_ttft_per_turn, r))
@@ -86,7 +85,7 @@ static bool report(struct bench_scene *s, const struct growth *g, const struct t
         snprintf(r->knee, sizeof r->knee, "No turn failed; the longest conversation reached turn %u of %u.", held, g->turns);
     for (unsigned i = 0; i < ARRAY_LEN(bounds) && (i == 0 || bounds[i - 1] < g->turns); i++) {
         snprintf(name, sizeof name, "to turn %u", MIN(bounds[i], g->turns));
-        if (!bench_scene_part(s, name, &parts[i], &part))
+        if (!bench_scene_part(s, name, &parts[i], r))
             return false;
     }
     return true;

@@ -13,7 +13,7 @@
 #define TENANTS_MAX     (BENCH_LEGS_MAX - 1) /* the whole is a run of the report, too */
 
 struct tenants {
-    char file[KEYS_BYTES_MAX]; /* keys live here, and are wiped at the end */
+    char file[KEYS_BYTES_MAX]; /* keys live here */
     unsigned count;
     bool has_weights;
     struct script_asker at[TENANTS_MAX];
@@ -50,7 +50,6 @@ static bool read_keys(struct bench_scene *s, struct tenants *t)
     size_t len = MIN(buf_len(&file), sizeof t->file);
     memcpy(t->file, buf_text(&file).at, len);
     bool is_ok = len == buf_len(&file) || complain(&s->why, s->words->keys, 0, 0, "is larger than %d bytes", KEYS_BYTES_MAX);
-    mem_wipe((char *)buf_text(&file).at, buf_len(&file));
     buf_fini(&file);
     for (rest = (struct text){ t->file, len }; is_ok && rest.len > 0;) {
         rest = text_cut(rest, '\n', &line);
@@ -99,12 +98,11 @@ static double index_of(const struct tenants *t, const struct tally *parts)
 
 static bool report(struct bench_scene *s, const struct tenants *t, const struct tally *parts, struct result *r)
 {
-    struct result *part;
     result_add_finding(r, FINDING_jain, index_of(t, parts), NAN, NAN);
     if (r->tokens_out == 0)
         snprintf(r->knee, sizeof r->knee, "The server's answers count no tokens, so nobody can say who got how many.");
     for (unsigned i = 0; i < t->count; i++)
-        if (!bench_scene_part(s, t->names[i], &parts[i], &part))
+        if (!bench_scene_part(s, t->names[i], &parts[i], r))
             return false;
     return true;
 }
@@ -146,7 +144,6 @@ bool bench_fair(struct bench_scene *s)
         name_tenants(t);
         is_ok = measure(s, t);
     }
-    mem_wipe(t, sizeof *t);
     mem_free(t);
     return is_ok;
 }

@@ -46,7 +46,7 @@ static void add_cpu(const struct result *const *with, struct result *r)
     for (unsigned i = 0; i < SIDE; i++)
         squares += (each[i] - sum / SIDE) * (each[i] - sum / SIDE);
     double error = T_95 * sqrt(squares / (SIDE - 1) / SIDE);
-    result_add_finding(r, FINDING_overhead_cpu, sum / SIDE, sum / SIDE - error, sum / SIDE + error);
+    result_add_finding(r, FINDING_overhead_cpu, sum / SIDE, MAX(sum / SIDE - error, 0), sum / SIDE + error);
 }
 
 static void report(struct bench_scene *s)

@@ -34,7 +34,8 @@ struct visit {
     bool is_ok;
     struct page page;
     uint64_t cancelled_before, left; /* by the mock's count; streams that were left since */
-    double delay_ms;                 /* the longest */
+    double delay_ms;                 /* the longest; of what was never seen as long as was looked */
+    bool is_seen;                    /* the last one */
 };
 
 /* ---- the mock's page ---- */
@@ -99,8 +100,9 @@ static bool probe(struct task *t, struct visit *v, struct script_session *x, str
     v->left = 1;
     if (f != OK || !s.has_left || !settle(t, v))
         return f == OK && !s.has_left; /* an answer that failed is no matter of cancelling */
-    double seen = v->page.cancelled > v->cancelled_before ? (double)(v->page.at - left) / (double)NANOS_PER_MS - v->page.cancelled_ms_ago : NAN;
-    v->delay_ms = isnan(seen) ? INFINITY : MAX(v->delay_ms, MAX(seen, 0)); /* never seen: as late as can be */
+    v->is_seen = v->page.cancelled > v->cancelled_before;
+    double seen = v->is_seen ? (double)(v->page.at - left) / (double)NANOS_PER_MS - v->page.cancelled_ms_ago : SETTLE_NS / (double)NANOS_PER_MS;
+    v->delay_ms = MAX(v->delay_ms, MAX(seen, 0));
     return true;
 }
 
@@ -110,7 +112,8 @@ static bool probe_all(struct task *t, struct visit *v)
     bool is_ok = true;
     buf_init(&body, CALL_ANSWER_MAX);
     v->delay_ms = -1;
-    for (uint64_t i = 0; i < 2 * PROBES && is_ok; i++) { /* every second session or so is a stream */
+    v->is_seen = true;
+    for (uint64_t i = 0; i < 2 * PROBES && is_ok && v->is_seen; i++) { /* every second session or so is a stream */
         struct script_session x;
         script_begin(&x, v->scene->run->plan.script, i);
         is_ok = probe(t, v, &x, &body);
@@ -162,21 +165,18 @@ static bool visit(struct visit *v, bool (*what)(struct task *t, struct visit *v)
 
 /* ---- the whole ---- */
 
+/* The mock's page, and what follows from it for the plan. */
 static bool find_mock(struct bench_scene *s, struct visit *v)
 {
-    struct load_plan *plan = &s->run->plan;
     s->code = EXIT_USAGE;
+    v->scene = s;
     if (!bench_target_read(&v->mock, s->words->mock != NULL ? s->words->mock : s->run->target.authority, "plain", &v->mock_at, &s->why))
         return false;
     s->code = EXIT_FAILED;
     if (!bench_target_ask(&v->mock, &v->mock_at, &s->why) || !visit(v, read_page))
         return false;
-    if (!v->page.pauses)
-        return bench_scene_fail(s, EXIT_FAILED, "the mock sends its streams all at once, so that none can be left in the middle: start it with --itl 5ms");
-    plan->verify = true;
-    plan->leave_share = LEAVE_SHARE;
-    plan->mock = (struct verify){ v->page.seed, (uint32_t)v->page.tokens };
-    v->cancelled_before = v->page.cancelled;
+    s->run->plan.verify = true;
+    s->run->plan.mock = (struct verify){ v->page.seed, (uint32_t)v->page.tokens };
     return true;
 }
 
@@ -204,12 +204,15 @@ bool bench_verify(struct bench_scene *s)
     struct script_made made = { .count = PROMPTS };
     struct result *r;
     double level = bench_scene_level(s, s->row->levels.at[0]);
-    v.scene = s;
     s->code = EXIT_USAGE;
     if (!bench_plan_made(s->run, s->words, &made, askers, ARRAY_LEN(askers), &s->why))
         return false;
     bool is_ok = find_mock(s, &v);
+    if (is_ok && !v.page.pauses)
+        is_ok = bench_scene_fail(s, EXIT_FAILED, "the mock sends its streams all at once, so that none can be left in the middle: start it with --itl 5ms");
     if (is_ok) {
+        s->run->plan.leave_share = LEAVE_SHARE;
+        v.cancelled_before = v.page.cancelled;
         bench_scene_begin(s);
         is_ok = bench_scene_phase(s, bench_scene_span(s, 0), level, level) && bench_scene_leg(s, "", &r) && report(s, &v, r);
     }
