@@ -51,6 +51,7 @@ BARE = {
         'src/cli/bench_scene.c': ('sigaction', 'Ctrl-C ends a test and not the program'),
         'src/cli/bench_report.c': ('fopen', 'reports, when the test is over'),
         'src/cli/bench_server.c': ('open read close opendir', '/proc of the server under test, now and then'),
+        'src/cli/bench_store.c': ('mkdir access rename', 'runs that are kept, before and behind a test'),
         'src/cli/bench_live.c': ('ioctl', 'the width of the terminal that it draws on'),
         'src/cli/mock.c': ('pthread_create sigwait', 'a small server without a keeper: its threads and signals are the command\'s'),
         'src/cli/server.c': ('pthread_create sigtimedwait', 'the server\'s main thread: starts the workers, then waits for signals'),

@@ -107,7 +107,7 @@ MUSTUSE enum fail result_write_json(const struct result *r, struct buf *out);
 MUSTUSE bool result_read_json(struct result *r, struct text json, struct complaint *why);
 /* Several runs in one file: {"weir_bench": 1, "verdict": …, "runs": […]}. */
 MUSTUSE enum fail result_write_runs(const struct result *const *runs, unsigned count, struct buf *out);
-#define RESULT_RUNS_MAX 256 /* of one file */
+#define RESULT_RUNS_MAX 64 /* of one file: some 20 MiB */
 /* Of either form. runs: room for RESULT_RUNS_MAX, each to be freed with mem_free. False with a sentence; nothing is to be freed then. */
 MUSTUSE bool result_read_runs(struct result **runs, unsigned *out_count, struct text json, struct complaint *why);
 

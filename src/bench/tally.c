@@ -143,23 +143,24 @@ void tally_missed(struct tally *t)
     BUMP(t->missed, 1);
 }
 
-static void count_in_window(struct window *w, const struct sample *s)
-{
-    BUMP(w->ended, 1);
-    BUMP(w->outcomes[s->outcome], 1);
-    BUMP(w->tokens_out, s->tokens_out);
-    if (s->outcome == OUTCOME_OK)
-        hist_add(&w->latency, s->ended - s->intended);
-    else
-        BUMP(w->failed, 1);
-}
-
 /* The mean between this answer's tokens: of its usage, because pieces are not tokens. */
 static bool is_good(const struct sample *s, const struct slo *slo)
 {
     nanos itl = s->tokens_out > 1 && s->first_token != 0 ? (s->ended - s->first_token) / (nanos)(s->tokens_out - 1) : 0;
     return (slo->latency == 0 || s->ended - s->intended <= slo->latency) && (slo->itl == 0 || itl <= slo->itl) &&
            (slo->ttft == 0 || (s->first_token != 0 && s->first_token - s->intended <= slo->ttft));
+}
+
+static void count_in_window(struct window *w, const struct sample *s, const struct slo *slo)
+{
+    BUMP(w->ended, 1);
+    BUMP(w->outcomes[s->outcome], 1);
+    BUMP(w->tokens_out, s->tokens_out);
+    if (s->outcome == OUTCOME_OK) {
+        hist_add(&w->latency, s->ended - s->intended);
+        BUMP(w->good, is_good(s, slo));
+    } else
+        BUMP(w->failed, 1);
 }
 
 static void count_good(struct tally *t, const struct sample *s, const struct slo *slo)
@@ -180,7 +181,7 @@ void tally_ended(struct tally *t, const struct sample *s, const struct slo *slo)
         return;
     }
     if (w != NULL)
-        count_in_window(w, s);
+        count_in_window(w, s, slo);
     if (s->is_warmup) {
         BUMP(t->warmup, 1);
         return;
@@ -221,6 +222,7 @@ static void merge_window(struct window *into, const struct window *from)
     into->started += LOAD(from->started);
     into->ended += LOAD(from->ended);
     into->failed += LOAD(from->failed);
+    into->good += LOAD(from->good);
     for (unsigned i = 0; i < TALLY_OUTCOMES; i++)
         into->outcomes[i] += LOAD(from->outcomes[i]);
     into->in_flight += LOAD(from->in_flight);

@@ -47,7 +47,7 @@ struct sample {
 
 /* What happened in one stretch of time; windows of one test are equally long. */
 struct window {
-    uint32_t started, ended, failed; /* by when they started and ended */
+    uint32_t started, ended, failed, good; /* by when they started and ended; good: as below */
     uint32_t outcomes[TALLY_OUTCOMES]; /* of those that ended in it */
     uint32_t in_flight;              /* at its end, as far as it has come */
     uint64_t tokens_out;

@@ -1,4 +1,5 @@
 /* bench_plan.c: from the words of `weir bench` to a plan of a load test, or a sentence about the word that is wrong. Called by bench.c. */
+#include "bench/plan.h"
 #include "cli/bench.h"
 #include <stdio.h>
 #include <sys/resource.h>
@@ -120,6 +121,8 @@ static bool read_slo(struct slo *slo, const char *word, struct complaint *why)
 
 static bool read_criteria(struct bench_run *run, const struct bench_words *w, struct complaint *why)
 {
+    if (run->criteria_count + w->criteria_count > BENCH_CRITERIA_MAX)
+        return complain(why, NULL, 0, 0, "the plan and the command line have more than %d criteria together", BENCH_CRITERIA_MAX);
     for (size_t i = 0; i < w->criteria_count; i++)
         if (!criterion_parse(&run->criteria[run->criteria_count++], text_of(w->criteria[i]), why))
             return false;
@@ -161,25 +164,71 @@ static bool read_model(struct bench_target *t, const char *word, struct complain
     return true;
 }
 
-bool bench_plan_read(struct bench_run *run, const struct bench_words *w, struct complaint *why)
+/* What the command line says also where a plan says the rest. */
+static bool read_common(struct bench_run *run, const struct bench_words *w, struct complaint *why)
 {
-    struct load_plan *plan = &run->plan;
     uint64_t workers = 1, pid = 0;
-    plan->timeout = TIMEOUT_DEFAULT;
-    if (!bench_target_read(&run->target, w->url, w->api, &plan->target, why) || !read_key(&plan->target, w->key, why) || !read_model(&run->target, w->model, why) ||
-        !read_load(run, w, why) || !read_span("warmup", w->warmup, true, &plan->warmup, why) || !read_span("timeout", w->timeout, false, &plan->timeout, why) ||
-        !bench_plan_count("workers", w->workers, 1, WORKERS_MAX, &workers, why) || !bench_plan_count("pid", w->pid, 1, INT32_MAX, &pid, why) || !read_slo(&plan->slo, w->slo, why) ||
-        !read_criteria(run, w, why))
+    if (!read_key(&run->plan.target, w->key, why) || !bench_plan_count("workers", w->workers, 1, WORKERS_MAX, &workers, why) ||
+        !bench_plan_count("pid", w->pid, 1, INT32_MAX, &pid, why) || !read_criteria(run, w, why))
         return false;
     run->workers = (unsigned)workers;
     run->pid = (pid_t)pid;
+    return true;
+}
+
+/* As many users as there are descriptors for. */
+static bool fit_users(struct load_plan *plan, uint32_t most, struct complaint *why)
+{
+    uint32_t fds = descriptors();
+    plan->users_max = MIN(most, fds > 2 * FDS_KEPT ? fds - FDS_KEPT : FDS_KEPT);
+    return plan->is_open || pace_peak(&plan->pace) <= plan->users_max ||
+           complain(why, NULL, 0, 0, "%.0f users need more descriptors than there may be: %u (ulimit -n)", pace_peak(&plan->pace), fds);
+}
+
+bool bench_plan_read(struct bench_run *run, const struct bench_words *w, struct complaint *why)
+{
+    struct load_plan *plan = &run->plan;
+    plan->timeout = TIMEOUT_DEFAULT;
+    if (!bench_target_read(&run->target, w->url, w->api, &plan->target, why) || !read_model(&run->target, w->model, why) || !read_load(run, w, why) ||
+        !read_span("warmup", w->warmup, true, &plan->warmup, why) || !read_span("timeout", w->timeout, false, &plan->timeout, why) || !read_slo(&plan->slo, w->slo, why) ||
+        !read_common(run, w, why))
+        return false;
     plan->drain = plan->timeout; /* no request has less time than the others because it came late */
     plan->new_connections = w->new_connections;
-    uint32_t fds = descriptors();
-    plan->users_max = fds > 2 * FDS_KEPT ? fds - FDS_KEPT : FDS_KEPT;
-    if (!plan->is_open && pace_peak(&plan->pace) > plan->users_max)
-        return complain(why, NULL, 0, 0, "--users %s needs more descriptors than there may be: %u (ulimit -n)", w->users, fds);
-    return true;
+    return fit_users(plan, UINT32_MAX, why);
+}
+
+/* ---- a plan file ---- */
+
+static void take_plan(struct bench_run *run, struct plan *p, char out_name[64])
+{
+    run->plan = p->load;
+    memcpy(run->criteria, p->criteria, p->criteria_count * sizeof p->criteria[0]);
+    run->criteria_count = p->criteria_count;
+    snprintf(out_name, 64, "%s", p->name);
+}
+
+static bool has_no_path(const struct bench_target *t, struct complaint *why)
+{
+    return t->path[0] == '\0' || strcmp(t->path, "/") == 0 || complain(why, NULL, 0, 0, "a plan says its paths itself: the URL ends with %s", t->authority);
+}
+
+bool bench_plan_file(struct bench_run *run, const char *path, double scale, const struct bench_words *w, char out_name[64], struct complaint *why)
+{
+    _Static_assert(PLAN_CRITERIA_MAX <= BENCH_CRITERIA_MAX, "room for all of a plan's");
+    struct plan *p = mem_zero(sizeof *p);
+    if (p == NULL)
+        return complain(why, NULL, 0, 0, "no memory is left");
+    bool is_ok = plan_read(p, path, why);
+    if (is_ok) {
+        plan_scale(p, scale);
+        take_plan(run, p, out_name);
+        is_ok = bench_target_read(&run->target, w->url != NULL ? w->url : p->url, "plain", &run->plan.target, why) && has_no_path(&run->target, why) &&
+                read_common(run, w, why) &&
+                fit_users(&run->plan, run->plan.is_open ? run->plan.users_max : UINT32_MAX, why);
+    }
+    mem_free(p);
+    return is_ok;
 }
 
 /* A trace has moments of its own, unless the command line says how many users or requests there are. */

@@ -96,22 +96,24 @@ static enum fail write_json(const struct result *const *runs, unsigned count, st
     return count == 1 ? result_write_json(runs[0], out) : result_write_runs(runs, count, out);
 }
 
+bool bench_report_put(const char *path, bench_form *form, const struct result *const *runs, unsigned count, struct complaint *why)
+{
+    struct buf out;
+    buf_init(&out, REPORT_MAX);
+    enum fail f = form(runs, count, &out);
+    bool is_ok = f == OK ? put_file(path, buf_text(&out), why) : complain(why, path, 0, 0, "cannot be made: %s", fail_row(f)->text);
+    buf_fini(&out);
+    return is_ok;
+}
+
 bool bench_report_write(const struct result *const *runs, unsigned count, const struct bench_words *w, struct complaint *why)
 {
     const struct {
         const char *path;
-        enum fail (*write)(const struct result *const *runs, unsigned count, struct buf *out);
-    } forms[] = { { w->json, write_json }, { w->csv, report_csv }, { w->html, report_html }, { w->junit, report_junit } };
-    for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
-        struct buf out;
-        if (forms[i].path == NULL)
-            continue;
-        buf_init(&out, REPORT_MAX);
-        enum fail f = forms[i].write(runs, count, &out);
-        bool is_ok = f == OK ? put_file(forms[i].path, buf_text(&out), why) : complain(why, forms[i].path, 0, 0, "cannot be made: %s", fail_row(f)->text);
-        buf_fini(&out);
-        if (!is_ok)
+        bench_form *form;
+    } files[] = { { w->json, write_json }, { w->csv, report_csv }, { w->html, report_html }, { w->junit, report_junit } };
+    for (size_t i = 0; i < ARRAY_LEN(files); i++)
+        if (files[i].path != NULL && !bench_report_put(files[i].path, files[i].form, runs, count, why))
             return false;
-    }
     return true;
 }

@@ -7,7 +7,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#define EXIT_INVALID 3
 #define LOOK_NS      NANOS_PER_S
 
 static volatile bool stop; /* Ctrl-C */
@@ -116,6 +115,23 @@ static struct result *begin_result(struct bench_scene *s, const char *name)
     return s->legs[s->leg_count++] = r;
 }
 
+static void forget_tally(struct bench_scene *s)
+{
+    if (s->has_tally)
+        tally_fini(&s->tally);
+    s->has_tally = false;
+}
+
+void bench_scene_keep(struct bench_scene *s, struct result *only)
+{
+    for (unsigned i = 0; i < s->leg_count; i++)
+        if (s->legs[i] != only)
+            mem_free(s->legs[i]);
+    s->leg_count = only != NULL;
+    s->legs[0] = only;
+    s->is_judged[0] = true;
+}
+
 static bool measure(struct bench_scene *s, struct result *r, struct looking *l)
 {
     const struct bench_run *run = s->run;
@@ -123,7 +139,8 @@ static bool measure(struct bench_scene *s, struct result *r, struct looking *l)
     enum fail f = load_run(&run->plan, run->workers, LOOK_NS, look, l, &stop, &s->tally);
     bench_live_end(&l->live);
     if (f != OK)
-        return bench_scene_fail(s, EXIT_INVALID, "the test could not be started or summed up: no memory or descriptors are left (%s)", fail_name(f));
+        return bench_scene_fail(s, BENCH_EXIT_INVALID, "the test could not be started or summed up: no memory or descriptors are left (%s)", fail_name(f));
+    s->has_tally = true;
     result_from_tally(r, &s->tally, &run->plan, run->workers);
     if (l->server != NULL)
         bench_server_report(l->server, s->tally.window_span, r);
@@ -135,9 +152,8 @@ bool bench_scene_leg(struct bench_scene *s, const char *name, struct result **ou
     static struct looking looking; /* static: larger than a frame should be */
     struct result *r = begin_result(s, name);
     if (r == NULL)
-        return bench_scene_fail(s, EXIT_INVALID, "no memory is left for one more run");
-    if (s->leg_count > 1)
-        tally_fini(&s->tally);
+        return bench_scene_fail(s, BENCH_EXIT_INVALID, "no memory is left for one more run");
+    forget_tally(s);
     looking.server = s->run->pid != 0 ? bench_server_new(s->run->pid) : NULL;
     if (s->run->pid != 0 && looking.server == NULL)
         return bench_scene_fail(s, s->leg_count > 1 ? EXIT_FAILED : EXIT_USAGE, "--pid %d: there is no such process here", (int)s->run->pid);
@@ -153,7 +169,7 @@ bool bench_scene_part(struct bench_scene *s, const char *name, const struct tall
 {
     struct result *r = begin_result(s, name);
     if (r == NULL)
-        return bench_scene_fail(s, EXIT_INVALID, "no memory is left for one more run");
+        return bench_scene_fail(s, BENCH_EXIT_INVALID, "no memory is left for one more run");
     result_from_tally(r, part, &s->run->plan, s->run->workers);
     double share = r->span_s > 0 ? r->span_s / whole->span_s : 0;
     r->span_s = whole->span_s;
@@ -177,6 +193,9 @@ static void read_criteria(const struct bench_scenario *row, struct bench_run *ru
     struct text one;
     for (struct text rest = text_of(row->criteria); rest.len > 0;) {
         rest = text_cut(rest, ';', &one);
+        one = text_trim(one);
+        if (run->pid == 0 && text_starts(one, TEXT("memory")))
+            continue; /* of a server that nobody named */
         bool is_one = criterion_parse(&run->criteria[run->criteria_count++], one, &why);
         ASSERT(is_one); /* the table's own */
     }
@@ -200,6 +219,10 @@ static int report(struct bench_scene *s)
         bench_report_print(runs[0]);
     if (!bench_report_write(runs, s->leg_count, s->words, &s->why))
         return bench_fail(&s->why, EXIT_FAILED);
+    if (s->save != NULL && stop)
+        fprintf(stderr, "weir bench: interrupted, so nothing was saved\n");
+    else if (s->save != NULL && !bench_store_add(s->save, runs, s->leg_count, &s->why))
+        return bench_fail(&s->why, EXIT_FAILED);
     return result_exit_all(runs, s->leg_count);
 }
 
@@ -210,9 +233,7 @@ int bench_scene_play(struct bench_scene *s)
     if (is_ok)
         judge(s);
     int code = is_ok ? report(s) : bench_fail(&s->why, s->code);
-    if (s->leg_count > 0)
-        tally_fini(&s->tally);
-    for (unsigned i = 0; i < s->leg_count; i++)
-        mem_free(s->legs[i]);
+    forget_tally(s);
+    bench_scene_keep(s, NULL);
     return code;
 }

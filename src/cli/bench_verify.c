@@ -180,6 +180,14 @@ static bool find_mock(struct bench_scene *s, struct visit *v)
     return true;
 }
 
+bool bench_verify_prepare(struct bench_scene *s)
+{
+    static struct visit v; /* static: larger than a frame should be */
+    bool is_ok = find_mock(s, &v);
+    bench_target_fini(&v.mock);
+    return is_ok;
+}
+
 static bool report(struct bench_scene *s, struct visit *v, struct result *r)
 {
     uint64_t left = s->tally.left;
