@@ -3,6 +3,7 @@ V       ?= release
 ifeq ($(origin CC),default)
 CC      := gcc
 endif
+.DEFAULT_GOAL := all
 B       := build/$(V)
 DEPS    := build/deps
 
@@ -55,6 +56,7 @@ FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/fuz
 FUZZLIB := $(patsubst %.c,$(B)/%.o,$(filter-out tests/fuzz/fuzz_%.c,$(wildcard tests/fuzz/*.c)))
 TESTLIB := $(patsubst tests/%.c,$(B)/tests/%.o,$(wildcard tests/lib/*.c))
 
+.DEFAULT_GOAL := all
 .PHONY: all help clean
 all: build/weir ## build weir
 help: ## this list

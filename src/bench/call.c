@@ -237,8 +237,8 @@ static void begin(struct reading *r, struct call_pool *p, const struct script_ca
 {
     start_anew(&r->body);
     start_anew(&r->text);
-    *r = (struct reading){ .api = what->api, .keeps_text = what->wants_answer, .leaves = what->leaves, .worker = p->worker, .pool = p, .tally = tally, .sample = s, .body = r->body,
-                           .text = r->text };
+    *r = (struct reading){ .api = what->api, .keeps_text = what->wants_answer, .leaves = what->leaves, .worker = p->worker, .pool = p, .tally = tally,
+                           .sample = s, .body = r->body, .text = r->text };
     s->bytes_out = what->body.len;
     s->outcome = OUTCOME_OK;
 }

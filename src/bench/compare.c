@@ -413,7 +413,9 @@ static bool compare_sides(struct side *before, struct side *after, struct questi
     if (!isfinite(c.before) || !isfinite(c.after) || (!is_share && (c.before <= 0 || c.after <= 0)))
         return complain(why, NULL, 0, 0, "\"%s\" was not measured on both sides.", metric_name(k->metric, name));
     c.ratio = c.after / c.before;
-    if (has_windows(before) && has_windows(after)) {
+    if (is_share && c.before == 0 && c.after == 0) {
+        c.ratio = c.low = c.high = 1; /* no errors and no errors, from however many requests */
+    } else if (has_windows(before) && has_windows(after)) {
         if (is_share)
             c.ratio = of_all(after, k, 0, after->run_count, 0) / of_all(before, k, 0, before->run_count, 0);
         if (!find_interval(before, after, k, &c))

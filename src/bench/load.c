@@ -61,7 +61,7 @@ static void end_if_over(struct load *l)
     timer_stop(l->worker, &l->arrive);
     timer_stop(l->worker, &l->tick);
     call_pool_fini(&l->pool);
-    l->tally.ended = MAX(l->tally.ended, MIN(l->worker->now, l->ends));
+    __atomic_store_n(&l->tally.ended, MAX(l->tally.ended, MIN(l->worker->now, l->ends)), __ATOMIC_RELAXED); /* the live view may be looking */
     l->is_over = true;
 }
 

@@ -61,7 +61,10 @@ const struct tally *load_tally(const struct load *l); /* any thread, see tally.h
 const struct tally *load_part(const struct load *l, unsigned part); /* after load_is_over */
 void load_free(struct load *l);                       /* after load_is_over; takes NULL */
 
-/* Why a run does not count, as a sentence without its full stop; NULL: it does. The generator gave up, missed arrivals, was late, or had no processor time left. */
+/* The share of the workers' time that they worked, while requests were due. */
+double load_busy(const struct load_plan *plan, const struct tally *t, unsigned worker_count);
+/* Why a run does not count, as a sentence without its full stop; NULL: it does. The generator gave up, missed arrivals, was late, or had no processor
+   time left. Late: p50, p90 or p99 of its lag is, 95 times of 100, above 1 ms and above a tenth of the same quantile of latency, or of the time to the first token. */
 const char *load_invalid(const struct load_plan *plan, const struct tally *t, unsigned worker_count, char out[200]);
 
 /* The whole of it with threads of its own, in the real world: returns when it is over, or has ended because *stop was set. each: called about every `every` on the

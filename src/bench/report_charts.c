@@ -1,6 +1,7 @@
 /* report_charts.c: the charts of a load test's report; see report_charts.h. */
 #include "bench/report_charts.h"
 #include "bench/chart.h"
+#include "bench/search.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -133,8 +134,6 @@ void report_charts_together(struct markup *m, const struct result *const *runs, 
 
 /* ---- against concurrency ---- */
 
-#define KNEE_SHARE 0.95 /* of the highest rate of all levels: more load than there brings little but waiting */
-
 static double level_level(const void *row) { return ((const struct result_level *)row)->level; }
 static double level_rate(const void *row) { return ((const struct result_level *)row)->rate; }
 static double level_p50(const void *row) { return ((const struct result_level *)row)->p50_ms; }
@@ -146,17 +145,6 @@ static int by_level(const void *a, const void *b)
 {
     double x = level_level(a), y = level_level(b);
     return (x > y) - (x < y);
-}
-
-static double knee_of(const struct result_level *levels, unsigned count)
-{
-    double most = 0;
-    for (unsigned i = 0; i < count; i++)
-        most = fmax(most, levels[i].rate);
-    for (unsigned i = 0; i < count; i++)
-        if (levels[i].rate >= KNEE_SHARE * most)
-            return levels[i].level;
-    return NAN;
 }
 
 static struct chart against(const char *title, enum figure_unit unit, enum chart_scale scale, double knee)
@@ -183,7 +171,8 @@ static void draw_levels(struct markup *m, const struct result *r)
     }
     memcpy(levels, r->levels, bytes);
     qsort(levels, r->level_count, sizeof *levels, by_level);
-    double knee = knee_of(levels, r->level_count);
+    const struct result_level *bend = search_bend(levels, r->level_count);
+    double knee = bend != NULL ? bend->level : NAN;
     struct chart c = against("Throughput against load", FIGURE_RATE, CHART_LINEAR, knee);
     add_levels(&c, "rate", CHART_LINE, 1, levels, r->level_count, level_rate);
     add_levels(&c, "criteria met", CHART_DOTS, 1, levels, r->level_count, level_rate_kept);

@@ -68,9 +68,9 @@ struct result {
     char name[64], target[256], when[32], commit[64], machine[160]; /* when: ISO 8601, UTC */
     char invalid[200];     /* empty: the run counts */
     char knee[200];        /* a sentence: where throughput stops growing, or what else a scenario found; empty: nothing was looked for */
-    double warmup_s, span_s; /* rates are over span_s, which begins behind the warm-up */
+    double warmup_s, span_s; /* span_s: from the warm-up's end to the last whole answer */
     double intended_rate;    /* of an open loop, over the plan's measured part; NAN: users */
-    double rate, ok_rate, good_rate, tokens_rate;
+    double rate, ok_rate, good_rate, tokens_rate; /* a second; where answers take long, more than counts divided by span_s: see result.c */
     uint64_t requests, ok, tokens_in, tokens_out, bytes_in, bytes_out, missed, warmup;
     double cached_share;   /* of ok, as the answers say; NAN: none was ok */
     uint32_t in_flight_max;

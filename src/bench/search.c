@@ -201,30 +201,43 @@ void search_print(const struct search *s, char out[200])
         snprintf(out, 200, "Does not even hold %.40s: %.80s.", not_held, reason);
 }
 
-void search_knee(const struct result_level *levels, unsigned count, const char *unit, char out[200])
+static const struct result_level *highest(const struct result_level *levels, unsigned count)
 {
-    const struct result_level *knee = NULL, *top = levels;
-    char at[FIGURE_MAX + 24], end[FIGURE_MAX + 24], rate[FIGURE_MAX], p99[FIGURE_MAX], end_p99[FIGURE_MAX];
-    double peak = 0;
-    out[0] = '\0';
-    if (count < 3)
-        return; /* two points bend nowhere */
-    for (unsigned i = 0; i < count; i++) {
-        peak = MAX(peak, levels[i].rate);
+    const struct result_level *top = levels;
+    for (unsigned i = 1; i < count; i++)
         if (levels[i].level > top->level)
             top = &levels[i];
-    }
+    return top;
+}
+
+const struct result_level *search_bend(const struct result_level *levels, unsigned count)
+{
+    const struct result_level *knee = NULL;
+    double peak = 0;
+    if (count < 3)
+        return NULL; /* two points bend nowhere */
     for (unsigned i = 0; i < count; i++)
+        peak = MAX(peak, levels[i].rate);
+    for (unsigned i = 0; i < count && peak > 0; i++)
         if (levels[i].rate >= PEAK_SHARE * peak && (knee == NULL || levels[i].level < knee->level))
             knee = &levels[i];
-    if (knee == NULL || peak <= 0)
+    const struct result_level *top = highest(levels, count);
+    return knee != NULL && top->rate / top->level < STILL_GROWS * knee->rate / knee->level ? knee : NULL;
+}
+
+void search_knee(const struct result_level *levels, unsigned count, const char *unit, char out[200])
+{
+    char at[FIGURE_MAX + 24], end[FIGURE_MAX + 24], rate[FIGURE_MAX], p99[FIGURE_MAX], end_p99[FIGURE_MAX];
+    const struct result_level *knee = search_bend(levels, count), *top = highest(levels, count);
+    out[0] = '\0';
+    if (count < 3 || (knee == NULL && top->rate <= 0))
         return;
-    level_print(at, knee->level, unit);
     level_print(end, top->level, unit);
-    if (top->rate / top->level >= STILL_GROWS * knee->rate / knee->level) {
+    if (knee == NULL) {
         snprintf(out, 200, "Throughput still grows at %s.", end);
         return;
     }
+    level_print(at, knee->level, unit);
     snprintf(out, 200, "Throughput stops growing at about %s: %s there, p99 %s; at %s p99 is %s.", at, figure_print(rate, knee->rate, FIGURE_RATE),
              figure_print(p99, knee->p99_ms, FIGURE_MS), end, figure_print(end_p99, top->p99_ms, FIGURE_MS));
 }

@@ -50,7 +50,9 @@ void search_print(const struct search *s, char out[200]);
 
 /* The 95 % interval of a share (Wilson 1927): honest for shares near 0 and 1, where the textbook's is not. */
 void search_wilson(uint64_t good, uint64_t requests, double *out_low, double *out_high);
-/* Where throughput stops growing, as a sentence; empty for less than three levels. In any order; unit: "users" or "requests a second". */
+/* The lowest level with nearly the highest rate: more load than there brings only waiting. NULL: less than three levels, or throughput still grows. In any order. */
+const struct result_level *search_bend(const struct result_level *levels, unsigned count);
+/* The same as a sentence; empty for less than three levels. unit: "users" or "requests a second". */
 void search_knee(const struct result_level *levels, unsigned count, const char *unit, char out[200]);
 
 #endif

@@ -1,6 +1,10 @@
 /* tally.c: counts what became of each request, and when. load.c's workers fill one each; reports read their sum. */
 #include "bench/tally.h"
 #include "base/mem.h"
+#include <math.h>
+
+#define OUTSIDE 0.025 /* on each side of a 95 % interval */
+#define SIGMAS  8     /* a binomial's chance beyond so many is under 1e-10: the sum may begin there */
 
 /* One writer, so a plain load and a relaxed store are enough; the live view, on another thread, sees whole words. */
 #define LOAD(field)       __atomic_load_n(&(field), __ATOMIC_RELAXED)
@@ -53,6 +57,29 @@ void spans_merge(struct spans *into, const struct spans *from)
     into->squares += squares;
     into->least = MIN(into->least, LOAD(from->least));
     hist_merge(&into->hist, &from->hist);
+}
+
+static double chance_of(double k, double n, double q)
+{
+    int sign;
+    return exp(lgamma_r(n + 1, &sign) - lgamma_r(k + 1, &sign) - lgamma_r(n - k + 1, &sign) + k * log(q) + (n - k) * log1p(-q));
+}
+
+void spans_ranks(uint64_t n, double q, uint64_t *out_low, uint64_t *out_high)
+{
+    double sigma = sqrt((double)n * q * (1 - q));
+    double k = MAX(0.0, floor((double)n * q - SIGMAS * sigma - SIGMAS));
+    double chance = chance_of(k, (double)n, q), sum = 0;
+    *out_low = 0;
+    for (; k < (double)n; k++) {
+        sum += chance; /* of at most k samples below */
+        if (sum <= OUTSIDE)
+            *out_low = (uint64_t)k + 1;
+        if (sum >= 1 - OUTSIDE)
+            break;
+        chance *= ((double)n - k) / (k + 1) * q / (1 - q);
+    }
+    *out_high = (uint64_t)k + 1;
 }
 
 /* ---- windows ---- */

@@ -26,6 +26,10 @@ struct spans {
 void spans_init(struct spans *s);
 void spans_add(struct spans *s, nanos value);
 void spans_merge(struct spans *into, const struct spans *from);
+/* Ranks (from 1) of the two samples between which the quantile q of what n were drawn from lies 95 times of 100: how many samples lie below it is binomial, and
+   all of its chances are summed, so nothing is approximated for small n. *out_low 0 or *out_high above n: there are too few samples for a bound on that side.
+   Hahn and Meeker, Statistical Intervals (1991), 5.2. */
+void spans_ranks(uint64_t n, double q, uint64_t *out_low, uint64_t *out_high);
 
 /* One request, as its user saw it. Moments are of the world's clock; 0 = did not happen. */
 struct sample {
@@ -79,7 +83,7 @@ struct tally {
     struct spans itl;                 /* between two pieces of content of one stream */
     struct spans failed;              /* intended to ended, of all that is not ok */
     struct spans lag;                 /* of the generator: how late it started what was due. Closed loops: how late a clock of 10 ms struck */
-    nanos busy;                       /* processor time of the worker's thread, from began to ended */
+    nanos busy;                       /* processor time of the workers' threads until the plan had ended: what is waited for afterwards is no load */
     nanos ended;                      /* the last moment counted */
     enum fail stopped;                /* why the generator could not go on (FAIL_NO_DESCRIPTORS, FAIL_NO_MEMORY); OK: it could */
 };

@@ -287,11 +287,3 @@ bool template_add_body(struct script *s, struct template *t, struct text source,
     c.has_json = i < source.len && (source.at[i] == '{' || source.at[i] == '[') && !is_value;
     return scan_run(&c);
 }
-
-bool template_is_constant(const struct template *t)
-{
-    for (uint32_t i = 0; i < t->count; i++)
-        if (t->pieces[i].word != WORD_LITERAL)
-            return false;
-    return true;
-}

@@ -59,7 +59,6 @@ MUSTUSE bool template_add_string(struct script *s, struct template *t, struct te
 MUSTUSE bool template_add_body(struct script *s, struct template *t, struct text source, const struct template_source *from);
 /* Writes it for the request that x stands before. FAIL_TOO_LARGE, FAIL_NO_MEMORY. */
 MUSTUSE enum fail template_write(const struct template *t, struct script_session *x, struct buf *out);
-bool template_is_constant(const struct template *t);
 /* A value as its place needs it. */
 MUSTUSE enum fail template_put(struct buf *out, enum template_place place, struct text value);
 

@@ -1,6 +1,8 @@
 /* bench.c: `weir bench`: a load test of any server: what it is to do, running it, and what is said about it. */
+#include "base/account.h"
 #include "cli/bench_scenario.h"
 #include "cli/cli.h"
+#include "keeper/keeper.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -279,6 +281,7 @@ int command_bench(int argc, char **argv)
         return bench_refuse("a URL or a scenario is missing");
     if (words.scale != NULL && (!text_to_double(text_of(words.scale), &scene.scale) || scene.scale <= 0 || scene.scale > SCALE_MAX))
         return bench_refuse("--scale must be a number above 0 and at most %d, not \"%s\"", SCALE_MAX, words.scale);
+    account_limit(system_memory("/proc/self/cgroup", "/sys/fs/cgroup") / 4 * 3); /* as weir serve: what servers answer must not fill the machine */
     code = dispatch(&scene, others.at, others.count);
     script_free(run.plan.script);
     bench_target_fini(&run.target);

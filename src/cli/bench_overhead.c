@@ -17,55 +17,62 @@ static bool is_with(unsigned round)
 
 /* ---- what it adds ---- */
 
+struct sides {
+    const struct result *without[SIDE], *with[SIDE];
+    struct result *last; /* with it: has the findings */
+};
+#define SAID_MAX 80
+
 /* In milliseconds, from the ratio and its interval. */
-static void add_difference(struct bench_scene *s, const struct result *const *without, const struct result *const *with, const char *metric, enum finding id, struct result *r, char *said, size_t room)
+static void add_difference(struct bench_scene *s, const struct sides *sides, const char *metric, enum finding id, char said[SAID_MAX])
 {
     struct comparison c;
+    struct result *r = sides->last;
     char value[FIGURE_MAX];
-    if (!result_compare(without, SIDE, with, SIDE, text_of(metric), 0, &c, &s->why)) {
+    if (!result_compare(sides->without, SIDE, sides->with, SIDE, text_of(metric), 0, &c, &s->why)) {
         result_add_finding(r, id, NAN, NAN, NAN);
-        snprintf(said, room, "%s: not measured", metric);
+        snprintf(said, SAID_MAX, "%s: not measured", metric);
         return;
     }
     double added = c.before * (c.ratio - 1), low = c.before * (c.low - 1), high = c.before * (c.high - 1);
     result_add_finding(r, id, added, low, high);
     if (!isfinite(low) || !isfinite(high))
-        snprintf(said, room, "%s: cannot tell, the rounds are too short", metric);
+        snprintf(said, SAID_MAX, "%s: cannot tell, the rounds are too short", metric);
     else if (low <= 0 && high >= 0)
-        snprintf(said, room, "%s: cannot tell, it may be nothing", metric);
+        snprintf(said, SAID_MAX, "%s: cannot tell, it may be nothing", metric);
     else
-        snprintf(said, room, "%s: it %s %s", metric, added > 0 ? "adds" : "saves", figure_print(value, fabs(added), FIGURE_MS));
+        snprintf(said, SAID_MAX, "%s: it %s %s", metric, added > 0 ? "adds" : "saves", figure_print(value, fabs(added), FIGURE_MS));
 }
 
 /* Of the gateway's process: its rounds are as many measurements. */
-static void add_cpu(const struct result *const *with, struct result *r)
+static void add_cpu(const struct sides *sides)
 {
+    const struct result *const *with = sides->with;
     double each[SIDE], sum = 0, squares = 0;
     for (unsigned i = 0; i < SIDE; i++)
         sum += each[i] = 1e3 * with[i]->server_cpu / (double)(with[i]->requests + with[i]->warmup);
     for (unsigned i = 0; i < SIDE; i++)
         squares += (each[i] - sum / SIDE) * (each[i] - sum / SIDE);
     double error = T_95 * sqrt(squares / (SIDE - 1) / SIDE);
-    result_add_finding(r, FINDING_overhead_cpu, sum / SIDE, MAX(sum / SIDE - error, 0), sum / SIDE + error);
+    result_add_finding(sides->last, FINDING_overhead_cpu, sum / SIDE, MAX(sum / SIDE - error, 0), sum / SIDE + error);
 }
 
 static void report(struct bench_scene *s)
 {
-    const struct result *without[SIDE], *with[SIDE];
+    struct sides sides = { .last = NULL };
     unsigned a = 0, b = 0;
-    char p50[80], p99[80];
-    struct result *r = NULL;
+    char p50[SAID_MAX], p99[SAID_MAX];
     for (unsigned i = 0; i < ROUNDS; i++) {
         if (is_with(i))
-            with[b++] = r = s->legs[i];
+            sides.with[b++] = sides.last = s->legs[i];
         else
-            without[a++] = s->legs[i];
+            sides.without[a++] = s->legs[i];
     }
-    add_difference(s, without, with, "p50", FINDING_overhead_p50, r, p50, sizeof p50);
-    add_difference(s, without, with, "p99", FINDING_overhead_p99, r, p99, sizeof p99);
+    add_difference(s, &sides, "p50", FINDING_overhead_p50, p50);
+    add_difference(s, &sides, "p99", FINDING_overhead_p99, p99);
     if (s->run->pid != 0)
-        add_cpu(with, r);
-    snprintf(r->knee, sizeof r->knee, "%s; %s.", p50, p99);
+        add_cpu(&sides);
+    snprintf(sides.last->knee, sizeof sides.last->knee, "%s; %s.", p50, p99);
 }
 
 /* ---- rounds ---- */

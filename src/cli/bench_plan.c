@@ -190,8 +190,8 @@ bool bench_plan_read(struct bench_run *run, const struct bench_words *w, struct 
     struct load_plan *plan = &run->plan;
     plan->timeout = TIMEOUT_DEFAULT;
     if (!bench_target_read(&run->target, w->url, w->api, &plan->target, why) || !read_model(&run->target, w->model, why) || !read_load(run, w, why) ||
-        !read_span("warmup", w->warmup, true, &plan->warmup, why) || !read_span("timeout", w->timeout, false, &plan->timeout, why) || !read_slo(&plan->slo, w->slo, why) ||
-        !read_common(run, w, why))
+        !read_span("warmup", w->warmup, true, &plan->warmup, why) || !read_span("timeout", w->timeout, false, &plan->timeout, why) ||
+        !read_slo(&plan->slo, w->slo, why) || !read_common(run, w, why))
         return false;
     plan->drain = plan->timeout; /* no request has less time than the others because it came late */
     plan->new_connections = w->new_connections;

@@ -65,8 +65,7 @@ static bool read_page(struct task *t, struct visit *v)
     enum fail f = call_make(t, &v->mock_pool, &v->caller, &call, t->worker->now + ASK_NS, NULL, &s);
     if (f == OK && s.outcome == OUTCOME_OK && take_page(v, buf_text(&v->caller.reading.text)))
         return true;
-    return bench_scene_fail(v->scene, EXIT_FAILED, "there is no weir mock at %s (its /_mock/stats does not answer as one); --mock URL says where the one behind the server is",
-                            v->mock.authority);
+    return bench_scene_fail(v->scene, EXIT_FAILED, "%s/_mock/stats does not answer as a weir mock; --mock URL says where there is one", v->mock.authority);
 }
 
 /* Until the mock has counted so many more cancelled ones and answers nothing, or has had its time. */

@@ -79,6 +79,28 @@ def test_the_generator_as_the_limit_is_3():
         assert re.search(r'were not sent|ran out of descriptors', b.stdout + b.stderr), b
 
 
+def starved(core):
+    """In the child: the lowest priority of all, on this core alone."""
+    os.sched_setaffinity(0, {core})
+    os.nice(19)
+
+
+def test_a_starved_generator_is_3_however_good_it_looks():
+    """Beside two loops on one core it gets a hundredth of it: no criterion that is met makes such a run count."""
+    core = min(os.sched_getaffinity(0))
+    loops = [subprocess.Popen(['/bin/sh', '-c', 'while :; do :; done'], preexec_fn=lambda: os.sched_setaffinity(0, {core})) for _ in range(2)]
+    try:
+        with Mock('--ttft', '5ms') as m:
+            for words in (('--rate', 100), ('--users', 4)):
+                b = subprocess.run([WEIR, 'bench', m.url, *map(str, words), '--duration', '2s', '--criteria', 'p99 < 1m', '--criteria', 'error_rate < 1%'],
+                                   capture_output=True, text=True, timeout=50, env=ENV, preexec_fn=lambda: starved(core))
+                assert b.returncode == 3 and 'INVALID: the generator was late' in b.stdout, b.stdout + b.stderr
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
 WRONG = [
     ((), 'a URL or a scenario is missing'),
     (('127.0.0.1:4040',), 'no URL such as'),

@@ -111,6 +111,8 @@ TEST(charts_are_there_when_something_was_measured_and_only_then)
     has(search, "Throughput against load");
     has(search, ">knee</text>");
     has(search, "Throughput stops growing at about 400");
+    lacks(render_one(BENCH_RUN_HOSTILE), ">knee</text>"); /* one level bends nowhere */
+    search = render_one(BENCH_RUN_SEARCH);
     assert_int_equal(count_of(search, "<circle class=\"dot"), 7);
     assert_int_equal(count_of(search, "<circle class=\"ring"), 4);
     assert_int_equal(count_of(render_one(BENCH_RUN_EMPTY), "<svg"), 0);

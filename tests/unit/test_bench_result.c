@@ -91,7 +91,20 @@ TEST(who_waits_for_a_timeout_at_the_end_does_not_lower_the_rate)
     add(9 * NANOS_PER_S, 10 * NANOS_PER_S, OUTCOME_TIMEOUT, 0);
     result_from_tally(r, &t, &plan, 1);
     NEAR(r->span_s, 10, 0.001);
-    NEAR(r->rate, 100.1, 0.001);
+    NEAR(r->rate, 100.1, 0.002);
+}
+
+/* 100 a second for 10 s, each of which takes 3: the last ones come when nothing is asked any more, and the rate was 100 all the same. */
+TEST(answers_that_take_long_do_not_lower_the_rate)
+{
+    plan.warmup = 4 * NANOS_PER_S;
+    add_many(1000, 0, 10 * NANOS_PER_MS, 3 * NANOS_PER_S);
+    t.good = 300;
+    result_from_tally(r, &t, &plan, 1);
+    NEAR(r->span_s, 9, 0.01);
+    NEAR(r->rate, 100, 0.01);
+    NEAR(r->ok_rate, 100, 0.01);
+    NEAR(r->good_rate, 50, 0.01);
 }
 
 /* 1000 requests meant in 10 s which a server of 50 a second needs 20 s for: the rate is 50, not 100. */
@@ -531,6 +544,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ROW(rates_leave_the_warm_up_out),
         ROW(who_waits_for_a_timeout_at_the_end_does_not_lower_the_rate),
+        ROW(answers_that_take_long_do_not_lower_the_rate),
         ROW(a_backlog_counts_with_the_time_it_took),
         ROW(intended_rates_follow_the_phases),
         ROW(a_traces_rate_is_that_of_its_moments),

@@ -985,7 +985,7 @@ TEST(wrong_scripts_change_nothing)
     HAS("\"completion_tokens\":20");
     static const char *const wrong[] = {
         "[]", "{", "{\"ttft\":\"soon\"}", "{\"tokens\":0}", "{\"slots\":-1}", "{\"faults\":[\"cat\"]}", "{\"faults\":[\"cut:2\"]}", "{\"faults\":[\"cut:1:x\"]}",
-        "{\"faults\":[\"status\"]}", "{\"faults\":[\"hang=first\"]}", "{\"dialect\":\"latin\"}", "{\"ttft\":\"lognormal(1s)\"}", "{\"ttft\":\"trace:/nowhere\"}", "{\"tokens\":[1]}",
+        "{\"faults\":[\"status\"]}", "{\"faults\":[\"hang=first\"]}", "{\"dialect\":\"latin\"}", "{\"ttft\":\"lognormal(1s)\"}", "{\"ttft\":\"exponential(1)\"}", "{\"ttft\":\"trace:/nowhere\"}", "{\"tokens\":[1]}",
     };
     for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
         ask("POST", "/_mock/script", wrong[i]);
@@ -1097,7 +1097,8 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(chat_is_plain), T(chat_streams), T(usage_is_streamed_if_asked_for), T(the_same_question_gets_the_same_words), T(a_gateway_in_front_changes_no_word), T(choices_are_several),
-        T(a_stop_word_ends_the_answer), T(a_required_tool_is_called), T(agents_are_answered_with_what_they_asked), T(agents_must_ask_in_json), T(embeddings_are_unit_vectors), T(models_are_listed), T(ollama_answers_in_lines), T(ollama_streams_a_prompt_and_calls_a_tool), T(bodies_that_openai_would_not_take),
+        T(a_stop_word_ends_the_answer), T(a_required_tool_is_called), T(agents_are_answered_with_what_they_asked), T(agents_must_ask_in_json),
+        T(embeddings_are_unit_vectors), T(models_are_listed), T(ollama_answers_in_lines), T(ollama_streams_a_prompt_and_calls_a_tool), T(bodies_that_openai_would_not_take),
         T(bodies_that_ollama_would_not_take),
         T(anthropic_answers_in_events), T(wrong_requests_are_told), T(a_connection_serves_many), T(a_large_body_arrives_whole), T(a_body_that_came_before_its_reader_is_read),
         T(who_does_not_read_is_not_answered_on), T(fault_status), T(fault_hang), T(fault_hang_headers), T(fault_cut), T(fault_cut_first), T(fault_stall),
