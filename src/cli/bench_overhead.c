@@ -8,6 +8,7 @@
 #define ROUNDS  8    /* without, with, with, without, and once more: neither comes first more often */
 #define SIDE    (ROUNDS / 2)
 #define PROMPTS 1000
+#define THINK   "2ms" /* without a pause a server that answers at once would have no processor left, and neither the generator */
 #define T_95    3.182 /* Student's, for SIDE - 1 degrees of freedom */
 
 static bool is_with(unsigned round)
@@ -99,7 +100,6 @@ static bool go_through(struct bench_scene *s, const struct way ways[2])
         s->run->pid = with ? pid : 0;
         bench_scene_begin(s);
         is_ok = bench_scene_phase(s, bench_scene_span(s, 0), users, users) && bench_scene_leg(s, name, &r);
-        s->is_judged[i] = false;
     }
     s->run->pid = pid;
     return is_ok;
@@ -113,9 +113,10 @@ static void choose_judged(struct bench_scene *s)
     unsigned last = ROUNDS - 2;
     ASSERT(is_one && is_with(last));
     for (unsigned i = 0; i < ROUNDS; i++)
-        if (i != last)
+        if (i != last) {
             criteria_judge(&well, 1, s->legs[i]);
-    s->is_judged[last] = true;
+            s->is_judged[i] = false;
+        }
 }
 
 static bool find_direct(struct bench_scene *s, struct bench_run *direct)
@@ -135,11 +136,14 @@ bool bench_overhead(struct bench_scene *s)
 {
     static struct bench_run direct; /* static: larger than a frame should be */
     static struct way ways[2];
+    static struct bench_words words;
     struct script_made made = { .count = PROMPTS };
     struct bench_run *run = s->run;
     s->code = EXIT_USAGE;
     direct.plan.pace.seed = run->plan.pace.seed; /* the same prompts */
-    bool is_ok = find_direct(s, &direct) && bench_plan_made(run, s->words, &made, NULL, 0, &s->why) && bench_plan_made(&direct, s->words, &made, NULL, 0, &s->why);
+    words = *s->words;
+    words.think = words.think != NULL ? words.think : THINK;
+    bool is_ok = find_direct(s, &direct) && bench_plan_made(run, &words, &made, NULL, 0, &s->why) && bench_plan_made(&direct, &words, &made, NULL, 0, &s->why);
     if (is_ok) {
         ways[0] = (struct way){ direct.plan.target, direct.plan.script };
         ways[1] = (struct way){ run->plan.target, run->plan.script };

@@ -173,6 +173,16 @@ def test_verify_needs_a_mock_that_pauses():
             assert '--mock URL' in Bench('verify', w.url, *SHORT).expect(1).err
 
 
+def test_plans_verify_too():
+    plan = 'url: http://127.0.0.1:1\napi: openai\nmodel: chat\nverify: true\nusers: 3\nduration: 300ms\nflows:\n  - name: f\n    steps:\n      - ask: {}\n'
+    with Mock('--seed', 5, '--tokens', 7) as m, tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / 'plan.yml'
+        file.write_text(plan)
+        assert Bench('run', file, m.url).expect(0).json['ok'] > 10
+        with serving(corrupting(m, lambda b: re.sub(rb'("content":")[a-z]', rb'\1~', b))) as url:
+            assert Bench('run', file, url, '--mock', m.url).expect(1).json['errors'].keys() == {'wrong'}
+
+
 # ---- cache ----
 
 def caching(mock, capacity, says=True):
