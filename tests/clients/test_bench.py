@@ -205,7 +205,7 @@ def test_apis_are_known_from_the_path():
         r = Bench(m.url, '--api', 'ollama', *SHORT, '--users', 1).counted()
         assert r['ok'] == r['requests'] > 0, r
         assert m.idle()['paths'].keys() >= {'/api/chat', '/api/tags'}
-    with Mock() as m:
+    with Mock('--ttft', '5ms') as m:
         assert Bench(f'{m.url}/_mock/stats', *SHORT, '--users', 1).counted()['ok'] > 0
         assert m.stats()['requests'] == 0       # plain: nothing asked a model
         url = m.url.replace('127.0.0.1', 'localhost')
@@ -214,7 +214,7 @@ def test_apis_are_known_from_the_path():
 
 
 def test_the_key_is_sent_and_never_told():
-    with Mock() as m:
+    with Mock('--ttft', '5ms') as m:
         conf = one_model(m, keys={'team': {'key': KEY}})
         with Weir(conf) as w:
             assert 'status 401' in Bench(w.url, *SHORT).expect(1).err
@@ -223,7 +223,7 @@ def test_the_key_is_sent_and_never_told():
 
 
 def test_reports_are_written():
-    with Mock() as m, tempfile.TemporaryDirectory() as folder:
+    with Mock('--ttft', '5ms') as m, tempfile.TemporaryDirectory() as folder:
         files = {form: Path(folder) / f'r.{form}' for form in ('csv', 'html', 'junit')}
         Bench(m.url, *SHORT, '--criteria', 'p95 < 5s', *[x for form, file in files.items() for x in (f'--{form}', file)]).counted()
         assert files['csv'].read_text().count('\n') >= 2
@@ -241,7 +241,7 @@ def test_warm_up_and_connections():
 
 
 def test_pid_reports_the_server():
-    with Mock() as m:
+    with Mock('--ttft', '5ms') as m:
         r = Bench(m.url, '--users', 4, '--duration', '2s', '--pid', m.child.pid).counted()
         assert 1 < r['rss_mb'] < 1000, r['rss_mb']
 
