@@ -77,7 +77,9 @@ def agree_beside(q):
 
 
 def stopped_beside(r):
-    return '' if 'wrk' not in r else f"users instead of a rate {r['users']['p99_ms']:,.0f} ms, wrk {r['wrk']['p99_ms']:,.0f} ms of the same server; p90 {r['open']['p90_ms']:,.1f}, {r['users']['p90_ms']:,.1f} and {r['wrk']['p90_ms']:,.1f} ms"
+    if 'wrk' not in r:
+        return ''
+    return f"users instead of a rate {r['users']['p99_ms']:,.1f} ms; wrk, which adds what it thinks it left out, {r['wrk']['p99_ms']:,.0f} ms"
 
 
 def drawn_beside(r):
@@ -86,6 +88,10 @@ def drawn_beside(r):
 
 def erlang_beside(r):
     return f"{r['wait_ms']:.2f} ms, by the formula {r['erlang_ms']:.2f} ms; {r['arrivals']:,} arrivals" + (f", interval ± {r['half_ms']:.2f} ms" if 'half_ms' in r else f", standard error {r['standard_error_ms']:.2f} ms")
+
+
+def plans_beside(r):
+    return f"{r['met']} met, {r['missed']} missed, {r['invalid_runs']} invalid; {r['requests']:,} requests, {r['errors']} errors; times x {r['scale']}"
 
 
 def no_count(*path):
@@ -151,6 +157,7 @@ FIGURES = [
     Figure('Load test: errors of 9,500 streams held at once by one generator through weir', 'held', of('errors'), '', most=0, quick_skips=True,
            beside=lambda r: f"{r['in_flight_max']:,} at once, {r['ok']:,} whole, {r['tokens']:,} tokens; {r['generator_cpu_s']:.0f} s of processor time"),
     Figure('Load test: streams that were held at once there', 'held', of('in_flight_max'), '', least=9500, quick_skips=True),
+    Figure('Load test: plans of tests/load that ran to their end with each criterion judged, of 6', 'plans', of('judged'), '', least=6, quick_skips=True, beside=plans_beside),
     Figure('Instructions of a proxied call, outside the kernel', 'instructions', of('weir'), '', beside=lambda r: f"nginx {r['nginx']:,}: {r['ratio']:.2f} x; weir reads both bodies, nginx neither"),
     Figure('A task switch', 'switch', of('context switch'), 'ns'),
     Figure('A request that never parks: what being a task adds', 'switch', of('task adds'), 'ns'),
@@ -934,6 +941,21 @@ def measure_held(options, work):
                       'streams when the last has come; each answer is read to its end mark; weir holds two descriptors a stream')
 
 
+def measure_plans(options, work):
+    folder, scale, samples = os.path.join(ROOT, 'tests', 'load'), 0.02, []
+    with start_mock(options, work, '--ttft', 'lognormal(30ms,0.4)', '--tokens', 5, '--itl', '5ms', '--model', 'figure', '--model', 'mock-1') as mock, start_weir(options, work, mock.port, 2000) as weir:
+        for plan in sorted(name for name in os.listdir(folder) if name.endswith('.yml')):
+            port = mock.port if plan.startswith('agent_') else weir.port        # weir has no agents
+            r = bench(options, work, 'run', os.path.join(folder, plan), f'http://127.0.0.1:{port}', '--scale', scale, '--key', KEY)
+            samples.append({'plan': plan, **short_of(r, 'span_s', 'verdict'), 'failed': errors_of(r), 'criteria': r['criteria']})
+            say(f"  {plan}: {r['verdict']}, {r['requests']} requests in {r['span_s']:.0f} s, {errors_of(r)} errors; " + ', '.join(f"{c['text']}: {c['measured']}" for c in r['criteria']))
+    results = {'judged': sum(s['requests'] > 0 and s['criteria'] != [] and all(c['value'] is not None for c in s['criteria']) for s in samples), 'scale': scale,
+               'met': sum(s['verdict'] == 'met' for s in samples), 'missed': sum(s['verdict'] == 'missed' for s in samples), 'invalid_runs': sum(s['verdict'] == 'invalid' for s in samples),
+               'requests': sum(s['requests'] for s in samples), 'errors': sum(s['failed'] for s in samples)}
+    return record('plans', options, results, samples, configuration=['tests/load/' + s['plan'] for s in samples],
+                  how='weir bench run of each plan, with its times made shorter; the agents\' plans ask weir mock, the others weir in front of it')
+
+
 # ---- what ./run said ----
 
 def read_start(options):
@@ -952,7 +974,8 @@ def read_start(options):
 
 
 MEASURES = {'calls': measure_calls, 'since': measure_since, 'streams': measure_streams, 'memory': measure_memory, 'ready': measure_ready, 'local': measure_local, 'switch': measure_switch, 'instructions': measure_instructions,
-            'generator': measure_generator, 'agree': measure_agree, 'stopped': measure_stopped, 'drawn': measure_drawn, 'erlang': measure_erlang, 'queue': measure_queue, 'held': measure_held}
+            'generator': measure_generator, 'agree': measure_agree, 'stopped': measure_stopped, 'drawn': measure_drawn, 'erlang': measure_erlang, 'queue': measure_queue, 'held': measure_held,
+            'plans': measure_plans}
 QUICK = ['calls', 'streams', 'memory', 'ready', 'generator', 'agree', 'stopped', 'drawn', 'erlang']
 
 
@@ -1088,7 +1111,8 @@ def loadtest_table(raws):
             raw, name = raws.get(f.raw), f.name.removeprefix('Load test: ')
             word, value, _ = verdict(f, raw)
             beside = f.beside(raw['results']) if value else ''
-            out.append(f"| {name[0].upper() + name[1:]} | {asked(f)} | {value} | {f'**{word}**' if word not in ('kept', '') else word} | {beside}{'; ' if beside else ''}`{f.raw}` |")
+            name = name if re.match(r'p[0-9]', name) else name[0].upper() + name[1:]
+            out.append(f"| {name} | {asked(f)} | {value} | {f'**{word}**' if word not in ('kept', '') else word} | {beside}{'; ' if beside else ''}`{f.raw}` |")
     used = [raw for name in dict.fromkeys(f.raw for f in FIGURES if f.name.startswith('Load test: ')) if (raw := raws.get(name))]
     machines = dict.fromkeys(machine_words(raw) for raw in used)
     loads = [raw['load_before'] for raw in used if 'load_before' in raw]

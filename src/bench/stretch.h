@@ -15,8 +15,8 @@ struct stretch {
 MUSTUSE enum fail stretch_measure(const struct tally *t, nanos from, nanos to, struct stretch *out);
 
 #define STRETCH_BACK 1.2 /* times of before: so near, p95 is back */
-/* How long after `from` p95 is back within STRETCH_BACK times of before_p95_ms (or a millisecond more, which any scheduler takes), in this window and the next, so that one
-   lucky window is no recovery: the beginning of the first of the two; 0 if that is the first one there is. NEVER: not before `to`. */
+/* How long after `from` p95 is back within STRETCH_BACK times of before_p95_ms (or a millisecond more, which any scheduler takes) for this window and the next, so that
+   one lucky window is no recovery: the beginning of the first of the two; 0 if that is the first one there is. NEVER: not before `to`. */
 nanos stretch_recovery(const struct tally *t, nanos from, nanos to, double before_p95_ms);
 
 #endif

@@ -264,7 +264,7 @@ int bench_save(struct bench_scene *s, const char *const *at, size_t count)
         return bench_refuse("save needs a name: weir bench save NAME [SCENARIO] [URL]");
     if (!bench_store_check(at[0], &why)) /* before the test, and not after half an hour */
         return bench_fail(&why, EXIT_USAGE);
-    if (count > 1 && (strcmp(at[1], "save") == 0 || strcmp(at[1], "compare") == 0))
+    if (count > 1 && (strcmp(at[1], "save") == 0 || strcmp(at[1], "compare") == 0 || strcmp(at[1], "report") == 0))
         return bench_refuse("%s is nothing whose runs could be saved", at[1]);
     s->save = at[0];
     return dispatch(s, at + 1, count - 1);

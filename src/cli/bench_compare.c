@@ -1,4 +1,5 @@
-/* bench_compare.c: `weir bench compare OLD NEW`: what changed between runs that were kept, test by test, and whether that is more than chance. Called by bench.c. */
+/* bench_compare.c: runs that were kept: `weir bench compare OLD NEW` says what changed, test by test, and whether that is more than chance; `weir bench report RUNS`
+   shows them again. Called by bench.c. */
 #include "bench/metrics.h"
 #include "cli/bench_scenario.h"
 #include "cli/cli.h"
@@ -57,7 +58,8 @@ struct outcome {
     char why[320]; /* of that one */
 };
 
-static bool compare_test(const struct kept *old, const struct kept *new, const char *name, const struct bench_words *w, double limit, struct outcome *o, struct complaint *why)
+static bool compare_test(const struct kept *old, const struct kept *new, const char *name, const struct bench_words *w, double limit, struct outcome *o,
+                         struct complaint *why)
 {
     static const struct result *before[RESULT_RUNS_MAX], *after[RESULT_RUNS_MAX]; /* static: larger than a frame should be */
     static struct compare_table t;
@@ -129,4 +131,24 @@ int bench_compare(struct bench_scene *s, const char *const *at, size_t count)
     if (count != 2)
         return bench_refuse("compare needs two names or files: weir bench compare OLD NEW");
     return bench_allows("compare", " fail-on-regression metric ", &code) ? compare(s->words, at[0], at[1]) : code;
+}
+
+int bench_report(struct bench_scene *s, const char *const *at, size_t count)
+{
+    static struct kept kept;
+    struct complaint why = { 0 };
+    int code;
+    if (count != 1)
+        return bench_refuse("report needs a name or a file: weir bench report RUNS --html FILE");
+    if (!bench_allows("report", " json csv html junit ", &code))
+        return code;
+    if (!bench_store_read(at[0], kept.runs, &kept.count, &why))
+        return bench_fail(&why, EXIT_USAGE);
+    const struct result *const *runs = (const struct result *const *)kept.runs;
+    for (unsigned i = 0; i < kept.count; i++)
+        bench_report_print_line(runs[i], i == 0);
+    bench_report_print_end(runs, kept.count);
+    bool is_ok = bench_report_write(runs, kept.count, s->words, &why);
+    forget(&kept);
+    return is_ok ? EXIT_OK : bench_fail(&why, EXIT_FAILED);
 }

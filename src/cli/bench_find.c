@@ -1,6 +1,7 @@
 /* bench_find.c: `weir bench --find-max`: runs the levels that bench/search.h asks for, and keeps the highest that was held as the report. stress begins with it. */
 #include "bench/figure.h"
 #include "bench/search.h"
+#include "bench/stretch.h"
 #include "cli/bench_scenario.h"
 #include "cli/cli.h"
 #include <math.h>
@@ -33,9 +34,21 @@ static bool try_level(struct bench_scene *s, bool is_open, double level, struct 
     return bench_scene_phase(s, bench_scene_span(s, 0) + s->run->plan.warmup, level, level) && bench_scene_leg(s, name, out);
 }
 
-static void tell(struct search *search, const struct result *r)
+/* What comes back while as much comes in: in the second half of a level, when even slow answers have begun to come back. A whole run's rate would count the wait for its
+   last answers too, and call a server slow that only takes long. */
+static bool steady_rate(const struct bench_scene *s, const struct result *r, double *out)
 {
-    struct search_outcome o = { .requests = r->requests + r->missed, .ok_rate = r->ok_rate, .p50_ms = r->latency.at[RESULT_p50], .p99_ms = r->latency.at[RESULT_p99] };
+    struct stretch half;
+    nanos span = pace_span(&s->run->plan.pace);
+    if (stretch_measure(&s->tally, (span + s->run->plan.warmup) / 2, span, &half) != OK)
+        return false;
+    *out = half.ended > 0 ? half.ok_rate : r->ok_rate;
+    return true;
+}
+
+static void tell(struct search *search, const struct result *r, double ok_rate)
+{
+    struct search_outcome o = { .requests = r->requests + r->missed, .ok_rate = ok_rate, .p50_ms = r->latency.at[RESULT_p50], .p99_ms = r->latency.at[RESULT_p99] };
     o.good = (uint64_t)llround(r->good_rate * r->span_s);
     o.error_share = o.requests > 0 ? 1 - (double)r->ok / (double)o.requests : 1;
     search_told(search, &o);
@@ -47,10 +60,13 @@ static bool search_levels(struct bench_scene *s, struct search *search)
     double level;
     while (search_next(search, &level) && !bench_scene_is_stopped()) {
         struct result *r;
+        double ok_rate;
         if (!try_level(s, search->plan.is_open, level, &r) || is_generators(s, r))
             return false;
+        if (!steady_rate(s, r, &ok_rate))
+            return bench_scene_fail(s, EXIT_FAILED, "no memory is left");
         if (!bench_scene_is_stopped())
-            tell(search, r); /* half a level says nothing */
+            tell(search, r, ok_rate); /* half a level says nothing */
     }
     return true;
 }
@@ -70,7 +86,6 @@ bool bench_find_capacity(struct bench_scene *s, double *out_rate)
     if (search == NULL)
         return bench_scene_fail(s, EXIT_FAILED, "no memory is left");
     begin(s, true, search);
-    s->code = BENCH_EXIT_INVALID;
     bool is_ok = search_levels(s, search);
     if (!is_ok && s->why.text[0] == '\0')
         (void)bench_scene_fail(s, BENCH_EXIT_INVALID, "the generator was the limit and not the server: %s", s->legs[s->leg_count - 1]->invalid);

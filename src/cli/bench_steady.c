@@ -76,13 +76,15 @@ bool bench_ramp(struct bench_scene *s)
     bench_scene_begin(s);
     if (!bench_scene_phase(s, span, bench_scene_level(s, s->row->levels.at[0]), bench_scene_level(s, s->row->levels.at[1])) || !bench_scene_leg(s, "", &r))
         return false;
-    for (int i = 0; i < SLICES; i++) {
+    nanos window = s->tally.window_span, windows = span / window, slices = MIN(windows, SLICES);
+    for (nanos i = 0; i < slices; i++) {
         struct stretch part;
-        if (stretch_measure(&s->tally, span * i / SLICES, span * (i + 1) / SLICES, &part) != OK)
+        nanos from = windows * i / slices * window, to = windows * (i + 1) / slices * window;
+        if (stretch_measure(&s->tally, from, to, &part) != OK)
             return bench_scene_fail(s, EXIT_FAILED, "no memory is left for the curve");
         if (part.ended > 0)
-            add_level(r, &(struct result_level){ pace_level(&s->run->plan.pace, span * (2 * i + 1) / (2 * SLICES)), part.ok_rate, part.p50_ms, part.p99_ms,
-                                                 part.error_share, part.error_share < ERRORS_KEPT });
+            add_level(r, &(struct result_level){ pace_level(&s->run->plan.pace, (from + to) / 2), part.ok_rate, part.p50_ms, part.p99_ms, part.error_share,
+                                                 part.error_share < ERRORS_KEPT });
     }
     search_knee(r->levels, r->level_count, unit_of(s), r->knee);
     return true;

@@ -96,9 +96,9 @@ def bench(url, *words, memory_mb=SMALL_MB):
                 time.sleep(0.005)
             said.seek(0)
             told = said.read()
-        assert child.returncode in (0, 3), (child.returncode, told)
+        assert child.returncode in (0, 1, 3), (child.returncode, told)
         r = json.loads(file.read_text())
-        assert child.returncode == 0 or 'late' in r['invalid'] or 'busy' in r['invalid'], told     # it may have been kept from its work, and says so
+        assert child.returncode != 3 or 'late' in r['invalid'] or 'busy' in r['invalid'], told     # it may have been kept from its work, and says so
         assert r['requests'] > 0 and r['requests'] == r['ok'] + sum(r['errors'].values()), r
         assert 0 < highest < memory_mb, f'{highest:.0f} MB'
         return r
