@@ -116,9 +116,11 @@ static enum fail verify(const struct user *u, const struct script_call *call, st
 {
     bool is_right = true;
     enum fail f = verify_answer(&u->load->plan->mock, call, buf_text(&u->caller.reading.text), s->outcome == OUTCOME_OK && !s->has_left, s->tokens_out, &is_right);
-    if (!is_right)
+    if (f == FAIL_NO_MEMORY)
+        return f;
+    if (f == OK ? !is_right : s->outcome == OUTCOME_OK) /* what the mock would refuse has no right answer */
         s->outcome = OUTCOME_WRONG;
-    return f == FAIL_NO_MEMORY ? f : OK; /* what the mock would refuse it did refuse */
+    return OK;
 }
 
 /* Makes the call, and looks at what was said where that is wanted. As call_make. */

@@ -2,7 +2,7 @@
 #include "bench/verify.h"
 #include "bench/mock_inner.h"
 
-#define TREE_MAX ((size_t)64 << 20) /* of a request's JSON and of its answer: load.c's and call.h's own bounds */
+#define TREE_MAX ((size_t)256 << 20) /* of a request's JSON and of its answer: twice load.c's and call.h's own bounds */
 #define BIG_ENOUGH (10u << 20) /* bytes: so long is an answer with the token of --fault bigline, and no other: a million words take less */
 
 static enum mock_shape shape_of(const struct script_call *call)
