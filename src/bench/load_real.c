@@ -163,6 +163,21 @@ static enum fail sum_up(struct run *r, nanos span, struct tally *out)
     return f;
 }
 
+/* All of them, or none is left. */
+static enum fail sum_up_parts(const struct run *r, const struct load_parts *parts)
+{
+    unsigned made = 0;
+    enum fail f = OK;
+    for (; parts != NULL && made < parts->count && f == OK; made++) {
+        f = tally_init_whole(&parts->tallies[made], r->began);
+        for (unsigned i = 0; i < r->count && f == OK; i++)
+            f = tally_merge(&parts->tallies[made], load_part(r->seats[i].load, made));
+    }
+    for (unsigned i = 0; f != OK && i < made; i++)
+        tally_fini(&parts->tallies[i]);
+    return f;
+}
+
 static void tell(struct run *r, nanos span, void (*each)(const struct tally *so_far, nanos elapsed, void *arg), void *arg)
 {
     struct tally *so_far = mem_alloc(sizeof *so_far);
@@ -274,6 +289,7 @@ enum fail load_run(const struct load_plan *plan, unsigned workers, nanos every, 
         pthread_join(r->seats[i].thread, NULL);
     if (f == OK) {
         f = sum_up(r, span, out);
+        f = f == OK ? sum_up_parts(r, plan->parts) : f;
         if (f != OK)
             tally_fini(out);
     }

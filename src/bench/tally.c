@@ -96,6 +96,13 @@ enum fail tally_init(struct tally *t, nanos began, nanos test_span)
     return t->windows != NULL ? OK : FAIL_NO_MEMORY;
 }
 
+enum fail tally_init_whole(struct tally *t, nanos began)
+{
+    enum fail f = tally_init(t, began, 0);
+    t->window_room = 0;
+    return f;
+}
+
 void tally_fini(struct tally *t)
 {
     for (uint32_t i = 0; i < t->window_count; i++)
@@ -196,6 +203,10 @@ static void count_good(struct tally *t, const struct sample *s, const struct slo
 void tally_ended(struct tally *t, const struct sample *s, const struct slo *slo)
 {
     struct window *w = leave(t, s->ended);
+    if (s->has_left && s->outcome == OUTCOME_OK) {
+        BUMP(t->left, !s->is_warmup);
+        return;
+    }
     if (w != NULL)
         count_in_window(w, s, slo);
     if (s->is_warmup) {
@@ -275,6 +286,7 @@ enum fail tally_merge(struct tally *into, const struct tally *from)
     merge_numbers(&into->bytes_out, &from->bytes_out, 1);
     merge_numbers(&into->missed, &from->missed, 1);
     merge_numbers(&into->warmup, &from->warmup, 1);
+    merge_numbers(&into->left, &from->left, 1);
     into->in_flight += LOAD(from->in_flight);
     into->in_flight_max += LOAD(from->in_flight_max);
     spans_merge(&into->latency, &from->latency);

@@ -41,6 +41,8 @@ struct sample {
     enum tally_outcome outcome;
     int status;           /* 0: none came */
     bool is_warmup;       /* counted nowhere but in the windows */
+    bool has_left;        /* the user left on purpose when the first piece came: it counts as neither good nor bad, unless what came was WRONG */
+    bool tells_cache;     /* the answer has a word about a cache */
     bool is_cached;       /* the answer said so (x-weir-cache: hit or joined) */
     uint32_t flow;        /* which flow of the script */
     uint64_t tokens_in, tokens_out; /* as the server's usage says; 0: it did not */
@@ -73,6 +75,7 @@ struct tally {
     uint64_t tokens_in, tokens_out, bytes_in, bytes_out;
     uint64_t missed;                  /* arrivals that no user could be started for: the generator was the limit */
     uint64_t warmup;                  /* requests that were left out */
+    uint64_t left;                    /* whose users left on purpose */
     uint32_t in_flight, in_flight_max; /* merged: the sum of the workers' highest, which they need not have had at the same moment */
     struct spans latency;             /* intended to ended, of ok; the rest of these too */
     struct spans service;             /* sent to ended */
@@ -92,6 +95,8 @@ struct slo {
 
 /* test_span: until the last request may end. window_span is a second, or as many as TALLY_WINDOWS_MAX windows need; what ends later is in none. FAIL_NO_MEMORY. */
 MUSTUSE enum fail tally_init(struct tally *t, nanos began, nanos test_span);
+/* The same without windows. */
+MUSTUSE enum fail tally_init_whole(struct tally *t, nanos began);
 void tally_fini(struct tally *t);
 void tally_started(struct tally *t, nanos at);
 /* A request has ended. Without memory for another window only that window is not counted. */

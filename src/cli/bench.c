@@ -37,6 +37,13 @@ static const struct option options[] = {
     { "criteria", 'c', OPTION_LIST, "WHAT", "'p95 < 200ms' must hold, or the exit code is 1. May be repeated.", &criteria },
     { "pid", 0, OPTION_TEXT, "N", "The server's process here: its processor time and memory are reported.", &words.pid },
     { "scale", 0, OPTION_TEXT, "F", "Makes the times of a scenario or a plan so many times as long: 0.1 for a first look.", &words.scale },
+    { "requests", 0, OPTION_TEXT, "N", "Of cache and leak: so many, and then it is over (5000 and 20000).", &words.requests },
+    { "mock", 0, OPTION_TEXT, "URL", "Of verify: the weir mock behind the server, if it is not the server itself.", &words.mock },
+    { "distinct", 0, OPTION_TEXT, "N", "Of cache: different prompts (500).", &words.distinct },
+    { "zipf", 0, OPTION_TEXT, "S", "Of cache: the r-th prompt comes in proportion to r^-S (1).", &words.zipf },
+    { "turns", 0, OPTION_TEXT, "N", "Of context: of each conversation (1000).", &words.turns },
+    { "keys", 0, OPTION_TEXT, "FILE", "Of fair: a tenant's KEY and WEIGHT a line; without weights the first has 100.", &words.keys },
+    { "direct", 0, OPTION_TEXT, "URL", "Of overhead: the same server without the gateway.", &words.direct },
     { "find-max", 0, OPTION_FLAG, NULL, "The most users, or with --rate requests a second, that the server holds; begins with as many as said.", &words.find_max },
     { "fail-on-regression", 0, OPTION_TEXT, "P%", "compare: the exit code is 1 if something got worse by more than P % for certain.", &words.fail_on_regression },
     { "metric", 0, OPTION_TEXT, "NAME", "compare: only this one, such as p99 or ttft.p95.", &words.metric },
@@ -139,7 +146,7 @@ static const struct {
 static bool as_said(struct bench_scene *s)
 {
     struct result *r;
-    return bench_scene_leg(s, "", &r);
+    return (!s->run->plan.verify || bench_verify_prepare(s)) && bench_scene_leg(s, "", &r);
 }
 
 static const struct bench_scenario plain = { .name = "", .what = "", .run = as_said, .criteria = "error_rate < 1%" };
@@ -173,7 +180,7 @@ int bench_run_plan(struct bench_scene *s, const char *const *at, size_t count)
     int code;
     if (count == 0 || count > 2)
         return bench_refuse("run needs a plan file: weir bench run PLAN.yml [URL]");
-    if (!bench_allows("a plan, which says that itself", RUNNING " scale ", &code))
+    if (!bench_allows("a plan, which says that itself", RUNNING " scale mock ", &code))
         return code;
     words.url = count > 1 ? at[1] : NULL;
     if (!bench_plan_file(s->run, at[0], s->scale, &words, name, &why))
@@ -201,11 +208,28 @@ static int refuse_word(const char *word)
     return bench_refuse("\"%s\" is no URL such as " BENCH_URL " and no scenario", word);
 }
 
+/* What only one scenario takes; NULL: none was named. */
+static const char *own_options(const struct bench_scenario *row)
+{
+    static const struct {
+        bool (*run)(struct bench_scene *s);
+        const char *options;
+    } own[] = {
+        { bench_verify, " mock " }, { bench_cache, " requests distinct zipf " }, { bench_context, " turns " }, { bench_fair, " keys " },
+        { bench_leak, " requests " }, { bench_overhead, " direct " },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(own); i++)
+        if (row != NULL && row->run == own[i].run)
+            return own[i].options;
+    return "";
+}
+
 /* [SCENARIO] [URL]; --find-max is the scenario of that name. */
 static int play_scenario(struct bench_scene *s, const char *const *at, size_t count)
 {
     const struct bench_scenario *row = words.find_max ? find_scenario("find-max") : NULL;
     bool has_name = count > 0 && strstr(at[0], "://") == NULL;
+    char allowed[512];
     int code;
     if (has_name) {
         if (find_scenario(at[0]) == NULL)
@@ -216,7 +240,8 @@ static int play_scenario(struct bench_scene *s, const char *const *at, size_t co
     }
     if (count > (has_name ? 2u : 1u))
         return bench_refuse("\"%s\" is one too many", at[count - 1]);
-    if (!bench_allows(row != NULL ? row->name : "a test without a scenario or a plan", row != NULL ? ASKING " scale find-max " : ASKING " ramp ", &code))
+    snprintf(allowed, sizeof allowed, "%s%s", row != NULL ? ASKING " scale find-max " : ASKING " ramp ", own_options(row));
+    if (!bench_allows(row != NULL ? row->name : "a test without a scenario or a plan", allowed, &code))
         return code;
     words.url = count > has_name ? at[has_name] : BENCH_URL;
     s->row = row != NULL ? row : s->row;

@@ -16,6 +16,7 @@ struct bench_words {
     const char *users, *rate, *duration, *ramp, *arrivals, *seed, *warmup, *timeout, *think, *workers, *slo, *pid;
     const char *body, *prompts, *trace, *api, *key, *model, *max_tokens;
     const char *json, *csv, *html, *junit, *scale, *fail_on_regression, *metric;
+    const char *mock, *requests, *zipf, *distinct, *turns, *keys, *direct;
     bool stream, new_connections, find_max;
     const char *criteria[BENCH_CRITERIA_MAX];
     size_t criteria_count;
@@ -46,6 +47,11 @@ struct bench_run {
 /* Words to a plan; in bench_plan.c. False with a sentence in why. What is sent needs the target's model, so its script follows bench_target_ask, and reads files. */
 MUSTUSE bool bench_plan_read(struct bench_run *run, const struct bench_words *w, struct complaint *why);
 MUSTUSE bool bench_plan_script(struct bench_run *run, const struct bench_words *w, struct complaint *why);
+/* Replaces the script by one of prompts that are made up, asked by some askers (NULL: one). False with a sentence: the words say something else about what to send. */
+MUSTUSE bool bench_plan_made(struct bench_run *run, const struct bench_words *w, const struct script_made *made, const struct script_asker *askers, unsigned asker_count,
+                             struct complaint *why);
+/* A number of the command line, least .. most; word NULL: *out stays as it is. False with a sentence. */
+MUSTUSE bool bench_plan_count(const char *name, const char *word, uint64_t least, uint64_t most, uint64_t *out, struct complaint *why);
 
 /* The same from a plan file, whose times become `scale` times as long; out_name is its name. Nothing is left to be read afterwards. */
 MUSTUSE bool bench_plan_file(struct bench_run *run, const char *path, double scale, const struct bench_words *w, char out_name[64], struct complaint *why);
@@ -88,5 +94,7 @@ struct bench_server *bench_server_new(pid_t pid) MUSTUSE; /* NULL: no memory, or
 void bench_server_look(struct bench_server *s, nanos elapsed);
 void bench_server_report(const struct bench_server *s, nanos window_span, struct result *r);
 void bench_server_free(struct bench_server *s); /* takes NULL */
+/* Right now, of the process and its children: NAN where they cannot be seen. */
+void bench_server_now(pid_t pid, double *out_rss_mb, double *out_fds);
 
 #endif

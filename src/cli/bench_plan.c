@@ -29,7 +29,7 @@ static bool read_span(const char *name, const char *word, bool may_be_zero, nano
     return true;
 }
 
-static bool read_count(const char *name, const char *word, uint64_t least, uint64_t most, uint64_t *out, struct complaint *why)
+bool bench_plan_count(const char *name, const char *word, uint64_t least, uint64_t most, uint64_t *out, struct complaint *why)
 {
     uint64_t n;
     char range[64];
@@ -65,7 +65,7 @@ static bool read_phases(struct bench_run *run, const struct bench_words *w, stru
     uint64_t users = USERS_DEFAULT;
     double level;
     nanos ramp = 0, duration = DURATION_DEFAULT;
-    if (!read_count("users", w->users, 1, LOAD_USERS_MAX, &users, why) || !read_span("ramp", w->ramp, false, &ramp, why) ||
+    if (!bench_plan_count("users", w->users, 1, LOAD_USERS_MAX, &users, why) || !read_span("ramp", w->ramp, false, &ramp, why) ||
         !read_span("duration", w->duration, false, &duration, why))
         return false;
     level = (double)users;
@@ -85,7 +85,7 @@ static bool read_load(struct bench_run *run, const struct bench_words *w, struct
     if (w->arrivals != NULL && w->rate == NULL)
         return complain(why, NULL, 0, 0, "--arrivals needs --rate");
     plan->is_open = w->rate != NULL;
-    return read_phases(run, w, why) && read_arrivals(&plan->pace, w->arrivals, why) && read_count("seed", w->seed, 0, UINT64_MAX, &plan->pace.seed, why);
+    return read_phases(run, w, why) && read_arrivals(&plan->pace, w->arrivals, why) && bench_plan_count("seed", w->seed, 0, UINT64_MAX, &plan->pace.seed, why);
 }
 
 /* ---- what is good ---- */
@@ -168,8 +168,8 @@ static bool read_model(struct bench_target *t, const char *word, struct complain
 static bool read_common(struct bench_run *run, const struct bench_words *w, struct complaint *why)
 {
     uint64_t workers = 1, pid = 0;
-    if (!read_key(&run->plan.target, w->key, why) || !read_count("workers", w->workers, 1, WORKERS_MAX, &workers, why) ||
-        !read_count("pid", w->pid, 1, INT32_MAX, &pid, why) || !read_criteria(run, w, why))
+    if (!read_key(&run->plan.target, w->key, why) || !bench_plan_count("workers", w->workers, 1, WORKERS_MAX, &workers, why) ||
+        !bench_plan_count("pid", w->pid, 1, INT32_MAX, &pid, why) || !read_criteria(run, w, why))
         return false;
     run->workers = (unsigned)workers;
     run->pid = (pid_t)pid;
@@ -249,21 +249,42 @@ static void take_moments(struct bench_run *run, const struct bench_words *w)
     p->phases[0].from = p->phases[0].to = (double)count * (double)NANOS_PER_S / (double)p->phases[0].span;
 }
 
+static bool open_script(struct bench_run *run, const struct bench_words *w, struct script_options *o, struct complaint *why)
+{
+    uint64_t tokens = 0;
+    if (!bench_plan_count("max-tokens", w->max_tokens, 1, TOKENS_MAX, &tokens, why) || !read_span("think", w->think, true, &o->think, why))
+        return false;
+    o->api = run->target.api;
+    o->path = text_of(run->target.path);
+    o->model = text_of(run->target.model);
+    o->seed = run->plan.pace.seed;
+    o->stream = w->stream;
+    o->max_tokens = (uint32_t)tokens;
+    return script_open(&run->plan.script, o, why);
+}
+
 bool bench_plan_script(struct bench_run *run, const struct bench_words *w, struct complaint *why)
 {
-    struct bench_target *t = &run->target;
-    struct script_options o = { .api = t->api, .path = text_of(t->path), .model = text_of(t->model), .body_file = w->body, .prompts_file = w->prompts,
-                                .trace_file = w->trace, .stream = w->stream, .seed = run->plan.pace.seed };
-    uint64_t tokens = 0;
-    if (!read_count("max-tokens", w->max_tokens, 1, TOKENS_MAX, &tokens, why) || !read_span("think", w->think, true, &o.think, why))
-        return false;
-    o.max_tokens = (uint32_t)tokens;
+    struct script_options o = { .body_file = w->body, .prompts_file = w->prompts, .trace_file = w->trace };
     if ((w->body != NULL) + (w->prompts != NULL) + (w->trace != NULL) > 1)
         return complain(why, NULL, 0, 0, "--body, --prompts and --trace each say what to send: only one of them can");
     if (w->trace != NULL && w->ramp != NULL && w->users == NULL && w->rate == NULL)
         return complain(why, NULL, 0, 0, "--ramp has no meaning for the moments of a trace; --users or --rate replaces them");
-    if (!script_open(&run->plan.script, &o, why))
+    if (!open_script(run, w, &o, why))
         return false;
     take_moments(run, w);
     return true;
+}
+
+bool bench_plan_made(struct bench_run *run, const struct bench_words *w, const struct script_made *made, const struct script_asker *askers, unsigned asker_count,
+                     struct complaint *why)
+{
+    struct script_options o = { .made = *made, .askers = askers, .asker_count = asker_count };
+    if (w->body != NULL || w->prompts != NULL || w->trace != NULL)
+        return complain(why, NULL, 0, 0, "this scenario makes its own prompts: --body, --prompts and --trace have no meaning");
+    if (run->target.api != LOAD_OPENAI && run->target.api != LOAD_OLLAMA)
+        return complain(why, NULL, 0, 0, "this scenario asks models: --api openai or ollama");
+    script_free(run->plan.script);
+    run->plan.script = NULL;
+    return open_script(run, w, &o, why);
 }

@@ -62,12 +62,17 @@ MUSTUSE bool bench_scene_phase(struct bench_scene *s, nanos span, double from, d
 /* Runs the plan as it stands as one more run of the report, named "NAME name" (name "": NAME alone). *out belongs to the scene; a scenario may add levels, findings and
    its sentence (knee), and verdicts of its own. The criteria are judged when the scenario's function has returned. False: it could not be run. */
 MUSTUSE bool bench_scene_leg(struct bench_scene *s, const char *name, struct result **out);
+/* Adds what the last leg measured of one of its parts as a run of its own, whose rates are over all of the leg: told, and not judged. False: no memory is left. */
+MUSTUSE bool bench_scene_part(struct bench_scene *s, const char *name, const struct tally *part, const struct result *whole);
 /* Leaves only this one in the report; NULL: none. */
 void bench_scene_keep(struct bench_scene *s, struct result *only);
 /* The whole: calls the scenario's function, judges, prints, writes; the exit code. *s: row, words, run, scale and name are set. */
 int bench_scene_play(struct bench_scene *s);
 /* Somebody pressed Ctrl-C: what has been measured is reported, and no further leg is begun. */
 bool bench_scene_is_stopped(void);
+
+/* For a plan that verifies: asks the mock, the target's or --mock's, what its words hang on. False with the scene's sentence. */
+MUSTUSE bool bench_verify_prepare(struct bench_scene *s);
 
 /* ---- scenarios ---- */
 

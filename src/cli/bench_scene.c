@@ -165,6 +165,26 @@ bool bench_scene_leg(struct bench_scene *s, const char *name, struct result **ou
     return is_ok;
 }
 
+bool bench_scene_part(struct bench_scene *s, const char *name, const struct tally *part, const struct result *whole)
+{
+    struct result *r = begin_result(s, name);
+    if (r == NULL)
+        return bench_scene_fail(s, BENCH_EXIT_INVALID, "no memory is left for one more run");
+    result_from_tally(r, part, &s->run->plan, s->run->workers);
+    double share = r->span_s > 0 ? r->span_s / whole->span_s : 0;
+    r->span_s = whole->span_s;
+    r->rate *= share;
+    r->ok_rate *= share;
+    r->good_rate *= share;
+    r->tokens_rate *= share;
+    r->intended_rate = NAN;
+    r->invalid[0] = '\0'; /* the whole says whether it counts; a part may be empty */
+    s->is_judged[s->leg_count - 1] = false;
+    if (s->is_several)
+        bench_report_print_line(r, s->leg_count == 1);
+    return true;
+}
+
 /* ---- the whole ---- */
 
 static void read_criteria(const struct bench_scenario *row, struct bench_run *run)
