@@ -17,6 +17,11 @@ KEY = 'sk-CANARY-of-the-load-test'
 ENV = {k: v for k, v in os.environ.items() if k != 'WEIR_KEY'}
 
 
+def is_busy(text):
+    """It says that the generator itself was the limit: on a machine with other things to do, any run may."""
+    return 'was late' in text or 'threads were busy' in text
+
+
 class Bench:
     """One run of weir bench: its exit code, its words, and its JSON if it wrote one."""
 
@@ -33,7 +38,7 @@ class Bench:
         """What was counted: the machine may have been too busy for the generator's own clock, which then says so, and that is no matter here. Without criteria one
         error of a hundred is one too many."""
         expected = 0 if self.json and self.json['ok'] > 0.99 * self.json['requests'] else 1
-        assert self.code == expected or (self.code == 3 and 'was late' in self.json['invalid']), f'exit code {self.code}:\n{self.out}{self.err}'
+        assert self.code == expected or (self.code == 3 and is_busy(self.json['invalid'])), f'exit code {self.code}:\n{self.out}{self.err}'
         return self.json
 
     def expect(self, code):
