@@ -10,7 +10,7 @@ A figure is a row of FIGURES below. A row reads one raw file; whoever wrote that
 machine, commit, date, command and results. Figures are never typed: the pages come from the raw files, and a miss is printed as a miss.
 Exit code: 0 all kept, 1 something was missed, failed or invalid.
 """
-import argparse, contextlib, datetime, hashlib, json, math, os, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, time
+import argparse, contextlib, datetime, hashlib, json, math, os, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
 from dataclasses import dataclass
 from typing import Callable
 
@@ -714,7 +714,7 @@ def run_counted(command, **more):
 
 
 def bench(options, work, url, *words):
-    """weir bench's JSON, without the lists; plus cpu_s. Invalid runs are told by their own words."""
+    """weir bench's JSON, and cpu_s of its process. A run that does not count says so in `invalid`."""
     file = os.path.join(work, 'bench.json')
     told, code, cpu_s = run_counted([options.weir, 'bench', url, '--json', file, *map(str, words)], cwd=work)
     if code not in (0, 1, 3) or not os.path.exists(file):
@@ -822,8 +822,6 @@ def most_invalid(samples):
 
 def standing_still(server, after_s, for_s):
     """Stops a server's processes with a signal and lets them go on, on a thread."""
-    import threading
-
     def play():
         time.sleep(after_s)
         for pid in server.pids:
