@@ -59,7 +59,7 @@ TESTLIB := $(patsubst tests/%.c,$(B)/tests/%.o,$(wildcard tests/lib/*.c))
 .PHONY: all help clean
 all: build/weir ## build weir
 help: ## this list
-	@grep -hE '^[a-z_-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z_-]+):.*## /\1\t/' | expand -t 16
+	@grep -hE '^[a-z_-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z_-]+):.*## /\1\t/' | expand -t 20
 
 build/weir: $(B)/weir
 	@cp -f $< $@.new && mv -f $@.new $@
@@ -142,6 +142,15 @@ coverage: ## which lines the tests reach: fails below 92 % of src/; writes docs/
 SEEDS_NIGHTLY ?= 100000
 seeds: $(B)/tests/sim/test_gateway ## floods of 100,000 seeds (SEEDS_NIGHTLY), from the day's own first one on
 	SIM_SEEDS=$(SEEDS_NIGHTLY) SIM_FIRST=$$(( ($$(date +%s) / 86400) * $(SEEDS_NIGHTLY) )) $<
+.PHONY: load-test-quick load-test load-test-headless load-test-report
+load-test-quick: build/weir ## ten users for half a minute, against weir with a mock behind it, or URL=…
+	tools/loadtest.sh quick
+load-test: build/weir ## 5 to 1000 users, with the live view (SCALE=0.1: a tenth of the time)
+	tools/loadtest.sh full
+load-test-headless: build/weir ## the same for machines: JSON and JUnit in build/loadtest; it fails when a criterion is missed
+	tools/loadtest.sh headless
+load-test-report: build/weir ## the last of these runs as a page with charts: build/loadtest/last.html
+	tools/loadtest.sh report
 prove: ## planted bugs: each must turn the suite red
 	tools/prove.sh
 storm: ## real threads under clang's TSan

@@ -174,6 +174,37 @@ def plans_page(page):
     return page_with(page, 'words', source, table(('Word', 'In Artillery\'s form', 'What it writes'), lines))
 
 
+def numbers(arg):
+    """LIST(5, 25) as "5, 25"."""
+    return re.sub(r'^LIST\((.*)\)$', r'\1', arg)
+
+
+def seconds(arg):
+    return ', '.join(f'{int(n) // 60} min' if int(n) % 60 == 0 else f'{n} s' for n in numbers(arg).split(', '))
+
+
+def scenarios_page():
+    scenarios = [a for _, macro, a in rows('src/cli/bench_scenarios.def') if macro == 'SCENARIO']
+    verbs = [a for _, macro, a in rows('src/cli/bench_scenarios.def') if macro == 'VERB']
+    findings = [a for _, macro, a in rows('src/bench/findings.def') if macro == 'FINDING']
+    return '\n'.join([
+        '# Standard load tests', MADE % 'cli/bench_scenarios.def and src/bench/findings.def', '',
+        '`weir bench NAME [URL]` runs one; the URL is `http://127.0.0.1:4040` unless said. `--users` or `--rate` is the highest level, and the others keep their share of it;',
+        '`--duration` replaces the time of each level, `--scale F` multiplies all times, `--criteria` replaces the criteria. The exit code is 0 when all are met, 1 when one is',
+        'missed, 2 for wrong use, and 3 when the generator was the limit and the run says nothing.', '',
+        table(['Name', 'Levels', 'Each for', 'Warm-up', 'Criteria', 'What it does'],
+              [(f'`{name}`', numbers(levels), seconds(each), f'{warmup} s', criteria, what) for name, _, levels, each, warmup, criteria, what in scenarios]), '',
+        'Levels are users, and of `stress` percents of the capacity that it has found. Criteria about memory count only with `--pid`. An error rate is a criterion of every',
+        'test for which nobody says others, also of plain `weir bench URL`.', '',
+        '## Besides', table(['Words', 'What'], [(f'`{a[0]} {a[2]}`', a[3]) for a in verbs]), '',
+        '`save` keeps runs in `$XDG_STATE_HOME/weir/bench/NAME.json` (`~/.local/state` where that is not set). `compare` takes runs of the same name together, so saving a',
+        'test several times, before and after in turn, says more than saving it once for long. `--fail-on-regression 5%` makes the exit code 1 when something got worse by more',
+        'than that for certain, and `--metric p99` looks at one number only.', '',
+        '## What some of them find', table(['Metric', 'What it is'], [(f'`{a[0]}`', a[3]) for a in findings]), '',
+        'Each can stand in a criterion, as `drift < 10%`, and with `.low` behind it for the lower end of its 95 % interval: `drift.low < 10%` is missed only when the growth is',
+        'certainly more than chance.', ''])
+
+
 def configuration_page():
     """None where weir is not built."""
     weir = os.path.join(ROOT, 'build/weir')
@@ -194,7 +225,7 @@ def pages():
     out = {'docs/errors.md': errors_page(), 'docs/metrics.md': metrics_page(), 'docs/http11probe.md': http11probe_page(),
            http: page_with(read(http), 'routes', 'src/serve/routes.def', routes_table()),
            security: page_with(read(security), 'border', 'src/upstream/border.def', border_tables()),
-           plans: plans_page(read(plans))}
+           plans: plans_page(read(plans)), 'docs/loadtest_scenarios.md': scenarios_page()}
     configuration = configuration_page()
     if configuration is not None:
         out['docs/configuration.md'] = configuration

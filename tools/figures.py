@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
 """figures.py: measures what weir promises, beside peers in the same minute, and writes the pages that say so.
 
-  tools/figures.py [MEASURE...]     measures (all, or some of: calls since streams memory ready local switch instructions), prints the table,
-                                    keeps the raw samples in docs/figures/MEASURE.json
-  tools/figures.py --page           writes docs/performance.md and docs/promises.md from docs/figures/*.json, and measures nothing
+  tools/figures.py [MEASURE...]     measures (all, or some of MEASURES below), prints the table, keeps the raw samples in docs/figures/MEASURE.json
+  tools/figures.py --page           writes docs/performance.md and docs/promises.md from docs/figures/*.json, and the table in docs/loadtest.md; measures nothing
   tools/figures.py --quick          less than a minute, nothing kept; fails on errors and on ratios above a generous bound
   tools/figures.py --chroot-log F   reads the seconds out of what ./run said: once on a bare machine, then once more (two logs, or one after the other)
 
@@ -11,7 +10,7 @@ A figure is a row of FIGURES below. A row reads one raw file; whoever wrote that
 machine, commit, date, command and results. Figures are never typed: the pages come from the raw files, and a miss is printed as a miss.
 Exit code: 0 all kept, 1 something was missed, failed or invalid.
 """
-import argparse, contextlib, datetime, hashlib, json, os, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, time
+import argparse, contextlib, datetime, hashlib, json, math, os, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
 from dataclasses import dataclass
 from typing import Callable
 
@@ -66,6 +65,42 @@ def canary_beside(r):
     return ', '.join(f"{name} {c['p99_ratio']:.2f}" for name, c in r['classes'].items())
 
 
+def generator_beside(r):
+    return f"weir bench {r['bench_us']['median']:.1f} µs (least {r['bench_us']['least']:.1f}), wrk {r['wrk_us']['median']:.1f} µs (least {r['wrk_us']['least']:.1f})"
+
+
+def agree_beside(q):
+    def text(r):
+        b, w = r['bench'][q], r['wrk'][q]
+        return f"weir bench {b['median']:.2f} ms, wrk {w['median']:.2f} ms; {r['connections']} connections, {r['bench']['per_s']['median']:,.0f} and {r['wrk']['per_s']['median']:,.0f} a second"
+    return text
+
+
+def stopped_beside(r):
+    if 'wrk' not in r:
+        return ''
+    return f"users instead of a rate {r['users']['p99_ms']:,.1f} ms; wrk, which adds what it thinks it left out, {r['wrk']['p99_ms']:,.0f} ms"
+
+
+def drawn_beside(r):
+    return ', '.join(f"{name} {q['said_ms']:.2f} for {q['drawn_ms']:.2f} ms" for name, q in r['quantiles'].items())
+
+
+def erlang_beside(r):
+    return f"{r['wait_ms']:.2f} ms, by the formula {r['erlang_ms']:.2f} ms; {r['arrivals']:,} arrivals" + (f", interval ± {r['half_ms']:.2f} ms" if 'half_ms' in r else f", standard error {r['standard_error_ms']:.2f} ms")
+
+
+def plans_beside(r):
+    return f"{r['met']} met, {r['missed']} missed, {r['invalid_runs']} invalid; {r['requests']:,} requests, {r['errors']} errors; times x {r['scale']}"
+
+
+def no_count(*path):
+    """A run that weir bench calls invalid proves nothing."""
+    def why(r):
+        return of(*path)(r) or None
+    return why
+
+
 def folders_beside(r):
     return ', '.join(f'{name} {share}' for name, share in r['lines'].items() if name != 'src') + f"; {r['line_count']:,} lines"
 
@@ -108,6 +143,21 @@ FIGURES = [
     Figure('p99 of an ordinary client beside hostile ones, to its p99 alone, in the worst class', 'canary', of('worst_p99_ratio'), 'x', most=2, quick_skips=True, beside=canary_beside),
     Figure('Lines of src/ that tests reach', 'coverage', of('lines', 'src'), '%', least=92, quick_skips=True, beside=folders_beside),
     Figure('Conditions of parsers and gates that tests have shown to decide alone (MC/DC)', 'coverage', of('mcdc', 'all'), '%', quick_skips=True, beside=conditions_beside),
+    Figure('Load test: CPU of the generator for a request, 64 connections, beside wrk', 'generator', of('ratio', 'median'), 'x', most=1.5, quick=4.0, beside=generator_beside),
+    Figure('Load test: failed requests in those runs', 'generator', of('errors'), '', most=0),
+    Figure('Load test: p50 of a server of 5 ms at half of its load, away from what wrk says', 'agree', of('p50_off_percent'), '%', most=5, quick=50, beside=agree_beside('p50_ms')),
+    Figure('Load test: p99 there, away from what wrk says, in parts of what is allowed (20 % or 0.3 ms, the larger)', 'agree', of('p99_off_allowed'), 'x', most=1, quick=50,
+           invalid=no_count('invalid'), beside=agree_beside('p99_ms')),
+    Figure('Load test: p99 of a constant rate at a server that stands still for 1 s of 10', 'stopped', of('open', 'p99_ms'), 'ms', least=800, beside=stopped_beside),
+    Figure('Load test: the worst quantile against what the server really drew, in parts of what is allowed (2 % or 0.3 ms, the larger)', 'drawn', of('worst'), 'x', most=1, quick=20,
+           invalid=no_count('invalid'), beside=drawn_beside),
+    Figure('Load test: mean wait at 4 slots away from Erlang\'s formula C, 1,000,000 arrivals in the simulated world', 'erlang', of('off_percent'), '%', most=2, quick=10, beside=erlang_beside),
+    Figure('Load test: mean wait at 4 slots away from Erlang\'s formula C in real time, in parts of its own 95 % interval', 'queue', of('off_halves'), 'x', most=1, quick_skips=True,
+           invalid=no_count('invalid'), beside=erlang_beside),
+    Figure('Load test: errors of 9,500 streams held at once by one generator through weir', 'held', of('errors'), '', most=0, quick_skips=True,
+           beside=lambda r: f"{r['in_flight_max']:,} at once, {r['ok']:,} whole, {r['tokens']:,} tokens; {r['generator_cpu_s']:.0f} s of processor time"),
+    Figure('Load test: streams that were held at once there', 'held', of('in_flight_max'), '', least=9500, quick_skips=True),
+    Figure('Load test: plans of tests/load that ran to their end with each criterion judged, of 6', 'plans', of('judged'), '', least=6, quick_skips=True, beside=plans_beside),
     Figure('Instructions of a proxied call, outside the kernel', 'instructions', of('weir'), '', beside=lambda r: f"nginx {r['nginx']:,}: {r['ratio']:.2f} x; weir reads both bodies, nginx neither"),
     Figure('A task switch', 'switch', of('context switch'), 'ns'),
     Figure('A request that never parks: what being a task adds', 'switch', of('task adds'), 'ns'),
@@ -651,6 +701,259 @@ def measure_instructions(options, work):
                   'weir reads the question and the answer, nginx passes them on')
 
 
+# ---- the load tester ----
+
+def run_counted(command, **more):
+    """What a program printed, its exit code, and the processor time that it used."""
+    with tempfile.TemporaryFile('w+') as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, **more)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        return out.read(), process.returncode, used.ru_utime + used.ru_stime
+
+
+def bench(options, work, url, *words):
+    """weir bench's JSON, and cpu_s of its process. A run that does not count says so in `invalid`."""
+    file = os.path.join(work, 'bench.json')
+    told, code, cpu_s = run_counted([options.weir, 'bench', url, '--json', file, *map(str, words)], cwd=work)
+    if code not in (0, 1, 3) or not os.path.exists(file):
+        raise SystemExit(f'figures: weir bench failed ({code}):\n{told[-1500:]}')
+    with open(file) as f:
+        result = json.load(f)
+    os.unlink(file)
+    return {**result, 'cpu_s': cpu_s}
+
+
+def short_of(result, *more):
+    """What of a result a raw file keeps."""
+    names = ['requests', 'ok', 'errors', 'rate', 'p50_ms', 'p90_ms', 'p99_ms', 'p999_ms', 'mean_ms', 'generator_lag_ms', 'generator_busy', 'invalid', *more]
+    return {name: round(v, 6) if isinstance(v := result[name], float) else v for name in names} | {'cpu_s': round(result['cpu_s'], 3)}
+
+
+def errors_of(result):
+    return sum(result['errors'].values()) + result['missed']
+
+
+def wrk_text(words, environ=None):
+    """wrk's own report, and its processor time. It has thousandths of a millisecond where ours has."""
+    out, code, cpu_s = run_counted(['wrk', '-t1', '--latency', '--timeout', '20s', *map(str, words)], env=environ)
+    if code != 0:
+        raise SystemExit(f'figures: wrk failed:\n{out[-500:]}')
+    units = {'us': 1e-3, 'ms': 1, 's': 1e3, 'm': 6e4}
+    at = {q: float(n) * units[u] for q, n, u in re.findall(r'^\s+(50|90|99)%\s+([0-9.]+)(us|ms|s|m)$', out, re.M)}
+    failed = sum(int(n) for line in re.findall(r'Socket errors: (.*)|Non-2xx or 3xx responses: (.*)', out) for n in re.findall(r'\d+', ' '.join(line)))
+    return {'requests': int(re.search(r'(\d+) requests in', out).group(1)), 'per_s': float(re.search(r'Requests/sec:\s+([0-9.]+)', out).group(1)),
+            'p50_ms': at['50'], 'p90_ms': at['90'], 'p99_ms': at['99'], 'errors': failed, 'cpu_s': round(cpu_s, 3)}
+
+
+def start_mock(options, work, *words):
+    port = free_port()
+    return Server('mock', [options.weir, 'mock', '--listen', f'127.0.0.1:{port}', *map(str, words)], port, work, listens)
+
+
+def measure_generator(options, work):
+    rounds, seconds = (2, 1) if options.quick else (5, 3)
+    samples = []
+    with start_upstream(work) as upstream:
+        url = f'http://127.0.0.1:{upstream.port}/x'
+        for i, name in interleaved(['bench', 'wrk'], rounds):
+            if name == 'wrk':
+                sample = wrk_text(['-c64', f'-d{seconds}s', url])
+            else:
+                result = bench(options, work, url, '--api', 'plain', '--users', 64, '--duration', f'{seconds}s')
+                sample = short_of(result) | {'errors': errors_of(result), 'per_s': result['rate']}
+            sample |= {'round': i, 'client': name, 'cpu_us': round(sample['cpu_s'] * 1e6 / max(sample['requests'], 1), 3)}
+            samples.append(sample)
+            say(f"  round {i + 1}, {name:5}: {sample['cpu_us']:5.2f} µs a request, {sample['per_s']:,.0f} requests/s, {sample['errors']} errors")
+    us = {name: [s['cpu_us'] for s in sorted(samples, key=lambda s: s['round']) if s['client'] == name] for name in ('bench', 'wrk')}
+    results = {'bench_us': spread(us['bench']), 'wrk_us': spread(us['wrk']), 'ratio': spread([b / w for b, w in zip(us['bench'], us['wrk'])]), 'errors': sum(s['errors'] for s in samples)}
+    return record('generator', options, results, samples, rounds=rounds, seconds_a_round=seconds, peers={'wrk': version_of(['wrk', '-v']), 'nginx': version_of(['nginx', '-v'])},
+                  configuration=['tests/speed/upstream.conf'], how='64 connections, a plain GET, an nginx that answers `return 200` with 1.2 KB; wrk with one thread and no script, its cheapest way, '
+                  'weir bench with one worker; processor time of the whole process, start and report included, over the requests that it completed; one ratio a round, the two next to each other')
+
+
+def closed_pair(options, work, port, connections, seconds, body):
+    """One round of each, as a function of its name: the same body over as many connections, each with one request at a time and no pause."""
+    environ = dict(os.environ, FIGURE_BODY=body, FIGURE_KEY=KEY)
+
+    def by_wrk():
+        out = subprocess.run(['wrk', '-t1', f'-c{connections}', f'-d{seconds}s', '--timeout', '10s', '-s', os.path.join(SPEED, 'post.lua'), f'http://127.0.0.1:{port}/v1/chat/completions'],
+                             env=environ, capture_output=True, text=True, check=True).stdout
+        r = json.loads([line for line in out.splitlines() if line.startswith('{')][-1])
+        return {'requests': r['requests'], 'errors': r['errors'], 'per_s': round(r['requests'] * 1e6 / r['duration_us'], 1), 'p50_ms': r['p50_us'] / 1e3, 'p99_ms': r['p99_us'] / 1e3}
+
+    def by_bench():
+        r = bench(options, work, f'http://127.0.0.1:{port}', '--model', 'figure', '--body', body, '--users', connections, '--duration', f'{seconds}s', '--key', KEY)
+        return short_of(r) | {'errors': errors_of(r), 'per_s': round(r['rate'], 1)}
+    return {'wrk': by_wrk, 'bench': by_bench}
+
+
+def measure_agree(options, work):
+    rounds, seconds = (1, 1) if options.quick else (5, 5)
+    body = os.path.join(work, 'body.json')
+    with open(body, 'w') as f:
+        f.write(request_json())
+    samples = []
+    with start_mock(options, work, '--ttft', '5ms') as mock:
+        most = closed_pair(options, work, mock.port, 512, 1 if options.quick else 3, body)['wrk']()['per_s']
+        connections = max(4, round(most / 2 * 0.005))
+        run = closed_pair(options, work, mock.port, connections, seconds, body)
+        for i, name in interleaved(['bench', 'wrk'], rounds):
+            sample = {'round': i, 'client': name, **run[name]()}
+            samples.append(sample)
+            say(f"  round {i + 1}, {name:5}: p50 {sample['p50_ms']:.3f} ms, p99 {sample['p99_ms']:.3f} ms, {sample['per_s']:,.0f} requests/s of {most:,.0f}, {sample['errors']} errors")
+    results = {name: {q: spread([s[q] for s in samples if s['client'] == name]) for q in ('p50_ms', 'p99_ms', 'per_s')} for name in ('bench', 'wrk')}
+    b, w = results['bench'], results['wrk']
+    results |= {'saturated_per_s': most, 'connections': connections, 'errors': sum(s['errors'] for s in samples),
+                'p50_off_percent': round(100 * abs(b['p50_ms']['median'] / w['p50_ms']['median'] - 1), 3),
+                'p99_off_allowed': round(abs(b['p99_ms']['median'] - w['p99_ms']['median']) / max(0.2 * w['p99_ms']['median'], 0.3), 3),
+                'invalid': most_invalid([s for s in samples if s['client'] == 'bench'])}
+    return record('agree', options, results, samples, rounds=rounds, seconds_a_round=seconds, peers={'wrk': version_of(['wrk', '-v'])},
+                  how='weir mock answers after 5 ms; wrk has no rate, so both are closed loops over the same number of connections, without a pause: as many as at 5 ms each make half of the '
+                      'requests a second that the mock answered to wrk over 512 connections; the same body, medians of the rounds')
+
+
+def most_invalid(samples):
+    """Why, when more than half of the rounds do not count; a median does not see fewer."""
+    told = [s['invalid'] for s in samples if s['invalid']]
+    return told[0] if 2 * len(told) > len(samples) else ''
+
+
+def standing_still(server, after_s, for_s):
+    """Stops a server's processes with a signal and lets them go on, on a thread."""
+    def play():
+        time.sleep(after_s)
+        for pid in server.pids:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(for_s)
+        for pid in server.pids:
+            os.kill(pid, signal.SIGCONT)
+    thread = threading.Thread(target=play)
+    thread.start()
+    return thread
+
+
+def measure_stopped(options, work):
+    body = os.path.join(work, 'body.json')
+    with open(body, 'w') as f:
+        f.write(request_json())
+    share = 0.3 if options.quick else 1
+    seconds = round(10 * share)
+    environ = dict(os.environ, FIGURE_BODY=body, FIGURE_KEY=KEY)
+    results = {}
+    with start_mock(options, work, '--ttft', '5ms') as mock:
+        url = f'http://127.0.0.1:{mock.port}'
+        ways = {'open': lambda: bench(options, work, url, '--model', 'figure', '--body', body, '--rate', 200, '--duration', f'{seconds}s'),
+                'users': lambda: bench(options, work, url, '--model', 'figure', '--body', body, '--users', 2, '--duration', f'{seconds}s'),
+                'wrk': lambda: wrk_text(['-c2', f'-d{seconds}s', '-s', os.path.join(SPEED, 'post.lua'), url + '/v1/chat/completions'], environ)}
+        for name, way in [*ways.items()][:1 if options.quick else None]:
+            thread = standing_still(mock, 0.4 * seconds, 1)
+            r = way()
+            thread.join()
+            results[name] = r if name == 'wrk' else short_of(r)
+            say(f"  {name:5}: p50 {r['p50_ms']:.2f} ms, p90 {r['p90_ms']:.2f} ms, p99 {r['p99_ms']:.2f} ms, {r['requests']} requests, {r['errors']} errors")
+    return record('stopped', options, results, [{'way': name, **r} for name, r in results.items()], peers={'wrk': version_of(['wrk', '-v'])},
+                  how='weir mock of 5 ms gets SIGSTOP 4 s after the beginning and SIGCONT a second later; asked at 200 a second, then by 2 users of weir bench and by wrk over 2 connections, '
+                      'who both wait for an answer before they ask again; of what comes at a constant rate a tenth finds it standing, and a fiftieth of them all waits longer than 0.8 s')
+
+
+def splitmix(state):
+    """As the mock draws: Steele, Lea, Flood 2014. The next state and a number of 53 bits below 1."""
+    mask = (1 << 64) - 1
+    state = (state + 0x9e3779b97f4a7c15) & mask
+    z = state
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9 & mask
+    z = (z ^ z >> 27) * 0x94d049bb133111eb & mask
+    return state, (z ^ z >> 31) >> 11
+
+
+def drawn_ms(seed, count, law):
+    """What weir mock drew for its first requests: mock_span_draw, said once more in another language."""
+    for number in range(1, count + 1):
+        state, u = splitmix(seed ^ number * 0x9e3779b97f4a7c15 & (1 << 64) - 1)
+        state, v = splitmix(state)
+        yield law((u + 1) * 2.0 ** -53, v * 2.0 ** -53)
+
+
+def measure_drawn(options, work):
+    seed, seconds, rate = 7, 4 if options.quick else 40, 200
+    with start_mock(options, work, '--ttft', 'lognormal(30ms,0.8)', '--tokens', 1, '--seed', seed) as mock:
+        r = bench(options, work, f'http://127.0.0.1:{mock.port}', '--model', 'figure', '--rate', rate, '--arrivals', 'poisson', '--duration', f'{seconds}s')
+    drawn = sorted(drawn_ms(seed, r['requests'], lambda u, v: 30 * math.exp(0.8 * math.sqrt(-2 * math.log(u)) * math.cos(2 * math.pi * v))))
+    quantiles = {}
+    for name, q in (('p50', 0.5), ('p90', 0.9), ('p99', 0.99), ('p999', 0.999)):
+        truth, said = drawn[math.ceil(q * len(drawn)) - 1], r[f'{name}_ms']
+        quantiles[name] = {'drawn_ms': round(truth, 4), 'said_ms': round(said, 4), 'allowed': round(abs(said - truth) / max(0.02 * truth, 0.3), 3)}
+        say(f"  {name}: drawn {truth:.3f} ms, said {said:.3f} ms: {quantiles[name]['allowed']:.2f} of what is allowed")
+    results = {'worst': max(q['allowed'] for q in quantiles.values()), 'quantiles': quantiles, 'errors': errors_of(r), 'invalid': r['invalid']}
+    return record('drawn', options, results, [short_of(r)], how=f'weir mock draws its time to the first token from lognormal(30ms,0.8); {rate} Poisson arrivals a second for {seconds} s; '
+                  'the same numbers are drawn again from its seed by another program, one for each request that was answered, and sorted')
+
+
+def measure_erlang(options, work):
+    subprocess.run(['make', '-s', 'build/release/tests/sim/test_bench_queue'], cwd=ROOT, check=True)
+    environ = dict(os.environ, QUEUE_ARRIVALS=str(100000 if options.quick else 1000000))
+    out = subprocess.run([os.path.join(ROOT, 'build', 'release', 'tests', 'sim', 'test_bench_queue')], env=environ, capture_output=True, text=True).stdout
+    results = json.loads(next(line for line in out.splitlines() if line.startswith('{')))
+    results['off_percent'] = round(100 * abs(results['wait_ms'] / results['erlang_ms'] - 1), 3)
+    say(f"  {results['arrivals']:,} arrivals: {results['wait_ms']:.3f} ms, by the formula {results['erlang_ms']:.3f} ms")
+    return record('erlang', options, results, [], how='tests/sim/test_bench_queue.c: generator and mock in the simulated world; Poisson arrivals at 70 % of 4 slots with exponential service of 50 ms, '
+                  'one seed; the wait is the latency without what the mock drew')
+
+
+def erlang_wait_ms(slots, load, service_ms):
+    b = 1.0
+    for i in range(1, slots + 1):
+        b = load * b / (i + load * b)
+    return b / (1 - load / slots * (1 - b)) * service_ms / (slots - load)
+
+
+def measure_queue(options, work):
+    slots, service, rate, batch, batches, seed = 4, 20, 140, 4, 20, 11
+    with start_mock(options, work, '--ttft', f'exponential({service}ms)', '--tokens', 1, '--slots', slots, '--seed', seed) as mock:
+        r = bench(options, work, f'http://127.0.0.1:{mock.port}', '--model', 'figure', '--rate', rate, '--arrivals', 'poisson', '--duration', f'{batch * batches + 2}s', '--warmup', '2s')
+    served = list(drawn_ms(seed, r['requests'] + r['warmup'], lambda u, v: -service * math.log(u)))
+    windows = r['windows'][2:2 + batch * batches]
+    means = [sum(w['mean_ms'] * w['ended'] for w in windows[i:i + batch]) / sum(w['ended'] for w in windows[i:i + batch]) for i in range(0, len(windows), batch)]
+    wait, law = r['mean_ms'] - statistics.fmean(served), erlang_wait_ms(slots, rate * service / 1e3, service)
+    half = 2.093 * statistics.stdev(means) / math.sqrt(len(means))      # Student's, 19 degrees of freedom
+    results = {'wait_ms': round(wait, 4), 'erlang_ms': round(law, 4), 'half_ms': round(half, 4), 'off_halves': round(abs(wait - law) / half, 3), 'arrivals': r['requests'],
+               'slots': slots, 'load': rate * service / 1e3 / slots, 'service_ms': service, 'errors': errors_of(r), 'invalid': r['invalid']}
+    say(f"  {wait:.3f} ms ± {half:.3f} ms, by the formula {law:.3f} ms")
+    return record('queue', options, results, [{'batch': i, 'mean_ms': round(m, 4)} for i, m in enumerate(means)], how=f'weir mock with {slots} slots and exponential service of {service} ms, '
+                  f'{rate} Poisson arrivals a second; the interval is Student\'s over {batches} batches of {batch} s of latency; both sides draw from seeds, so only the machine changes from run to run')
+
+
+def measure_held(options, work):
+    streams, opening_s, held_s = 9500, 15, 20
+    tokens = opening_s + held_s
+    with start_mock(options, work, '--ttft', '1s', '--itl', '1s', '--tokens', tokens, '--model', 'figure') as mock, start_weir(options, work, mock.port, streams + 100) as weir:
+        r = bench(options, work, f'http://127.0.0.1:{weir.port}', '--model', 'figure', '--key', KEY, '--stream', '--users', streams, '--ramp', f'{opening_s}s', '--duration', '2s')
+        peak = weir.memory_mb()
+    results = {'errors': errors_of(r), 'kinds': r['errors'], 'in_flight_max': r['in_flight_max'], 'ok': r['ok'], 'tokens': r['tokens'], 'generator_cpu_s': round(r['cpu_s'], 2),
+               'weir_pss_after_mb': round(peak[0], 1), 'invalid': r['invalid']}
+    say(f"  {r['in_flight_max']} at once, {r['ok']} whole, errors {r['errors']}, generator {r['cpu_s']:.1f} s of processor time, lag {r['generator_lag_ms']:.2f} ms {r['invalid']}")
+    return record('held', options, results, [short_of(r, 'in_flight_max')],
+                  how=f'generator, weir and mock are a process each; {streams:,} users come within {opening_s} s, each with a stream of {tokens} tokens a second apart, so that the first still '
+                      'streams when the last has come; each answer is read to its end mark; weir holds two descriptors a stream')
+
+
+def measure_plans(options, work):
+    folder, scale, samples = os.path.join(ROOT, 'tests', 'load'), 0.02, []
+    with start_mock(options, work, '--ttft', 'lognormal(30ms,0.4)', '--tokens', 5, '--itl', '5ms', '--model', 'figure', '--model', 'mock-1') as mock, start_weir(options, work, mock.port, 2000) as weir:
+        for plan in sorted(name for name in os.listdir(folder) if name.endswith('.yml')):
+            port = mock.port if plan.startswith('agent_') else weir.port        # weir has no agents
+            r = bench(options, work, 'run', os.path.join(folder, plan), f'http://127.0.0.1:{port}', '--scale', scale, '--key', KEY)
+            samples.append({'plan': plan, **short_of(r, 'span_s', 'verdict'), 'failed': errors_of(r), 'criteria': r['criteria']})
+            say(f"  {plan}: {r['verdict']}, {r['requests']} requests in {r['span_s']:.0f} s, {errors_of(r)} errors; " + ', '.join(f"{c['text']}: {c['measured']}" for c in r['criteria']))
+    results = {'judged': sum(s['requests'] > 0 and s['criteria'] != [] and all(c['value'] is not None for c in s['criteria']) for s in samples), 'scale': scale,
+               'met': sum(s['verdict'] == 'met' for s in samples), 'missed': sum(s['verdict'] == 'missed' for s in samples), 'invalid_runs': sum(s['verdict'] == 'invalid' for s in samples),
+               'requests': sum(s['requests'] for s in samples), 'errors': sum(s['failed'] for s in samples)}
+    return record('plans', options, results, samples, configuration=['tests/load/' + s['plan'] for s in samples],
+                  how='weir bench run of each plan, with its times made shorter; the agents\' plans ask weir mock, the others weir in front of it')
+
+
 # ---- what ./run said ----
 
 def read_start(options):
@@ -668,8 +971,10 @@ def read_start(options):
     return raw
 
 
-MEASURES = {'calls': measure_calls, 'since': measure_since, 'streams': measure_streams, 'memory': measure_memory, 'ready': measure_ready, 'local': measure_local, 'switch': measure_switch, 'instructions': measure_instructions}
-QUICK = ['calls', 'streams', 'memory', 'ready']
+MEASURES = {'calls': measure_calls, 'since': measure_since, 'streams': measure_streams, 'memory': measure_memory, 'ready': measure_ready, 'local': measure_local, 'switch': measure_switch, 'instructions': measure_instructions,
+            'generator': measure_generator, 'agree': measure_agree, 'stopped': measure_stopped, 'drawn': measure_drawn, 'erlang': measure_erlang, 'queue': measure_queue, 'held': measure_held,
+            'plans': measure_plans}
+QUICK = ['calls', 'streams', 'memory', 'ready', 'generator', 'agree', 'stopped', 'drawn', 'erlang']
 
 
 # ---- verdicts and pages ----
@@ -754,6 +1059,14 @@ def sample_rows(raw):
         yield '| round | proxy | CPU µs a chunk | chunks | errors | added delay p50 µs | p99 µs |', '|--:|---|--:|--:|--:|--:|--:|'
         for x in s:
             yield (f"| {x['round'] + 1} | {x['proxy']} | {x['chunk_us']:.2f} | {x['chunks']:,} | {x['errors']} | {x['delay_p50_us']:.0f} | {x['delay_p99_us']:.0f} |",)
+    elif raw['measure'] == 'generator':
+        yield '| round | client | CPU µs a request | requests/s | p50 ms | p99 ms | errors |', '|--:|---|--:|--:|--:|--:|--:|'
+        for x in s:
+            yield (f"| {x['round'] + 1} | {x['client']} | {x['cpu_us']:.2f} | {x['per_s']:,.0f} | {x['p50_ms']:.2f} | {x['p99_ms']:.2f} | {x['errors']} |",)
+    elif raw['measure'] == 'agree':
+        yield '| round | client | p50 ms | p99 ms | requests/s | errors | the generator |', '|--:|---|--:|--:|--:|--:|---|'
+        for x in s:
+            yield (f"| {x['round'] + 1} | {x['client']} | {x['p50_ms']:.3f} | {x['p99_ms']:.3f} | {x['per_s']:,.0f} | {x['errors']} | {x.get('invalid', '')} |",)
     elif raw['measure'] == 'local':
         yield '| pair | way | tokens | tokens/s |', '|--:|---|--:|--:|'
         for x in s:
@@ -761,7 +1074,8 @@ def sample_rows(raw):
 
 
 def performance_page(raws):
-    out = [GENERATED, '# Performance\n', 'weir as shipped, its peers tuned (their configuration is in `tests/speed/`), interleaved in one run on one machine. Only ratios, counts, CPU and memory are promised: '
+    out = [GENERATED, '# Performance\n', 'Calls were made by wrk, streams by tests/speed/streams.c, which checks each byte, and the figures of the load tester by weir bench beside wrk.\n',
+           'weir as shipped, its peers tuned (their configuration is in `tests/speed/`), interleaved in one run on one machine. Only ratios, counts, CPU and memory are promised: '
            'wall time on a shared machine is weather. `make figures` measures all of it again.\n']
     names = list(dict.fromkeys(f.raw for f in FIGURES))
     for name in names:
@@ -787,8 +1101,36 @@ def performance_page(raws):
     return '\n'.join(out) + '\n'
 
 
+def loadtest_table(raws):
+    """The figures of the load tester, which docs/loadtest.md has between two marks."""
+    out = ['| | asked | measured | | |', '|---|---|--:|---|---|']
+    for f in FIGURES:
+        if f.name.startswith('Load test: '):
+            raw, name = raws.get(f.raw), f.name.removeprefix('Load test: ')
+            word, value, _ = verdict(f, raw)
+            beside = f.beside(raw['results']) if value else ''
+            name = name if re.match(r'p[0-9]', name) else name[0].upper() + name[1:]
+            out.append(f"| {name} | {asked(f)} | {value} | {f'**{word}**' if word not in ('kept', '') else word} | {beside}{'; ' if beside else ''}`{f.raw}` |")
+    used = [raw for name in dict.fromkeys(f.raw for f in FIGURES if f.name.startswith('Load test: ')) if (raw := raws.get(name))]
+    machines = dict.fromkeys(machine_words(raw) for raw in used)
+    loads = [raw['load_before'] for raw in used if 'load_before' in raw]
+    out += ['', f"{'; '.join(machines)}. Load before a measurement {min(loads, default=0)} to {max(loads, default=0)}."]
+    return '\n'.join(out) + '\n'
+
+
+def write_between(page, begin, end, text):
+    path = os.path.join(ROOT, 'docs', page)
+    with open(path) as f:
+        before, mark, rest = f.read().partition(begin)
+    if not mark or end not in rest:
+        raise SystemExit(f'figures: docs/{page} has no place for its figures: {begin}')
+    with open(path, 'w') as f:
+        f.write(before + begin + '\n' + text + rest[rest.index(end):])
+
+
 def write_pages():
     raws = {f.raw: load(f.raw) for f in FIGURES}
+    write_between('loadtest.md', '<!-- figures: made by tools/figures.py --page from docs/figures/*.json -->', '<!-- end -->', loadtest_table(raws))
     for page, text in (('performance.md', performance_page(raws)), ('promises.md', promises_page(raws))):
         with open(os.path.join(ROOT, 'docs', page), 'w') as f:
             f.write(text.rstrip('\n') + '\n')

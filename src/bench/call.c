@@ -189,6 +189,7 @@ static enum fail take_answer(struct task *t, struct conn *c, struct caller *m, c
     if (f != OK)
         return f;
     s->status = head->status;
+    s->tells_cache = http_head_find(head, TEXT("x-weir-cache")).at != NULL;
     s->is_cached = is_cached(head);
     r->kind = kind_of(what, head);
     r->wants_events = what->stream && r->kind == READING_JSON;
@@ -236,8 +237,8 @@ static void begin(struct reading *r, struct call_pool *p, const struct script_ca
 {
     start_anew(&r->body);
     start_anew(&r->text);
-    *r = (struct reading){ .api = what->api, .keeps_text = what->wants_answer, .worker = p->worker, .pool = p, .tally = tally, .sample = s, .body = r->body,
-                           .text = r->text };
+    *r = (struct reading){ .api = what->api, .keeps_text = what->wants_answer, .leaves = what->leaves, .worker = p->worker, .pool = p, .tally = tally,
+                           .sample = s, .body = r->body, .text = r->text };
     s->bytes_out = what->body.len;
     s->outcome = OUTCOME_OK;
 }
@@ -275,7 +276,7 @@ enum fail call_make(struct task *t, struct call_pool *p, struct caller *m, const
     else if (c == NULL)
         s->outcome = f == FAIL_DEADLINE ? OUTCOME_TIMEOUT : OUTCOME_CONNECT;
     else
-        s->outcome = r->outcome != OUTCOME_OK ? r->outcome : outcome_of(f, c);
+        s->outcome = r->outcome != OUTCOME_OK || s->has_left ? r->outcome : outcome_of(f, c);
     s->ended = s->ended != 0 && f == OK ? s->ended : t->worker->now;
     s->sent = MIN(s->sent != 0 ? s->sent : s->ended, s->ended); /* the turn in which the answer came may have begun before the last byte was counted as sent */
     if (c != NULL && f == OK)

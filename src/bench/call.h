@@ -33,6 +33,7 @@ struct reading {
     enum reading_kind kind;
     enum load_api api;
     bool keeps_text;             /* the script wants to hear it */
+    bool leaves;                 /* at the first piece of content */
     bool wants_events;           /* they were asked for and something else came */
     bool is_model;               /* it has a place for tokens, so it must have some */
     bool has_content, is_done;   /* a token has come; the end mark has */

@@ -102,7 +102,10 @@ static enum fail look_at(struct reading *r, yyjson_val *root)
     r->has_content = r->has_content || has_content;
     if (has_content && r->kind != READING_JSON)
         take_piece(r);
-    return f;
+    if (f != OK || !r->leaves || r->sample->first_token == 0)
+        return f;
+    r->sample->has_left = true;
+    return FAIL_UPSTREAM; /* whose connection is closed */
 }
 
 static enum fail read_object(struct reading *r, struct text json)

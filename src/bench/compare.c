@@ -47,7 +47,7 @@ struct side {
 /* What is compared and how its spread is found. */
 struct question {
     int metric;
-    double q;             /* of quantiles; 0: the mean */
+    double q;             /* of quantiles; 0: the mean. Of error_rate: half an error, as a share */
     estimate *of_windows; /* NULL: from intervals */
     uint64_t random;
 };
@@ -95,21 +95,17 @@ static double mean_tokens_rate(const struct piece *const *p, size_t count, doubl
     return sum / (double)count;
 }
 
-/* Half an error more: none of a hundred and none of a hundred are equal, and one of a hundred is not infinitely many more than none (Haldane 1956). */
-static double share(double count, double of)
-{
-    return (count + 0.5) / (of + 1);
-}
-
+/* Half an error more: none and none are equal, and one is not infinitely many more than none (Haldane 1956). Half of one among the requests of the smaller side, which
+   is q, on both: else twice as many requests without an error would be twice as good. */
 static double failed_share(const struct piece *const *p, size_t count, double q, double near)
 {
     double failed = 0, ended = 0;
-    (void)q, (void)near;
+    (void)near;
     for (size_t i = 0; i < count; i++) {
         failed += p[i]->failed;
         ended += p[i]->ended;
     }
-    return share(failed, ended);
+    return q + (ended > 0 ? failed / ended : 0);
 }
 
 static double mean_latency(const struct piece *const *p, size_t count, double q, double near)
@@ -405,6 +401,14 @@ static bool make_question(struct question *k, struct text metric, const struct r
                     metric_name(k->metric, name));
 }
 
+static double requests_of(const struct side *s)
+{
+    double sum = 0;
+    for (size_t i = 0; i < s->first[s->run_count]; i++)
+        sum += s->pieces[i].ended;
+    return sum;
+}
+
 static bool compare_sides(struct side *before, struct side *after, struct question *k, struct comparison *out, struct complaint *why)
 {
     char name[24];
@@ -416,8 +420,10 @@ static bool compare_sides(struct side *before, struct side *after, struct questi
     if (is_share && c.before == 0 && c.after == 0) {
         c.ratio = c.low = c.high = 1; /* no errors and no errors, from however many requests */
     } else if (has_windows(before) && has_windows(after)) {
-        if (is_share)
+        if (is_share) {
+            k->q = 0.5 / (MIN(requests_of(before), requests_of(after)) + 1);
             c.ratio = of_all(after, k, 0, after->run_count, 0) / of_all(before, k, 0, before->run_count, 0);
+        }
         if (!find_interval(before, after, k, &c))
             return complain(why, NULL, 0, 0, "There is not enough memory to compare.");
     }

@@ -37,19 +37,31 @@ struct load {
     bool is_stopped, is_over;
     struct timer arrive, tick;
     struct list users, spare;
-    struct tally tally;
+    struct tally tally, *parts; /* parts: as many as the plan has */
 };
+
+/* Sessions of users have numbers of their own: every worker_count-th is ours. */
+static uint64_t next_session(const struct load *l)
+{
+    return l->sessions * l->worker_count + l->worker_number;
+}
+
+static bool may_begin(const struct load *l)
+{
+    return l->plan->is_open || l->plan->sessions_max == 0 || next_session(l) < l->plan->sessions_max;
+}
 
 /* ---- the end ---- */
 
 static void end_if_over(struct load *l)
 {
-    if (!list_is_empty(&l->users) || !(l->is_stopped || (l->worker->now >= l->ends && l->next_at == NEVER)) || l->is_over)
+    bool all_done = l->is_stopped || !may_begin(l) || (l->worker->now >= l->ends && l->next_at == NEVER);
+    if (!list_is_empty(&l->users) || !all_done || l->is_over)
         return;
     timer_stop(l->worker, &l->arrive);
     timer_stop(l->worker, &l->tick);
     call_pool_fini(&l->pool);
-    l->tally.ended = MAX(l->tally.ended, MIN(l->worker->now, l->ends));
+    __atomic_store_n(&l->tally.ended, MAX(l->tally.ended, MIN(l->worker->now, l->ends)), __ATOMIC_RELAXED); /* the live view may be looking */
     l->is_over = true;
 }
 
@@ -92,6 +104,46 @@ static bool think(struct task *t, struct user *u)
     return may_go_on(u);
 }
 
+/* As evenly as can be: every tenth, if it is a tenth. */
+static bool leaves(const struct user *u, const struct script_call *call)
+{
+    double share = u->load->plan->leave_share, number = (double)(u->session.number + u->session.calls);
+    return call->stream && floor((number + 1) * share) > floor(number * share);
+}
+
+/* An error inside an answer does not excuse what was said before it. */
+static enum fail verify(const struct user *u, const struct script_call *call, struct sample *s)
+{
+    bool is_right = true;
+    enum fail f = verify_answer(&u->load->plan->mock, call, buf_text(&u->caller.reading.text), s->outcome == OUTCOME_OK && !s->has_left, s->tokens_out, &is_right);
+    if (f == FAIL_NO_MEMORY)
+        return f;
+    if (f == OK ? !is_right : s->outcome == OUTCOME_OK) /* what the mock would refuse has no right answer */
+        s->outcome = OUTCOME_WRONG;
+    return OK;
+}
+
+/* Makes the call, and looks at what was said where that is wanted. As call_make. */
+static enum fail call_and_verify(struct task *t, struct user *u, const struct script_call *what, nanos deadline, struct sample *s)
+{
+    struct load *l = u->load;
+    struct script_call call = *what;
+    call.wants_answer = what->wants_answer || l->plan->verify;
+    call.leaves = leaves(u, what);
+    enum fail f = call_make(t, &l->pool, &u->caller, &call, deadline, s->is_warmup ? NULL : &l->tally, s);
+    return f == OK && l->plan->verify ? verify(u, &call, s) : f;
+}
+
+static void count_in_part(const struct user *u, const struct sample *s)
+{
+    const struct load_parts *parts = u->load->plan->parts;
+    unsigned part = parts->ended(parts->arg, &u->session, s);
+    if (part >= parts->count)
+        return;
+    tally_started(&u->load->parts[part], s->started);
+    tally_ended(&u->load->parts[part], s, &u->load->plan->slo);
+}
+
 /* One request. False: his session ends. */
 static bool ask(struct task *t, struct user *u, const struct script_call *call)
 {
@@ -103,7 +155,7 @@ static bool ask(struct task *t, struct user *u, const struct script_call *call)
     if (plan->is_open && !s.is_warmup)
         tally_lag(&l->tally, now - u->intended);
     u->has_asked = true;
-    enum fail f = call_make(t, &l->pool, &u->caller, call, MIN(now + plan->timeout, l->drained), s.is_warmup ? NULL : &l->tally, &s);
+    enum fail f = call_and_verify(t, u, call, MIN(now + plan->timeout, l->drained), &s);
     if (f != OK) {
         tally_dropped(&l->tally, t->worker->now);
         if (t->cancel == OK)
@@ -111,10 +163,12 @@ static bool ask(struct task *t, struct user *u, const struct script_call *call)
         return false;
     }
     tally_ended(&l->tally, &s, &plan->slo);
+    if (plan->parts != NULL && !s.is_warmup)
+        count_in_part(u, &s);
     u->intended = t->worker->now;
     if (s.outcome == OUTCOME_CONNECT)
         u->intended += CONNECT_PAUSE_NS;
-    return s.outcome == OUTCOME_OK;
+    return s.outcome == OUTCOME_OK && !s.has_left;
 }
 
 /* One step. False: the session is over. */
@@ -141,18 +195,27 @@ static void leave(struct user *u)
     end_if_over(l);
 }
 
+static uint64_t begin_session(struct load *l)
+{
+    uint64_t number = next_session(l);
+    l->sessions++;
+    return number;
+}
+
 static void live(struct task *t, void *arg)
 {
     struct user *u = arg;
     struct load *l = u->load;
-    do {
+    for (bool again = true; again;) {
         u->has_asked = false;
         script_begin(&u->session, l->plan->script, u->number);
         while (go_on(t, u)) { /* the script has an end */
         }
         script_end(&u->session);
-        u->number = l->sessions++ * l->worker_count + l->worker_number;
-    } while (!l->plan->is_open && u->has_asked && may_go_on(u));
+        again = !l->plan->is_open && u->has_asked && may_begin(l) && may_go_on(u);
+        if (again)
+            u->number = begin_session(l);
+    }
     leave(u);
 }
 
@@ -249,8 +312,8 @@ static void send_away(struct load *l, uint32_t surplus)
 static void keep_users(struct load *l, nanos at)
 {
     l->users_wanted = wanted_at(l, at);
-    while (list_count(&l->users) < l->users_wanted)
-        if (!start(l, l->sessions++ * l->worker_count + l->worker_number, at))
+    while (list_count(&l->users) < l->users_wanted && may_begin(l))
+        if (!start(l, begin_session(l), at))
             return;
     if (list_count(&l->users) > l->users_wanted)
         send_away(l, list_count(&l->users) - l->users_wanted);
@@ -277,6 +340,31 @@ static void tick(struct worker *w, struct timer *self)
 
 /* ---- the whole ---- */
 
+static unsigned part_count(const struct load_plan *plan)
+{
+    return plan->parts != NULL ? plan->parts->count : 0;
+}
+
+static void fini_tallies(struct load *l)
+{
+    tally_fini(&l->tally);
+    for (unsigned i = 0; l->parts != NULL && i < part_count(l->plan); i++)
+        tally_fini(&l->parts[i]);
+    mem_free(l->parts);
+}
+
+static enum fail init_tallies(struct load *l, nanos began, nanos span)
+{
+    unsigned count = part_count(l->plan);
+    enum fail f = tally_init(&l->tally, began, span);
+    if (f != OK || count == 0)
+        return f;
+    l->parts = mem_zero(count * sizeof *l->parts);
+    for (unsigned i = 0; l->parts != NULL && i < count && f == OK; i++)
+        f = tally_init_whole(&l->parts[i], began);
+    return l->parts != NULL ? f : FAIL_NO_MEMORY;
+}
+
 struct load *load_new(struct worker *w, const struct load_plan *plan, unsigned worker_number, unsigned worker_count, nanos began)
 {
     struct load *l = mem_zero(sizeof *l);
@@ -296,11 +384,11 @@ struct load *load_new(struct worker *w, const struct load_plan *plan, unsigned w
     l->tick.fire = tick;
     list_init(&l->users);
     list_init(&l->spare);
-    enum fail f = tally_init(&l->tally, began, pace_span(&plan->pace) + plan->drain);
+    enum fail f = init_tallies(l, began, pace_span(&plan->pace) + plan->drain);
     if (f == OK)
         f = call_pool_init(&l->pool, w, &plan->target, plan->new_connections);
     if (f != OK) {
-        tally_fini(&l->tally);
+        fini_tallies(l);
         mem_free(l);
         return NULL;
     }
@@ -325,6 +413,13 @@ const struct tally *load_tally(const struct load *l)
     return &l->tally;
 }
 
+const struct tally *load_part(const struct load *l, unsigned part)
+{
+    CHECK(l, LOAD);
+    ASSERT(l->is_over && part < part_count(l->plan));
+    return &l->parts[part];
+}
+
 void load_free(struct load *l)
 {
     if (l == NULL)
@@ -333,7 +428,7 @@ void load_free(struct load *l)
     ASSERT(l->is_over);
     for (struct node *n; (n = list_pop(&l->spare)) != NULL;)
         user_free(CONTAINER_OF(n, struct user, node));
-    tally_fini(&l->tally);
+    fini_tallies(l);
     l->magic = 0;
     mem_free(l);
 }

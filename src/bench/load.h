@@ -9,6 +9,7 @@
 #include "bench/pace.h"
 #include "bench/script.h"
 #include "bench/tally.h"
+#include "bench/verify.h"
 #include "run/loop.h"
 
 #define LOAD_USERS_MAX 100000 /* of all workers */
@@ -21,6 +22,15 @@ struct load_target {
     struct text key;       /* sent as Authorization: Bearer; empty: none */
 };
 
+/* Parts of a test that are also measured by themselves: tenants, hits and misses, stretches of a conversation. A request counts in one of them at most. */
+struct load_parts {
+    unsigned count;
+    /* Told of each request that ended behind the warm-up, on its worker's thread: several at once. Says in which part it counts; count: in none. */
+    unsigned (*ended)(void *arg, const struct script_session *x, const struct sample *s);
+    void *arg;
+    struct tally *tallies; /* count of them: load_run's to fill, the caller's to tally_fini then. Without windows, and without spans between tokens */
+};
+
 struct load_plan {
     struct load_target target;
     struct script *script;
@@ -30,9 +40,13 @@ struct load_plan {
     nanos timeout;         /* of a request, from when it started */
     nanos warmup;          /* requests meant to start before this are left out */
     nanos drain;           /* after the last arrival: what is in flight then may take this long, and is a timeout afterwards */
-    bool verify;           /* compare with what `weir mock` must have said, see verify.h */
+    uint64_t sessions_max; /* users: so many sessions in all, and then it is over; 0: as many as there is time for */
+    bool verify;           /* compare with what `weir mock` must have said: outcome WRONG */
+    struct verify mock;    /* VERIFY: that mock */
+    double leave_share;    /* of the streams: their user leaves at the first piece. They are counted apart, and evenly spread */
     bool new_connections;  /* one a request instead of keeping them */
     struct slo slo;
+    struct load_parts *parts; /* NULL: none; the caller's, outlives the plan */
 };
 
 struct load;
@@ -44,9 +58,13 @@ bool load_is_over(const struct load *l);
 /* Ends it now: no more arrivals, what is in flight is cancelled and not counted. */
 void load_stop(struct load *l);
 const struct tally *load_tally(const struct load *l); /* any thread, see tally.h */
+const struct tally *load_part(const struct load *l, unsigned part); /* after load_is_over */
 void load_free(struct load *l);                       /* after load_is_over; takes NULL */
 
-/* Why a run does not count, as a sentence without its full stop; NULL: it does. The generator gave up, missed arrivals, was late, or had no processor time left. */
+/* The share of the workers' time that they worked, while requests were due. */
+double load_busy(const struct load_plan *plan, const struct tally *t, unsigned worker_count);
+/* Why a run does not count, as a sentence without its full stop; NULL: it does. The generator gave up, missed arrivals, was late, or had no processor
+   time left. Late: p50, p90 or p99 of its lag is, 95 times of 100, above 1 ms and above a tenth of the same quantile of latency, or of the time to the first token. */
 const char *load_invalid(const struct load_plan *plan, const struct tally *t, unsigned worker_count, char out[200]);
 
 /* The whole of it with threads of its own, in the real world: returns when it is over, or has ended because *stop was set. each: called about every `every` on the

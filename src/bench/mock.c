@@ -199,6 +199,8 @@ enum fail mock_rig_stats(struct answer *a)
         PUT(p, "null");
     else
         PUTF(p, "%.3f", (double)MAX(0, a->t->worker->now - s->last_cancelled) / NANOS_PER_MS);
+    PUTF(p, ",\"script\":{\"seed\":%llu,\"tokens\":%u,\"pauses\":%s}", (unsigned long long)a->script->seed, a->script->tokens,
+         mock_span_pauses(&a->script->itl) ? "true" : "false"); /* so that others can know what is said */
     put_faults(p, s);
     put_paths(p, &stats);
     PUT(p, "}");

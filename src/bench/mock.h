@@ -15,8 +15,8 @@
 
 /* A span that may vary. */
 struct mock_span {
-    enum { SPAN_FIXED, SPAN_LOGNORMAL, SPAN_TRACE } kind;
-    nanos span;   /* fixed: it; lognormal: its median */
+    enum { SPAN_FIXED, SPAN_LOGNORMAL, SPAN_EXPONENTIAL, SPAN_TRACE } kind;
+    nanos span;   /* fixed: it; lognormal: its median; exponential: its mean */
     double sigma; /* lognormal: of the logarithm */
     nanos *trace; /* owned */
     uint32_t trace_count;

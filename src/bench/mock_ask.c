@@ -136,9 +136,8 @@ static enum fail take_prompt(struct ask *ask, yyjson_val *root, enum mock_shape 
 }
 
 /* What only one of the dialects has, or each calls something else. */
-static enum fail take_details(struct answer *a, yyjson_val *root, enum mock_shape shape, const char **out_why)
+static enum fail take_details(struct ask *ask, yyjson_val *root, enum mock_shape shape, const char **out_why)
 {
-    struct ask *ask = &a->ask;
     yyjson_val *options = yyjson_obj_get(root, "options"), *stream = yyjson_obj_get(root, "stream"), *dimensions = yyjson_obj_get(root, "dimensions");
     bool is_ollama = shape == SHAPE_OLLAMA_CHAT || shape == SHAPE_OLLAMA_PROMPT;
     ask->stream = yyjson_is_bool(stream) ? yyjson_get_bool(stream) : is_ollama; /* Ollama streams unless told otherwise */
@@ -164,20 +163,43 @@ static enum fail take_details(struct answer *a, yyjson_val *root, enum mock_shap
     return take_choices(ask, is_ollama || shape == SHAPE_MESSAGES ? NULL : yyjson_obj_get(root, "n"), out_why);
 }
 
-enum fail mock_ask_read(struct answer *a, enum mock_shape shape, const char **out_why)
+/* Of the members of the body that a question consists of. What gateways write anew is left out: the model's name, and how the answer is to travel. So the words are
+   the same in front of one and behind it, and in a stream and in a plain answer. */
+static uint64_t hash_of(struct text body, uint64_t seed)
 {
-    struct text body = buf_text(&a->rq->body);
+    static const struct text left_out[] = { { "model", 5 }, { "stream", 6 }, { "stream_options", 14 } };
+    struct json_span member;
+    uint64_t hash = seed;
+    for (size_t at = 0; json_span_next(body, &at, &member);) {
+        bool counts = true;
+        for (size_t i = 0; i < ARRAY_LEN(left_out); i++)
+            counts = counts && !text_eq(member.key, left_out[i]);
+        if (!counts)
+            continue;
+        hash = XXH3_64bits_withSeed(member.key.at, member.key.len, hash);
+        hash = XXH3_64bits_withSeed(member.value.at, member.value.len, hash);
+    }
+    return hash;
+}
+
+enum fail mock_ask_parse(struct arena *arena, struct text body, uint64_t seed, enum mock_shape shape, struct ask *ask, const char **out_why)
+{
     yyjson_doc *doc;
-    enum fail f = json_parse(&a->rq->arena, body, &doc, out_why);
+    enum fail f = json_parse(arena, body, &doc, out_why);
     if (f != OK)
         return f;
     yyjson_val *root = yyjson_doc_get_root(doc);
-    a->ask = (struct ask){ .tokens_max = UINT32_MAX, .model = text_of_value(yyjson_obj_get(root, "model")) };
-    a->ask.hash = XXH3_64bits_withSeed(body.at, body.len, a->script->seed);
-    if (a->ask.model.len == 0) {
+    *ask = (struct ask){ .tokens_max = UINT32_MAX, .model = text_of_value(yyjson_obj_get(root, "model")) };
+    if (ask->model.len == 0) {
         *out_why = "you must provide a model parameter";
         return FAIL_BAD_FIELD;
     }
-    f = take_prompt(&a->ask, root, shape, out_why);
-    return f == OK ? take_details(a, root, shape, out_why) : f;
+    ask->hash = hash_of(body, seed);
+    f = take_prompt(ask, root, shape, out_why);
+    return f == OK ? take_details(ask, root, shape, out_why) : f;
+}
+
+enum fail mock_ask_read(struct answer *a, enum mock_shape shape, const char **out_why)
+{
+    return mock_ask_parse(&a->rq->arena, buf_text(&a->rq->body), a->script->seed, shape, &a->ask, out_why);
 }

@@ -1,5 +1,6 @@
 /* mock_inner.h: what the mock's files share. A model request goes mock.c (path, body, slot) -> mock_ask.c (what is asked) -> mock_words.c (what to say)
-   -> mock_send.c (when, and with which faults), which has one of the dialects' files write the bytes. Nobody else includes it. */
+   -> mock_send.c (when, and with which faults), which has one of the dialects' files write the bytes. Nobody else includes it but
+   verify.c, which knows what a mock must have said. */
 #ifndef WEIR_MOCK_INNER_H
 #define WEIR_MOCK_INNER_H
 
@@ -31,6 +32,7 @@ static inline uint64_t mock_random(uint64_t *state)
 
 /* number: which draw it is, for traces. */
 nanos mock_span_draw(const struct mock_span *span, uint64_t *random, uint64_t number);
+static inline bool mock_span_pauses(const struct mock_span *span) { return span->kind != SPAN_FIXED || span->span > 0; }
 
 /* ---- what all workers of one mock share: mock_board.c; any thread ---- */
 
@@ -107,7 +109,7 @@ struct ask {
     unsigned choices;
     uint32_t tokens_max;              /* UINT32_MAX: no limit of its own */
     uint64_t prompt_tokens;           /* words */
-    uint64_t hash;                    /* of seed and body: decides every word */
+    uint64_t hash;                    /* of seed and question: decides every word; see mock_ask.c */
     unsigned stop_count;
     struct text stops[MOCK_STOPS_MAX];
     struct text tool;                 /* at == NULL: no tool is to be called */
@@ -166,11 +168,22 @@ static inline bool has_fault(const struct answer *a, enum mock_fault_kind kind) 
 
 /* mock_ask.c */
 enum mock_shape { SHAPE_CHAT, SHAPE_PROMPT, SHAPE_INPUT, SHAPE_OLLAMA_CHAT, SHAPE_OLLAMA_PROMPT, SHAPE_OLLAMA_INPUT, SHAPE_MESSAGES };
-/* FAIL_BAD_JSON, FAIL_BAD_FIELD with a sentence in *out_why; FAIL_NO_MEMORY. */
+/* What a body asks; everything lives in the arena. FAIL_BAD_JSON, FAIL_BAD_FIELD with a sentence in *out_why; FAIL_NO_MEMORY. */
+MUSTUSE enum fail mock_ask_parse(struct arena *arena, struct text body, uint64_t seed, enum mock_shape shape, struct ask *ask, const char **out_why);
+/* The same for an answer's request. */
 MUSTUSE enum fail mock_ask_read(struct answer *a, enum mock_shape shape, const char **out_why);
 uint64_t mock_count_words(struct text t);
 
 /* mock_words.c */
+/* What decides the words besides the question. */
+struct mock_saying {
+    uint32_t tokens;    /* of an answer, unless the request wants fewer */
+    bool has_big_token; /* one of 10 MB in the middle */
+    struct text id;     /* in front of every word; empty: none */
+};
+/* What is said as one choice, 0 .. ask->choices - 1; in the arena. */
+MUSTUSE enum fail mock_say(struct arena *arena, const struct ask *ask, const struct mock_saying *how, unsigned choice, struct content *out);
+/* All choices of an answer. */
 MUSTUSE enum fail mock_words(struct answer *a);
 /* The token's bytes. */
 struct text mock_token(const struct content *c, uint32_t i);

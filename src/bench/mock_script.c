@@ -103,18 +103,27 @@ static bool read_lognormal(struct mock_span *span, struct text inside, struct co
     return true;
 }
 
+static bool read_exponential(struct mock_span *span, struct text inside, struct complaint *why)
+{
+    span->kind = SPAN_EXPONENTIAL;
+    return text_to_nanos(text_trim(inside), &span->span) || REFUSE(why, "must be exponential(MEAN) such as exponential(50ms)");
+}
+
 static bool set_span(struct mock_span *to, struct text value, struct complaint *why)
 {
     struct mock_span span = { .kind = SPAN_FIXED };
-    const struct text trace = TEXT("trace:"), lognormal = TEXT("lognormal(");
+    const struct text trace = TEXT("trace:"), lognormal = TEXT("lognormal("), exponential = TEXT("exponential(");
     if (text_starts(value, trace)) {
         if (!read_trace(&span, (struct text){ value.at + trace.len, value.len - trace.len }, why))
             return false;
     } else if (text_starts(value, lognormal) && text_ends(value, TEXT(")"))) {
         if (!read_lognormal(&span, (struct text){ value.at + lognormal.len, value.len - lognormal.len - 1 }, why))
             return false;
+    } else if (text_starts(value, exponential) && text_ends(value, TEXT(")"))) {
+        if (!read_exponential(&span, (struct text){ value.at + exponential.len, value.len - exponential.len - 1 }, why))
+            return false;
     } else if (!text_to_nanos(value, &span.span)) {
-        return REFUSE(why, "\"%.*s\" is no span: 50ms, lognormal(2s,0.6) or trace:FILE", TEXT_ARG(value));
+        return REFUSE(why, "\"%.*s\" is no span: 50ms, lognormal(2s,0.6), exponential(50ms) or trace:FILE", TEXT_ARG(value));
     }
     mem_free(to->trace);
     *to = span;
@@ -130,7 +139,7 @@ nanos mock_span_draw(const struct mock_span *span, uint64_t *random, uint64_t nu
     /* Box and Muller 1958: two uniform numbers make a normal one */
     double u = ((double)(mock_random(random) >> 11) + 1) * 0x1p-53, v = (double)(mock_random(random) >> 11) * 0x1p-53;
     double normal = sqrt(-2 * log(u)) * cos(2 * M_PI * v);
-    double ns = (double)span->span * exp(span->sigma * normal);
+    double ns = (double)span->span * (span->kind == SPAN_EXPONENTIAL ? -log(u) : exp(span->sigma * normal));
     return ns < (double)(3600 * NANOS_PER_S) ? (nanos)ns : 3600 * NANOS_PER_S;
 }
 

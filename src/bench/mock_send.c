@@ -23,7 +23,7 @@ static nanos draw_itl(struct answer *a)
 
 static bool is_paced(const struct answer *a)
 {
-    return a->script->itl.kind != SPAN_FIXED || a->script->itl.span > 0;
+    return mock_span_pauses(&a->script->itl);
 }
 
 enum fail mock_wait_first(struct answer *a)

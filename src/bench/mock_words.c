@@ -50,20 +50,20 @@ static char *add_word(char *to, uint32_t i, struct text id, uint64_t *random)
     return copy_to(to, text_of(word));
 }
 
-static enum fail fill_words(struct answer *a, struct content *c, struct text id, uint64_t random)
+static enum fail fill_words(struct arena *arena, const struct ask *ask, const struct mock_saying *how, uint64_t random, struct content *c)
 {
-    uint32_t count = MIN(a->script->tokens, a->ask.tokens_max);
-    uint32_t big = has_fault(a, MOCK_FAULT_BIGLINE) ? count / 2 : UINT32_MAX;
-    size_t room = (size_t)count * (WORD_BYTES_MAX + id.len + 1) + (big < count ? BIG_TOKEN_BYTES : 0);
+    uint32_t count = MIN(how->tokens, ask->tokens_max);
+    uint32_t big = how->has_big_token ? count / 2 : UINT32_MAX;
+    size_t room = (size_t)count * (WORD_BYTES_MAX + how->id.len + 1) + (big < count ? BIG_TOKEN_BYTES : 0);
     if (room > UINT32_MAX)
         return FAIL_NO_MEMORY;
-    c->bytes = arena_alloc(&a->rq->arena, room + 1);
-    c->ends = arena_alloc(&a->rq->arena, ((size_t)count + 1) * sizeof *c->ends);
+    c->bytes = arena_alloc(arena, room + 1);
+    c->ends = arena_alloc(arena, ((size_t)count + 1) * sizeof *c->ends);
     if (c->bytes == NULL || c->ends == NULL)
         return FAIL_NO_MEMORY;
     char *to = c->bytes;
     for (uint32_t i = 0; i < count; i++) {
-        to = add_word(to, i, id, &random);
+        to = add_word(to, i, how->id, &random);
         if (i == big) {
             memset(to, 'x', BIG_TOKEN_BYTES);
             to += BIG_TOKEN_BYTES;
@@ -71,7 +71,7 @@ static enum fail fill_words(struct answer *a, struct content *c, struct text id,
         c->ends[i] = (uint32_t)(to - c->bytes);
     }
     c->count = count;
-    c->finish = a->ask.tokens_max < a->script->tokens ? MOCK_LENGTH : MOCK_STOP;
+    c->finish = ask->tokens_max < how->tokens ? MOCK_LENGTH : MOCK_STOP;
     return OK;
 }
 
@@ -138,15 +138,15 @@ static void put_arguments(struct pen *p, yyjson_val *schema, uint64_t random)
 }
 
 /* Cut into tokens between characters: what a token is written into must be valid JSON by itself. */
-static enum fail fill_arguments(struct answer *a, struct content *c, uint64_t random)
+static enum fail fill_arguments(struct arena *arena, const struct ask *ask, uint64_t random, struct content *c)
 {
     struct pen p = { .fail = OK };
     buf_init(&p.buf, ARGUMENTS_MAX);
-    put_arguments(&p, a->ask.tool_schema, random);
+    put_arguments(&p, ask->tool_schema, random);
     struct text all = buf_text(&p.buf);
     if (p.fail == OK) {
-        c->bytes = arena_copy(&a->rq->arena, all);
-        c->ends = arena_alloc(&a->rq->arena, (all.len / ARGUMENT_BYTES + 1) * sizeof *c->ends);
+        c->bytes = arena_copy(arena, all);
+        c->ends = arena_alloc(arena, (all.len / ARGUMENT_BYTES + 1) * sizeof *c->ends);
     }
     buf_fini(&p.buf);
     if (p.fail != OK || c->bytes == NULL || c->ends == NULL)
@@ -161,28 +161,31 @@ static enum fail fill_arguments(struct answer *a, struct content *c, uint64_t ra
     return OK;
 }
 
+enum fail mock_say(struct arena *arena, const struct ask *ask, const struct mock_saying *how, unsigned choice, struct content *out)
+{
+    *out = (struct content){ .finish = MOCK_STOP };
+    if (ask->tool.at != NULL)
+        return fill_arguments(arena, ask, ask->hash + choice, out);
+    enum fail f = fill_words(arena, ask, how, ask->hash + choice, out);
+    if (f == OK)
+        stop_at(ask, out);
+    return f;
+}
+
 enum fail mock_words(struct answer *a)
 {
-    struct text id = TEXT_NONE;
+    struct mock_saying how = { .tokens = a->script->tokens, .has_big_token = has_fault(a, MOCK_FAULT_BIGLINE) };
     enum fail f = OK;
     if (has_fault(a, MOCK_FAULT_ECHO_ID)) {
-        id = http_head_find(a->rq->head, TEXT("x-request-id"));
-        id = id.len > 0 ? (struct text){ id.at, MIN(id.len, ECHO_ID_MAX) } : TEXT("none");
+        struct text id = http_head_find(a->rq->head, TEXT("x-request-id"));
+        how.id = id.len > 0 ? (struct text){ id.at, MIN(id.len, ECHO_ID_MAX) } : TEXT("none");
     }
     a->contents = arena_alloc(&a->rq->arena, a->ask.choices * sizeof *a->contents);
     if (a->contents == NULL)
         return FAIL_NO_MEMORY;
     for (unsigned i = 0; i < a->ask.choices && f == OK; i++) {
-        struct content *c = &a->contents[i];
-        *c = (struct content){ .finish = MOCK_STOP };
-        if (a->ask.tool.at != NULL) {
-            f = fill_arguments(a, c, a->ask.hash + i);
-        } else {
-            f = fill_words(a, c, id, a->ask.hash + i);
-            if (f == OK)
-                stop_at(&a->ask, c);
-        }
-        a->completion_tokens += c->count;
+        f = mock_say(&a->rq->arena, &a->ask, &how, i, &a->contents[i]);
+        a->completion_tokens += a->contents[i].count;
     }
     return f;
 }

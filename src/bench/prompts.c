@@ -186,7 +186,7 @@ bool prompts_read(struct script *s, const char *path, struct complaint *why)
 static const struct prompt *prompt_of(const struct script_session *x)
 {
     const struct prompts *p = &x->script->prompts;
-    return p->count > 0 ? &p->at[x->number % p->count] : NULL;
+    return p->count > 0 ? &p->at[script_prompt(x)] : NULL;
 }
 
 uint32_t script_turns(const struct script_session *x)

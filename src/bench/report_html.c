@@ -1,5 +1,6 @@
 /* report_html.c: the report of one or several load tests as one HTML file that needs nothing else: no script, no network. `weir bench --html` writes it. */
 #include "bench/chart.h"
+#include "bench/metrics.h"
 #include "bench/report_charts.h"
 #include <math.h>
 #include <stdio.h>
@@ -145,6 +146,25 @@ static void put_tiles_of_load(struct markup *m, const struct result *r)
         put_tile(m, "From a cache", r->cached_share, FIGURE_SHARE, NULL);
 }
 
+/* What only some scenarios measure. */
+static void put_findings(struct markup *m, const struct result *r)
+{
+    char value[FIGURE_MAX], low[FIGURE_MAX], high[FIGURE_MAX];
+    struct complaint why;
+    for (unsigned i = 0; i < r->finding_count; i++) {
+        const struct result_finding *f = &r->findings[i];
+        int metric = metric_find(text_of(f->name), &why);
+        if (metric < 0)
+            continue; /* of a newer weir's file */
+        markup_put(m, "<div><dt>");
+        markup_text(m, f->name);
+        markup_put(m, "</dt><dd>%s", metric_print(metric, f->value, value));
+        if (isfinite(f->low) && isfinite(f->high))
+            markup_put(m, "<small>%s to %s</small>", metric_print(metric, f->low, low), metric_print(metric, f->high, high));
+        markup_put(m, "</dd></div>\n");
+    }
+}
+
 static void put_tiles(struct markup *m, const struct result *r)
 {
     char text[FIGURE_MAX], line[80];
@@ -160,7 +180,13 @@ static void put_tiles(struct markup *m, const struct result *r)
         put_tile(m, "Server's CPU time", r->server_cpu, FIGURE_TIME, NULL);
     if (isfinite(r->rss_mb))
         put_tile(m, "Server's memory", r->rss_mb, FIGURE_MB, "the highest");
+    put_findings(m, r);
     markup_put(m, "</dl>\n");
+    if (r->knee[0] != '\0') {
+        markup_put(m, "<p>");
+        markup_text(m, r->knee);
+        markup_put(m, "</p>\n");
+    }
 }
 
 #define KINDS_MAX 6

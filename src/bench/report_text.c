@@ -1,7 +1,7 @@
 /* report_text.c: what a person sees when a run has ended: one screen, whether it counts in its first line. cli/bench.c prints it. */
 #include "bench/figure.h"
 #include "bench/markup.h"
-#include "bench/result.h"
+#include "bench/metrics.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -141,6 +141,29 @@ static void put_latency(struct markup *m, const struct result *r)
 
 /* ---- the rest ---- */
 
+/* "  drift      1.20 % (-0.40 % to 3.10 %)", and the sentence. */
+static void put_findings(struct markup *m, const struct result *r)
+{
+    char figure[FIGURE_MAX];
+    struct complaint why;
+    for (unsigned i = 0; i < r->finding_count; i++) {
+        const struct result_finding *f = &r->findings[i];
+        int metric = metric_find(text_of(f->name), &why);
+        if (metric < 0)
+            continue; /* of a newer weir's file */
+        markup_put(m, "  %-18s %s", f->name, metric_print(metric, f->value, figure));
+        if (isfinite(f->low) && isfinite(f->high)) {
+            markup_put(m, " (%s", metric_print(metric, f->low, figure));
+            markup_put(m, " to %s)", metric_print(metric, f->high, figure));
+        }
+        markup_put(m, "\n");
+    }
+    if (r->knee[0] != '\0') {
+        markup_put(m, "  ");
+        put_sentence(m, r->knee);
+    }
+}
+
 static void put_tokens(struct markup *m, const struct result *r)
 {
     if (r->tokens_in + r->tokens_out > 0) {
@@ -158,10 +181,7 @@ static void put_tokens(struct markup *m, const struct result *r)
         put_figure(m, isnan(r->rss_mb) ? "  server     " : ", ", r->server_cpu, FIGURE_TIME, " of processor time");
     if (!isnan(r->rss_mb) || !isnan(r->server_cpu))
         markup_put(m, "\n");
-    if (r->knee[0] != '\0') {
-        markup_put(m, "  ");
-        put_sentence(m, r->knee);
-    }
+    put_findings(m, r);
 }
 
 static unsigned put_verdicts(struct markup *m, const struct result *r, bool are_met, unsigned room)
@@ -209,5 +229,69 @@ enum fail report_text(const struct result *r, struct buf *out)
     put_latency(&m, r);
     put_tokens(&m, r);
     put_criteria(&m, r);
+    return m.fail;
+}
+
+/* ---- several runs ---- */
+
+#define NAME_COLUMNS 28
+
+enum fail report_text_head(struct buf *out)
+{
+    struct markup m = { .out = out };
+    markup_put(&m, "  %-*s%11s%11s%11s%11s%11s%11s\n", NAME_COLUMNS, "", "requests", "errors", "rate", "p50", "p95", "p99");
+    return m.fail;
+}
+
+enum fail report_text_run(const struct result *r, struct buf *out)
+{
+    struct markup m = { .out = out };
+    struct { double value; enum figure_unit unit; } const cells[] = {
+        { (double)r->requests, FIGURE_COUNT },
+        { r->requests > 0 ? (double)(r->requests - r->ok) / (double)r->requests : NAN, FIGURE_SHARE },
+        { r->rate, FIGURE_RATE },
+        { r->latency.at[RESULT_p50], FIGURE_MS },
+        { r->latency.at[RESULT_p95], FIGURE_MS },
+        { r->latency.at[RESULT_p99], FIGURE_MS },
+    };
+    markup_put(&m, "  ");
+    put_plain(&m, r->name, NAME_COLUMNS);
+    markup_put(&m, "%*s", (int)(NAME_COLUMNS - MIN(strlen(r->name), NAME_COLUMNS)), "");
+    for (size_t i = 0; i < ARRAY_LEN(cells); i++) {
+        char figure[FIGURE_MAX];
+        markup_put(&m, "%11s", figure_print(figure, cells[i].value, cells[i].unit));
+    }
+    markup_put(&m, r->invalid[0] != '\0' ? "  INVALID\n" : "\n");
+    return m.fail;
+}
+
+/* "  MISSED  full 25 users: error_rate < 1%: 3 %": a run's name before what it said. */
+static void put_verdicts_of(struct markup *m, const struct result *r)
+{
+    for (unsigned i = 0; i < r->verdict_count; i++) {
+        markup_put(m, r->verdicts[i].is_met ? "  met     " : "  MISSED  ");
+        put_plain(m, r->name, NAME_COLUMNS);
+        markup_put(m, ": ");
+        put_plain(m, r->verdicts[i].text, COLUMNS_MAX / 2);
+        markup_put(m, ": ");
+        put_plain(m, r->verdicts[i].measured, sizeof r->verdicts[i].measured);
+        markup_put(m, "\n");
+    }
+}
+
+enum fail report_text_end(const struct result *const *runs, unsigned count, struct buf *out)
+{
+    struct markup m = { .out = out };
+    markup_put(&m, "\n");
+    for (unsigned i = 0; i < count; i++) {
+        put_findings(&m, runs[i]);
+        if (runs[i]->invalid[0] != '\0') {
+            char sentence[sizeof runs[i]->invalid + 80];
+            snprintf(sentence, sizeof sentence, "INVALID, %s: %s", runs[i]->name, runs[i]->invalid);
+            put_sentence(&m, sentence);
+        }
+    }
+    for (unsigned i = 0; i < count; i++)
+        put_verdicts_of(&m, runs[i]);
     return m.fail;
 }

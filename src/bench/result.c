@@ -5,8 +5,6 @@
 
 #define MS(span_ns)       ((double)(span_ns) / NANOS_PER_MS)
 #define S(span_ns)        ((double)(span_ns) / NANOS_PER_S)
-#define OUTSIDE           0.025 /* on each side of a 95 % interval */
-#define SIGMAS            8     /* a binomial's chance beyond so many is under 1e-10: the sum may begin there */
 #define SPECTRUM_HALVINGS 15    /* of what lies above: to p99.997, which takes 30,000 samples to mean anything */
 #define SPECTRUM_PARTS    4     /* points in each halving */
 
@@ -23,32 +21,6 @@ static void nothing_measured(struct result_spans *s)
     *s = (struct result_spans){ .mean = NAN, .stdev = NAN, .least = NAN, .most = NAN };
     for (unsigned i = 0; i < RESULT_QUANTILE_COUNT; i++)
         s->at[i] = s->low[i] = s->high[i] = NAN;
-}
-
-static double chance_of(double k, double n, double q)
-{
-    int sign;
-    return exp(lgamma_r(n + 1, &sign) - lgamma_r(k + 1, &sign) - lgamma_r(n - k + 1, &sign) + k * log(q) + (n - k) * log1p(-q));
-}
-
-/* Ranks (from 1) of the two samples between which the quantile q of what n were drawn from lies 95 times of 100: how many samples lie below it is binomial, and
-   all of its chances are summed, so nothing is approximated for small n. *out_low 0 or *out_high above n: there are too few samples for a bound on that side.
-   Hahn and Meeker, Statistical Intervals (1991), 5.2. */
-static void interval_ranks(uint64_t n, double q, uint64_t *out_low, uint64_t *out_high)
-{
-    double sigma = sqrt((double)n * q * (1 - q));
-    double k = MAX(0.0, floor((double)n * q - SIGMAS * sigma - SIGMAS));
-    double chance = chance_of(k, (double)n, q), sum = 0;
-    *out_low = 0;
-    for (; k < (double)n; k++) {
-        sum += chance; /* of at most k samples below */
-        if (sum <= OUTSIDE)
-            *out_low = (uint64_t)k + 1;
-        if (sum >= 1 - OUTSIDE)
-            break;
-        chance *= ((double)n - k) / (k + 1) * q / (1 - q);
-    }
-    *out_high = (uint64_t)k + 1;
 }
 
 /* The sample of a rank from 1, never outside what was really seen: a bucket's middle may be. */
@@ -89,7 +61,7 @@ static void take_spans(struct result_spans *s, const struct spans *from)
     s->least = MS(from->least);
     s->most = MS(from->hist.max);
     for (unsigned i = 0; i < RESULT_QUANTILE_COUNT; i++) {
-        interval_ranks(n, quantiles[i], &low, &high);
+        spans_ranks(n, quantiles[i], &low, &high);
         s->at[i] = ms_at(from, quantiles[i]);
         s->low[i] = low == 0 ? NAN : ms_at_rank(from, low);
         s->high[i] = high > n ? NAN : ms_at_rank(from, high);
@@ -253,7 +225,6 @@ static void take_rates(struct result *r, const struct tally *t, const struct loa
     r->tokens_rate = (double)t->tokens_out / s;
     raise_rates(r, t, plan->warmup, planned);
     r->good_rate = r->ok > 0 ? r->ok_rate * (double)t->good / (double)r->ok : 0;
-    r->generator_busy = t->ended > t->began ? (double)t->busy / (double)(t->ended - t->began) : 0;
 }
 
 void result_init(struct result *r)
@@ -280,7 +251,7 @@ void result_from_tally(struct result *r, const struct tally *t, const struct loa
     r->in_flight_max = t->in_flight_max;
     r->cached_share = r->ok == 0 ? NAN : (double)t->cached / (double)r->ok;
     take_rates(r, t, plan);
-    r->generator_busy /= MAX(worker_count, 1u);
+    r->generator_busy = load_busy(plan, t, worker_count);
     take_spans(&r->latency, &t->latency);
     take_spans(&r->service, &t->service);
     take_spans(&r->ttft, &t->ttft);
@@ -311,4 +282,36 @@ const char *result_verdict(const struct result *r)
 int result_exit(const struct result *r)
 {
     return r->invalid[0] != '\0' ? 3 : all_met(r) ? 0 : 1;
+}
+
+int result_exit_all(const struct result *const *runs, unsigned count)
+{
+    int worst = 0;
+    for (unsigned i = 0; i < count; i++)
+        worst = MAX(worst, result_exit(runs[i]));
+    return worst;
+}
+
+/* ---- findings ---- */
+
+static const char *const finding_names[] = {
+#define FINDING(name, unit, smaller, what) #name,
+#include "bench/findings.def"
+};
+
+void result_add_finding(struct result *r, enum finding id, double value, double low, double high)
+{
+    ASSERT(r->finding_count < FINDINGS);
+    struct result_finding *f = &r->findings[r->finding_count++];
+    *f = (struct result_finding){ .value = value, .low = low, .high = high };
+    snprintf(f->name, sizeof f->name, "%s", finding_names[id]);
+}
+
+const struct result_finding *result_finding(const struct result *r, enum finding id)
+{
+    static const struct result_finding none = { .value = NAN, .low = NAN, .high = NAN };
+    for (unsigned i = 0; i < r->finding_count; i++)
+        if (strcmp(r->findings[i].name, finding_names[id]) == 0)
+            return &r->findings[i];
+    return &none;
 }

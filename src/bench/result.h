@@ -53,10 +53,21 @@ struct result_level {
 };
 #define RESULT_LEVELS_MAX 128
 
+/* What only some scenarios measure, by its row of findings.def. */
+enum finding {
+#define FINDING(name, unit, smaller, what) FINDING_##name,
+#include "bench/findings.def"
+    FINDINGS
+};
+struct result_finding {
+    char name[24];
+    double value, low, high; /* in its row's unit; low and high: its 95 % interval, NAN where there is none */
+};
+
 struct result {
     char name[64], target[256], when[32], commit[64], machine[160]; /* when: ISO 8601, UTC */
     char invalid[200];     /* empty: the run counts */
-    char knee[200];        /* a sentence about where throughput stops growing; empty: not looked for */
+    char knee[200];        /* a sentence: where throughput stops growing, or what else a scenario found; empty: nothing was looked for */
     double warmup_s, span_s; /* span_s: from the warm-up's end to the last whole answer */
     double intended_rate;    /* of an open loop, over the plan's measured part; NAN: users */
     double rate, ok_rate, good_rate, tokens_rate; /* a second; where answers take long, more than counts divided by span_s: see result.c */
@@ -74,26 +85,41 @@ struct result {
     struct result_verdict verdicts[RESULT_VERDICTS_MAX];
     unsigned level_count;
     struct result_level levels[RESULT_LEVELS_MAX];
+    unsigned finding_count;
+    struct result_finding findings[FINDINGS];
 };
 
 /* Nothing measured yet: zeroes, and NAN where that means so. r is large: never on a stack. */
 void result_init(struct result *r);
 /* Everything that follows from a tally; names, machine and the server's numbers are the caller's to fill in before. */
 void result_from_tally(struct result *r, const struct tally *t, const struct load_plan *plan, unsigned worker_count);
-/* "met", "missed" or "invalid"; exit codes 0, 1, 3. */
+/* "met", "missed" or "invalid"; exit codes 0, 1, 3. Of several runs: the worst. */
 const char *result_verdict(const struct result *r);
 int result_exit(const struct result *r);
+int result_exit_all(const struct result *const *runs, unsigned count);
+/* value NAN: it could not be measured. Once a run. */
+void result_add_finding(struct result *r, enum finding id, double value, double low, double high);
+const struct result_finding *result_finding(const struct result *r, enum finding id); /* of NANs when it was not looked for */
 
 /* ---- stored form ---- */
 MUSTUSE enum fail result_write_json(const struct result *r, struct buf *out);
 /* False with a sentence in why; r is then undefined. */
 MUSTUSE bool result_read_json(struct result *r, struct text json, struct complaint *why);
+/* Several runs in one file: {"weir_bench": 1, "verdict": …, "runs": […]}. */
+MUSTUSE enum fail result_write_runs(const struct result *const *runs, unsigned count, struct buf *out);
+#define RESULT_RUNS_MAX 64 /* of one file: some 20 MiB */
+/* Of either form. runs: room for RESULT_RUNS_MAX, each to be freed with mem_free. False with a sentence; nothing is to be freed then. */
+MUSTUSE bool result_read_runs(struct result **runs, unsigned *out_count, struct text json, struct complaint *why);
 
 /* ---- other forms; each whole. report_html: one self-contained file, runs of one report side by side. ---- */
 MUSTUSE enum fail report_csv(const struct result *const *runs, unsigned count, struct buf *out);
 MUSTUSE enum fail report_junit(const struct result *const *runs, unsigned count, struct buf *out);
 MUSTUSE enum fail report_html(const struct result *const *runs, unsigned count, struct buf *out);
 MUSTUSE enum fail report_text(const struct result *r, struct buf *out); /* for a person at a terminal, at most 100 columns */
+/* Runs of one test as a table: its head, a line a run as it ends, and at last what was found and missed. */
+MUSTUSE enum fail report_text_head(struct buf *out);
+MUSTUSE enum fail report_text_run(const struct result *r, struct buf *out);
+MUSTUSE enum fail report_text_end(const struct result *const *runs, unsigned count, struct buf *out);
 
 /* ---- criteria ---- */
 

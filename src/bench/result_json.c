@@ -68,6 +68,12 @@ static const struct field window_fields[] = {
 #undef OUTCOME
 };
 
+static const struct field finding_fields[] = {
+    FIELD(result_finding, "name", name, WORDS), FIELD(result_finding, "value", value, NUMBER), FIELD(result_finding, "low", low, NUMBER),
+    FIELD(result_finding, "high", high, NUMBER),
+};
+
+static const struct rows findings = { offsetof(struct result, findings), sizeof(struct result_finding), FINDINGS, finding_fields, ARRAY_LEN(finding_fields) };
 static const struct rows verdicts = { offsetof(struct result, verdicts), sizeof(struct result_verdict), RESULT_VERDICTS_MAX, verdict_fields, ARRAY_LEN(verdict_fields) };
 static const struct rows levels = { offsetof(struct result, levels), sizeof(struct result_level), RESULT_LEVELS_MAX, level_fields, ARRAY_LEN(level_fields) };
 static const struct rows windows = { offsetof(struct result, windows), sizeof(struct result_window), TALLY_WINDOWS_MAX, window_fields, ARRAY_LEN(window_fields) };
@@ -117,6 +123,7 @@ static const struct field fields[] = {
     FIELD(result, "rss_mb", rss_mb, NUMBER),
     FIELD(result, "server_cpu", server_cpu, NUMBER),
     { "criteria", LIST, false, offsetof(struct result, verdict_count), 0, &verdicts },
+    { "findings", LIST, false, offsetof(struct result, finding_count), 0, &findings },
     { "levels", LIST, false, offsetof(struct result, level_count), 0, &levels },
     { "windows", LIST, false, offsetof(struct result, window_count), 0, &windows },
 };
@@ -213,12 +220,31 @@ static void put_list(struct markup *m, const struct result *r, const struct fiel
     markup_put(m, count > 0 ? "\n  ]" : "]");
 }
 
+static void put_result(struct markup *m, const struct result *r)
+{
+    markup_put(m, "{\n  ");
+    put_fields(m, r, fields, ARRAY_LEN(fields), ",\n  ");
+    markup_put(m, "\n}");
+}
+
 enum fail result_write_json(const struct result *r, struct buf *out)
 {
     struct markup m = { .out = out };
-    markup_put(&m, "{\n  ");
-    put_fields(&m, r, fields, ARRAY_LEN(fields), ",\n  ");
-    markup_put(&m, "\n}\n");
+    put_result(&m, r);
+    markup_put(&m, "\n");
+    return m.fail;
+}
+
+enum fail result_write_runs(const struct result *const *runs, unsigned count, struct buf *out)
+{
+    static const char *const verdicts_of[] = { "met", "missed", "", "invalid" };
+    struct markup m = { .out = out };
+    markup_put(&m, "{\n\"weir_bench\": %d,\n\"verdict\": \"%s\",\n\"runs\": [", FORMAT, verdicts_of[result_exit_all(runs, count)]);
+    for (unsigned i = 0; i < count; i++) {
+        markup_put(&m, i > 0 ? ",\n" : "\n");
+        put_result(&m, runs[i]);
+    }
+    markup_put(&m, "\n]\n}\n");
     return m.fail;
 }
 
@@ -334,21 +360,58 @@ static bool take_list(struct result *r, yyjson_val *v, const struct field *f, st
     return true;
 }
 
+static bool take_result(struct result *r, yyjson_val *root, struct complaint *why)
+{
+    if (!yyjson_is_obj(root) || yyjson_obj_get(root, "weir_bench") == NULL)
+        return complain(why, NULL, 0, 0, "This is no result of weir bench: it has no \"weir_bench\".");
+    result_init(r);
+    return take_fields(r, root, fields, ARRAY_LEN(fields), why);
+}
+
+/* NULL with a sentence; in the arena otherwise. */
+static yyjson_val *parse(struct arena *arena, struct text json, struct complaint *why)
+{
+    yyjson_doc *doc;
+    const char *sentence = "there is not enough memory";
+    arena_init(arena, NULL, 0, TREE_MAX);
+    if (json_parse(arena, json, &doc, &sentence) == OK)
+        return yyjson_doc_get_root(doc);
+    (void)complain(why, NULL, 0, 0, "This is no result of weir bench: %s.", sentence);
+    return NULL;
+}
+
 bool result_read_json(struct result *r, struct text json, struct complaint *why)
 {
     struct arena arena;
-    yyjson_doc *doc;
-    const char *sentence = "there is not enough memory";
-    arena_init(&arena, NULL, 0, TREE_MAX);
-    bool ok = json_parse(&arena, json, &doc, &sentence) == OK;
-    if (!ok)
-        (void)complain(why, NULL, 0, 0, "This is no result of weir bench: %s.", sentence);
-    else if (!yyjson_is_obj(yyjson_doc_get_root(doc)) || yyjson_obj_get(yyjson_doc_get_root(doc), "weir_bench") == NULL)
-        ok = complain(why, NULL, 0, 0, "This is no result of weir bench: it has no \"weir_bench\".");
-    if (ok) {
-        result_init(r);
-        ok = take_fields(r, yyjson_doc_get_root(doc), fields, ARRAY_LEN(fields), why);
-    }
+    yyjson_val *root = parse(&arena, json, why);
+    bool ok = root != NULL && take_result(r, root, why);
     arena_fini(&arena);
+    return ok;
+}
+
+static bool add_result(struct result **runs, unsigned *count, yyjson_val *v, struct complaint *why)
+{
+    struct result *r = *count < RESULT_RUNS_MAX ? mem_zero(sizeof *r) : NULL;
+    if (r == NULL)
+        return complain(why, NULL, 0, 0, *count < RESULT_RUNS_MAX ? "There is not enough memory." : "It has more than %d runs.", RESULT_RUNS_MAX);
+    runs[(*count)++] = r;
+    return take_result(r, v, why);
+}
+
+bool result_read_runs(struct result **runs, unsigned *out_count, struct text json, struct complaint *why)
+{
+    struct arena arena;
+    unsigned made = 0;
+    yyjson_val *root = parse(&arena, json, why), *list = yyjson_obj_get(root, "runs"), *v;
+    size_t i, count;
+    bool ok = root != NULL;
+    if (ok && !yyjson_is_arr(list))
+        ok = add_result(runs, &made, root, why);
+    yyjson_arr_foreach(list, i, count, v)
+        ok = ok && add_result(runs, &made, v, why);
+    arena_fini(&arena);
+    for (unsigned n = 0; !ok && n < made; n++)
+        mem_free(runs[n]);
+    *out_count = ok ? made : *out_count;
     return ok;
 }

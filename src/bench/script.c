@@ -161,6 +161,8 @@ bool script_read_files(struct script *s, const struct script_options *o, struct 
 {
     if (o->prompts_file != NULL && o->trace_file != NULL)
         return complain(why, NULL, 0, 0, "prompts and a trace exclude each other: a trace makes its own prompts");
+    if (o->made.count > 0 && !prompts_make(s, &o->made, why))
+        return false;
     if ((o->prompts_file != NULL && !prompts_read(s, o->prompts_file, why)) || (o->trace_file != NULL && !trace_read(s, o->trace_file, why)))
         return false;
     if (script_find_name(s, TEXT("prompt")) >= 0)
@@ -168,23 +170,38 @@ bool script_read_files(struct script *s, const struct script_options *o, struct 
     return script_add_name(s, TEXT("prompt"), NAME_PROMPT) != NULL || complain(why, NULL, 0, 0, "no memory left for what is sent");
 }
 
-static bool add_content_type(struct script *s, struct request *r, struct complaint *why)
+static bool add_header(struct script *s, struct request *r, struct text name, struct text value, struct complaint *why)
 {
     struct template_source from = { .column = 1, .why = why };
-    return template_add_literal(s, &r->headers, TEXT("content-type: "), &from) && template_add_literal(s, &r->headers, r->content_type, &from) &&
+    return template_add_literal(s, &r->headers, name, &from) && template_add_literal(s, &r->headers, value, &from) &&
            template_add_literal(s, &r->headers, TEXT("\r\n"), &from);
+}
+
+static bool add_asker(struct script *s, const struct script_options *o, const struct script_asker *who, struct complaint *why)
+{
+    struct step call = { .kind = STEP_CALL, .think = o->think };
+    struct script_options own = *o;
+    own.stream = who->stream;
+    struct request *r = script_make_request(s, &own, TEXT(""), why);
+    if (r == NULL || (r->kind != BODY_NONE && !add_header(s, r, TEXT("content-type: "), r->content_type, why)) ||
+        (who->key.len > 0 && !add_header(s, r, TEXT("authorization: Bearer "), who->key, why)))
+        return false;
+    call.request = r;
+    return script_add_flow(s, who->name, who->weight, &call, 1) || complain(why, NULL, 0, 0, "no memory left for what is sent");
 }
 
 static bool open_parts(struct script *s, const struct script_options *o, struct complaint *why)
 {
-    struct step call = { .kind = STEP_CALL, .think = o->think };
+    struct script_asker alone = { .name = TEXT("default"), .weight = 1, .stream = o->stream };
+    const struct script_asker *askers = o->askers != NULL ? o->askers : &alone;
+    unsigned count = o->askers != NULL ? o->asker_count : 1;
+    ASSERT(count > 0 && count <= SCRIPT_FLOWS_MAX);
     if (!script_read_files(s, o, why))
         return false;
-    struct request *r = script_make_request(s, o, TEXT(""), why);
-    if (r == NULL || (r->kind != BODY_NONE && !add_content_type(s, r, why)))
-        return false;
-    call.request = r;
-    return (script_add_flow(s, TEXT("default"), 1, &call, 1) || complain(why, NULL, 0, 0, "no memory left for what is sent"));
+    for (unsigned i = 0; i < count; i++)
+        if (!add_asker(s, o, &askers[i], why))
+            return false;
+    return true;
 }
 
 bool script_open(struct script **out, const struct script_options *o, struct complaint *why)
@@ -222,7 +239,7 @@ struct text script_flow_name(const struct script *s, unsigned flow)
 
 /* ---- a session ---- */
 
-enum { MIX_FLOW = 3, MIX_CHANCE, MIX_GROUP }; /* what a session's numbers are drawn for; 1 and 2 are trace.c's */
+enum { MIX_PROMPT = 0, MIX_FLOW = 3, MIX_CHANCE, MIX_GROUP }; /* what a session's numbers are drawn for; 1 and 2 are trace.c's; groups have all from MIX_GROUP on */
 
 void script_begin(struct script_session *x, const struct script *s, uint64_t number)
 {
@@ -231,6 +248,25 @@ void script_begin(struct script_session *x, const struct script *s, uint64_t num
     uint64_t at = script_mix(s->seed, number, MIX_FLOW) % s->weight;
     while (at >= s->flows[x->flow].weight)
         at -= s->flows[x->flow++].weight;
+}
+
+uint64_t script_prompt(const struct script_session *x)
+{
+    const struct prompts *p = &x->script->prompts;
+    if (p->count == 0)
+        return 0;
+    if (p->below == NULL)
+        return x->number % p->count;
+    double drawn = (double)(script_mix(x->script->seed, x->number, MIX_PROMPT) >> 11) * 0x1p-53;
+    uint64_t low = 0, high = p->count - 1;
+    while (low < high) { /* the first whose chance, with all before it, is above what was drawn */
+        uint64_t middle = low + (high - low) / 2;
+        if (p->below[middle] > drawn)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
 }
 
 struct value script_value(const struct script_session *x, const struct name *n)

@@ -14,6 +14,21 @@ struct script;
 /* How a body is asked and its answer read. */
 enum load_api { LOAD_OPENAI, LOAD_OLLAMA, LOAD_QUERY, LOAD_PLAIN };
 
+/* Prompts that nobody wrote: "Question 17: ...". */
+struct script_made {
+    uint32_t count;             /* different ones; 0: none are made */
+    uint32_t turns;             /* of each conversation */
+    double zipf;                /* the r-th (from 1) comes in proportion to r^-zipf (Zipf 1949); 0: one after the other */
+};
+#define SCRIPT_MADE_MAX 1000000 /* turns of all of them */
+
+/* One of several who ask the same: a flow by weight. */
+struct script_asker {
+    struct text name, key;      /* key: instead of the target's; empty: the target's */
+    uint64_t weight;
+    bool stream;
+};
+
 /* What the command line says about what to send; everything may be empty. Plans (plan.h) make scripts of their own. */
 struct script_options {
     enum load_api api;
@@ -26,6 +41,9 @@ struct script_options {
     uint32_t max_tokens;        /* 0: the trace's, or not said */
     nanos think;                /* between two requests of one user */
     uint64_t seed;
+    struct script_made made;    /* instead of prompts_file and trace_file */
+    const struct script_asker *askers; /* of a scenario; NULL: one, as stream says */
+    unsigned asker_count;       /* up to SCRIPT_FLOWS_MAX */
 };
 /* False with a sentence, and the file's line where there is one, in why. Reads files. */
 MUSTUSE bool script_open(struct script **out, const struct script_options *o, struct complaint *why);
@@ -55,6 +73,7 @@ struct script_call {
     struct text headers;   /* whole lines with their ends; without host, content-length and authorization */
     struct text body;
     bool wants_answer;     /* script_heard is to be told what the answer said */
+    bool leaves;           /* at the first piece of a stream: the load test's own wish, scripts have none */
 };
 void script_begin(struct script_session *x, const struct script *s, uint64_t number);
 /* The next call into *out, with its texts written into `body` (cleared first). *out_over: there is none, the flow is over; then out->think alone is set, a pause that
@@ -64,5 +83,10 @@ MUSTUSE enum fail script_next(struct script_session *x, struct buf *body, struct
    FAIL_BAD_JSON, FAIL_BAD_FIELD: what was to be captured is not there, so the flow ends too. */
 MUSTUSE enum fail script_heard(struct script_session *x, struct text answer);
 void script_end(struct script_session *x);
+/* Which of the script's prompts the session has, from 0. */
+uint64_t script_prompt(const struct script_session *x);
+
+/* The whole file into *out, which is the caller's to fini if it worked. complaint's file is path: it must live as long as the complaint. */
+MUSTUSE bool script_file_read(const char *path, struct buf *out, struct complaint *why);
 
 #endif

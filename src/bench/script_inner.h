@@ -92,6 +92,7 @@ struct prompts {
     struct prompt *at;
     uint64_t count;
     uint32_t turns_max; /* of the longest */
+    double *below;      /* a chance that the session's draw is compared with: of all up to this one; NULL: one after the other */
 };
 
 struct trace_row {
@@ -163,9 +164,6 @@ struct captured {
 /* The value of a name for this session; empty if nothing was captured yet. Not for NAME_PROMPT. */
 struct value script_value(const struct script_session *x, const struct name *n);
 
-/* The whole file into *out, which is the caller's to fini if it worked. complaint's file is path: it must live as long as the complaint. */
-MUSTUSE bool script_file_read(const char *path, struct buf *out, struct complaint *why);
-
 /* prompts.c */
 MUSTUSE bool prompts_read(struct script *s, const char *path, struct complaint *why);
 /* The text of the session's turn, as a template's ${prompt} has it. */
@@ -174,6 +172,9 @@ MUSTUSE enum fail prompts_put(const struct script_session *x, enum template_plac
 MUSTUSE enum fail prompts_write_body(const struct script_session *x, const struct request *r, struct buf *out);
 /* Remembers this turn and its answer for the next one. */
 MUSTUSE enum fail prompts_heard(struct script_session *x, struct text answer);
+
+/* prompts_made.c */
+MUSTUSE bool prompts_make(struct script *s, const struct script_made *made, struct complaint *why);
 
 /* trace.c */
 MUSTUSE bool trace_read(struct script *s, const char *path, struct complaint *why);

@@ -1,6 +1,10 @@
 /* tally.c: counts what became of each request, and when. load.c's workers fill one each; reports read their sum. */
 #include "bench/tally.h"
 #include "base/mem.h"
+#include <math.h>
+
+#define OUTSIDE 0.025 /* on each side of a 95 % interval */
+#define SIGMAS  8     /* a binomial's chance beyond so many is under 1e-10: the sum may begin there */
 
 /* One writer, so a plain load and a relaxed store are enough; the live view, on another thread, sees whole words. */
 #define LOAD(field)       __atomic_load_n(&(field), __ATOMIC_RELAXED)
@@ -55,6 +59,29 @@ void spans_merge(struct spans *into, const struct spans *from)
     hist_merge(&into->hist, &from->hist);
 }
 
+static double chance_of(double k, double n, double q)
+{
+    int sign;
+    return exp(lgamma_r(n + 1, &sign) - lgamma_r(k + 1, &sign) - lgamma_r(n - k + 1, &sign) + k * log(q) + (n - k) * log1p(-q));
+}
+
+void spans_ranks(uint64_t n, double q, uint64_t *out_low, uint64_t *out_high)
+{
+    double sigma = sqrt((double)n * q * (1 - q));
+    double k = MAX(0.0, floor((double)n * q - SIGMAS * sigma - SIGMAS));
+    double chance = chance_of(k, (double)n, q), sum = 0;
+    *out_low = 0;
+    for (; k < (double)n; k++) {
+        sum += chance; /* of at most k samples below */
+        if (sum <= OUTSIDE)
+            *out_low = (uint64_t)k + 1;
+        if (sum >= 1 - OUTSIDE)
+            break;
+        chance *= ((double)n - k) / (k + 1) * q / (1 - q);
+    }
+    *out_high = (uint64_t)k + 1;
+}
+
 /* ---- windows ---- */
 
 enum fail tally_init(struct tally *t, nanos began, nanos test_span)
@@ -67,6 +94,13 @@ enum fail tally_init(struct tally *t, nanos began, nanos test_span)
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         spans_init(all[i]);
     return t->windows != NULL ? OK : FAIL_NO_MEMORY;
+}
+
+enum fail tally_init_whole(struct tally *t, nanos began)
+{
+    enum fail f = tally_init(t, began, 0);
+    t->window_room = 0;
+    return f;
 }
 
 void tally_fini(struct tally *t)
@@ -136,23 +170,24 @@ void tally_missed(struct tally *t)
     BUMP(t->missed, 1);
 }
 
-static void count_in_window(struct window *w, const struct sample *s)
-{
-    BUMP(w->ended, 1);
-    BUMP(w->outcomes[s->outcome], 1);
-    BUMP(w->tokens_out, s->tokens_out);
-    if (s->outcome == OUTCOME_OK)
-        hist_add(&w->latency, s->ended - s->intended);
-    else
-        BUMP(w->failed, 1);
-}
-
 /* The mean between this answer's tokens: of its usage, because pieces are not tokens. */
 static bool is_good(const struct sample *s, const struct slo *slo)
 {
     nanos itl = s->tokens_out > 1 && s->first_token != 0 ? (s->ended - s->first_token) / (nanos)(s->tokens_out - 1) : 0;
     return (slo->latency == 0 || s->ended - s->intended <= slo->latency) && (slo->itl == 0 || itl <= slo->itl) &&
            (slo->ttft == 0 || (s->first_token != 0 && s->first_token - s->intended <= slo->ttft));
+}
+
+static void count_in_window(struct window *w, const struct sample *s, const struct slo *slo)
+{
+    BUMP(w->ended, 1);
+    BUMP(w->outcomes[s->outcome], 1);
+    BUMP(w->tokens_out, s->tokens_out);
+    if (s->outcome == OUTCOME_OK) {
+        hist_add(&w->latency, s->ended - s->intended);
+        BUMP(w->good, is_good(s, slo));
+    } else
+        BUMP(w->failed, 1);
 }
 
 static void count_good(struct tally *t, const struct sample *s, const struct slo *slo)
@@ -168,8 +203,12 @@ static void count_good(struct tally *t, const struct sample *s, const struct slo
 void tally_ended(struct tally *t, const struct sample *s, const struct slo *slo)
 {
     struct window *w = leave(t, s->ended);
+    if (s->has_left && s->outcome == OUTCOME_OK) {
+        BUMP(t->left, !s->is_warmup);
+        return;
+    }
     if (w != NULL)
-        count_in_window(w, s);
+        count_in_window(w, s, slo);
     if (s->is_warmup) {
         BUMP(t->warmup, 1);
         return;
@@ -210,6 +249,7 @@ static void merge_window(struct window *into, const struct window *from)
     into->started += LOAD(from->started);
     into->ended += LOAD(from->ended);
     into->failed += LOAD(from->failed);
+    into->good += LOAD(from->good);
     for (unsigned i = 0; i < TALLY_OUTCOMES; i++)
         into->outcomes[i] += LOAD(from->outcomes[i]);
     into->in_flight += LOAD(from->in_flight);
@@ -246,6 +286,7 @@ enum fail tally_merge(struct tally *into, const struct tally *from)
     merge_numbers(&into->bytes_out, &from->bytes_out, 1);
     merge_numbers(&into->missed, &from->missed, 1);
     merge_numbers(&into->warmup, &from->warmup, 1);
+    merge_numbers(&into->left, &from->left, 1);
     into->in_flight += LOAD(from->in_flight);
     into->in_flight_max += LOAD(from->in_flight_max);
     spans_merge(&into->latency, &from->latency);

@@ -26,6 +26,10 @@ struct spans {
 void spans_init(struct spans *s);
 void spans_add(struct spans *s, nanos value);
 void spans_merge(struct spans *into, const struct spans *from);
+/* Ranks (from 1) of the two samples between which the quantile q of what n were drawn from lies 95 times of 100: how many samples lie below it is binomial, and
+   all of its chances are summed, so nothing is approximated for small n. *out_low 0 or *out_high above n: there are too few samples for a bound on that side.
+   Hahn and Meeker, Statistical Intervals (1991), 5.2. */
+void spans_ranks(uint64_t n, double q, uint64_t *out_low, uint64_t *out_high);
 
 /* One request, as its user saw it. Moments are of the world's clock; 0 = did not happen. */
 struct sample {
@@ -37,6 +41,8 @@ struct sample {
     enum tally_outcome outcome;
     int status;           /* 0: none came */
     bool is_warmup;       /* counted nowhere but in the windows */
+    bool has_left;        /* the user left on purpose when the first piece came: it counts as neither good nor bad, unless what came was WRONG */
+    bool tells_cache;     /* the answer has a word about a cache */
     bool is_cached;       /* the answer said so (x-weir-cache: hit or joined) */
     uint32_t flow;        /* which flow of the script */
     uint64_t tokens_in, tokens_out; /* as the server's usage says; 0: it did not */
@@ -45,7 +51,7 @@ struct sample {
 
 /* What happened in one stretch of time; windows of one test are equally long. */
 struct window {
-    uint32_t started, ended, failed; /* by when they started and ended */
+    uint32_t started, ended, failed, good; /* by when they started and ended; good: as below */
     uint32_t outcomes[TALLY_OUTCOMES]; /* of those that ended in it */
     uint32_t in_flight;              /* at its end, as far as it has come */
     uint64_t tokens_out;
@@ -69,6 +75,7 @@ struct tally {
     uint64_t tokens_in, tokens_out, bytes_in, bytes_out;
     uint64_t missed;                  /* arrivals that no user could be started for: the generator was the limit */
     uint64_t warmup;                  /* requests that were left out */
+    uint64_t left;                    /* whose users left on purpose */
     uint32_t in_flight, in_flight_max; /* merged: the sum of the workers' highest, which they need not have had at the same moment */
     struct spans latency;             /* intended to ended, of ok; the rest of these too */
     struct spans service;             /* sent to ended */
@@ -76,7 +83,7 @@ struct tally {
     struct spans itl;                 /* between two pieces of content of one stream */
     struct spans failed;              /* intended to ended, of all that is not ok */
     struct spans lag;                 /* of the generator: how late it started what was due. Closed loops: how late a clock of 10 ms struck */
-    nanos busy;                       /* processor time of the worker's thread, from began to ended */
+    nanos busy;                       /* processor time of the workers' threads until the plan had ended: what is waited for afterwards is no load */
     nanos ended;                      /* the last moment counted */
     enum fail stopped;                /* why the generator could not go on (FAIL_NO_DESCRIPTORS, FAIL_NO_MEMORY); OK: it could */
 };
@@ -88,6 +95,8 @@ struct slo {
 
 /* test_span: until the last request may end. window_span is a second, or as many as TALLY_WINDOWS_MAX windows need; what ends later is in none. FAIL_NO_MEMORY. */
 MUSTUSE enum fail tally_init(struct tally *t, nanos began, nanos test_span);
+/* The same without windows. */
+MUSTUSE enum fail tally_init_whole(struct tally *t, nanos began);
 void tally_fini(struct tally *t);
 void tally_started(struct tally *t, nanos at);
 /* A request has ended. Without memory for another window only that window is not counted. */

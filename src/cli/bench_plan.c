@@ -1,4 +1,5 @@
 /* bench_plan.c: from the words of `weir bench` to a plan of a load test, or a sentence about the word that is wrong. Called by bench.c. */
+#include "bench/plan.h"
 #include "cli/bench.h"
 #include <stdio.h>
 #include <sys/resource.h>
@@ -28,7 +29,7 @@ static bool read_span(const char *name, const char *word, bool may_be_zero, nano
     return true;
 }
 
-static bool read_count(const char *name, const char *word, uint64_t least, uint64_t most, uint64_t *out, struct complaint *why)
+bool bench_plan_count(const char *name, const char *word, uint64_t least, uint64_t most, uint64_t *out, struct complaint *why)
 {
     uint64_t n;
     char range[64];
@@ -64,7 +65,7 @@ static bool read_phases(struct bench_run *run, const struct bench_words *w, stru
     uint64_t users = USERS_DEFAULT;
     double level;
     nanos ramp = 0, duration = DURATION_DEFAULT;
-    if (!read_count("users", w->users, 1, LOAD_USERS_MAX, &users, why) || !read_span("ramp", w->ramp, false, &ramp, why) ||
+    if (!bench_plan_count("users", w->users, 1, LOAD_USERS_MAX, &users, why) || !read_span("ramp", w->ramp, false, &ramp, why) ||
         !read_span("duration", w->duration, false, &duration, why))
         return false;
     level = (double)users;
@@ -84,7 +85,7 @@ static bool read_load(struct bench_run *run, const struct bench_words *w, struct
     if (w->arrivals != NULL && w->rate == NULL)
         return complain(why, NULL, 0, 0, "--arrivals needs --rate");
     plan->is_open = w->rate != NULL;
-    return read_phases(run, w, why) && read_arrivals(&plan->pace, w->arrivals, why) && read_count("seed", w->seed, 0, UINT64_MAX, &plan->pace.seed, why);
+    return read_phases(run, w, why) && read_arrivals(&plan->pace, w->arrivals, why) && bench_plan_count("seed", w->seed, 0, UINT64_MAX, &plan->pace.seed, why);
 }
 
 /* ---- what is good ---- */
@@ -120,6 +121,8 @@ static bool read_slo(struct slo *slo, const char *word, struct complaint *why)
 
 static bool read_criteria(struct bench_run *run, const struct bench_words *w, struct complaint *why)
 {
+    if (run->criteria_count + w->criteria_count > BENCH_CRITERIA_MAX)
+        return complain(why, NULL, 0, 0, "the plan and the command line have more than %d criteria together", BENCH_CRITERIA_MAX);
     for (size_t i = 0; i < w->criteria_count; i++)
         if (!criterion_parse(&run->criteria[run->criteria_count++], text_of(w->criteria[i]), why))
             return false;
@@ -161,25 +164,71 @@ static bool read_model(struct bench_target *t, const char *word, struct complain
     return true;
 }
 
-bool bench_plan_read(struct bench_run *run, const struct bench_words *w, struct complaint *why)
+/* What the command line says also where a plan says the rest. */
+static bool read_common(struct bench_run *run, const struct bench_words *w, struct complaint *why)
 {
-    struct load_plan *plan = &run->plan;
     uint64_t workers = 1, pid = 0;
-    plan->timeout = TIMEOUT_DEFAULT;
-    if (!bench_target_read(&run->target, w->url, w->api, &plan->target, why) || !read_key(&plan->target, w->key, why) || !read_model(&run->target, w->model, why) ||
-        !read_load(run, w, why) || !read_span("warmup", w->warmup, true, &plan->warmup, why) || !read_span("timeout", w->timeout, false, &plan->timeout, why) ||
-        !read_count("workers", w->workers, 1, WORKERS_MAX, &workers, why) || !read_count("pid", w->pid, 1, INT32_MAX, &pid, why) || !read_slo(&plan->slo, w->slo, why) ||
-        !read_criteria(run, w, why))
+    if (!read_key(&run->plan.target, w->key, why) || !bench_plan_count("workers", w->workers, 1, WORKERS_MAX, &workers, why) ||
+        !bench_plan_count("pid", w->pid, 1, INT32_MAX, &pid, why) || !read_criteria(run, w, why))
         return false;
     run->workers = (unsigned)workers;
     run->pid = (pid_t)pid;
+    return true;
+}
+
+/* As many users as there are descriptors for. */
+static bool fit_users(struct load_plan *plan, uint32_t most, struct complaint *why)
+{
+    uint32_t fds = descriptors();
+    plan->users_max = MIN(most, fds > 2 * FDS_KEPT ? fds - FDS_KEPT : FDS_KEPT);
+    return plan->is_open || pace_peak(&plan->pace) <= plan->users_max ||
+           complain(why, NULL, 0, 0, "%.0f users need more descriptors than there may be: %u (ulimit -n)", pace_peak(&plan->pace), fds);
+}
+
+bool bench_plan_read(struct bench_run *run, const struct bench_words *w, struct complaint *why)
+{
+    struct load_plan *plan = &run->plan;
+    plan->timeout = TIMEOUT_DEFAULT;
+    if (!bench_target_read(&run->target, w->url, w->api, &plan->target, why) || !read_model(&run->target, w->model, why) || !read_load(run, w, why) ||
+        !read_span("warmup", w->warmup, true, &plan->warmup, why) || !read_span("timeout", w->timeout, false, &plan->timeout, why) ||
+        !read_slo(&plan->slo, w->slo, why) || !read_common(run, w, why))
+        return false;
     plan->drain = plan->timeout; /* no request has less time than the others because it came late */
     plan->new_connections = w->new_connections;
-    uint32_t fds = descriptors();
-    plan->users_max = fds > 2 * FDS_KEPT ? fds - FDS_KEPT : FDS_KEPT;
-    if (!plan->is_open && pace_peak(&plan->pace) > plan->users_max)
-        return complain(why, NULL, 0, 0, "--users %s needs more descriptors than there may be: %u (ulimit -n)", w->users, fds);
-    return true;
+    return fit_users(plan, UINT32_MAX, why);
+}
+
+/* ---- a plan file ---- */
+
+static void take_plan(struct bench_run *run, struct plan *p, char out_name[64])
+{
+    run->plan = p->load;
+    memcpy(run->criteria, p->criteria, p->criteria_count * sizeof p->criteria[0]);
+    run->criteria_count = p->criteria_count;
+    snprintf(out_name, 64, "%s", p->name);
+}
+
+static bool has_no_path(const struct bench_target *t, struct complaint *why)
+{
+    return t->path[0] == '\0' || strcmp(t->path, "/") == 0 || complain(why, NULL, 0, 0, "a plan says its paths itself: the URL ends with %s", t->authority);
+}
+
+bool bench_plan_file(struct bench_run *run, const char *path, double scale, const struct bench_words *w, char out_name[64], struct complaint *why)
+{
+    _Static_assert(PLAN_CRITERIA_MAX <= BENCH_CRITERIA_MAX, "room for all of a plan's");
+    struct plan *p = mem_zero(sizeof *p);
+    if (p == NULL)
+        return complain(why, NULL, 0, 0, "no memory is left");
+    bool is_ok = plan_read(p, path, why);
+    if (is_ok) {
+        plan_scale(p, scale);
+        take_plan(run, p, out_name);
+        is_ok = bench_target_read(&run->target, w->url != NULL ? w->url : p->url, "plain", &run->plan.target, why) && has_no_path(&run->target, why) &&
+                read_common(run, w, why) &&
+                fit_users(&run->plan, run->plan.is_open ? run->plan.users_max : UINT32_MAX, why);
+    }
+    mem_free(p);
+    return is_ok;
 }
 
 /* A trace has moments of its own, unless the command line says how many users or requests there are. */
@@ -200,21 +249,42 @@ static void take_moments(struct bench_run *run, const struct bench_words *w)
     p->phases[0].from = p->phases[0].to = (double)count * (double)NANOS_PER_S / (double)p->phases[0].span;
 }
 
+static bool open_script(struct bench_run *run, const struct bench_words *w, struct script_options *o, struct complaint *why)
+{
+    uint64_t tokens = 0;
+    if (!bench_plan_count("max-tokens", w->max_tokens, 1, TOKENS_MAX, &tokens, why) || !read_span("think", w->think, true, &o->think, why))
+        return false;
+    o->api = run->target.api;
+    o->path = text_of(run->target.path);
+    o->model = text_of(run->target.model);
+    o->seed = run->plan.pace.seed;
+    o->stream = w->stream;
+    o->max_tokens = (uint32_t)tokens;
+    return script_open(&run->plan.script, o, why);
+}
+
 bool bench_plan_script(struct bench_run *run, const struct bench_words *w, struct complaint *why)
 {
-    struct bench_target *t = &run->target;
-    struct script_options o = { .api = t->api, .path = text_of(t->path), .model = text_of(t->model), .body_file = w->body, .prompts_file = w->prompts,
-                                .trace_file = w->trace, .stream = w->stream, .seed = run->plan.pace.seed };
-    uint64_t tokens = 0;
-    if (!read_count("max-tokens", w->max_tokens, 1, TOKENS_MAX, &tokens, why) || !read_span("think", w->think, true, &o.think, why))
-        return false;
-    o.max_tokens = (uint32_t)tokens;
+    struct script_options o = { .body_file = w->body, .prompts_file = w->prompts, .trace_file = w->trace };
     if ((w->body != NULL) + (w->prompts != NULL) + (w->trace != NULL) > 1)
         return complain(why, NULL, 0, 0, "--body, --prompts and --trace each say what to send: only one of them can");
     if (w->trace != NULL && w->ramp != NULL && w->users == NULL && w->rate == NULL)
         return complain(why, NULL, 0, 0, "--ramp has no meaning for the moments of a trace; --users or --rate replaces them");
-    if (!script_open(&run->plan.script, &o, why))
+    if (!open_script(run, w, &o, why))
         return false;
     take_moments(run, w);
     return true;
+}
+
+bool bench_plan_made(struct bench_run *run, const struct bench_words *w, const struct script_made *made, const struct script_asker *askers, unsigned asker_count,
+                     struct complaint *why)
+{
+    struct script_options o = { .made = *made, .askers = askers, .asker_count = asker_count };
+    if (w->body != NULL || w->prompts != NULL || w->trace != NULL)
+        return complain(why, NULL, 0, 0, "this scenario makes its own prompts: --body, --prompts and --trace have no meaning");
+    if (run->target.api != LOAD_OPENAI && run->target.api != LOAD_OLLAMA)
+        return complain(why, NULL, 0, 0, "this scenario asks models: --api openai or ollama");
+    script_free(run->plan.script);
+    run->plan.script = NULL;
+    return open_script(run, w, &o, why);
 }

@@ -49,43 +49,71 @@ static bool put_file(const char *path, struct text content, struct complaint *wh
     return (fclose(f) == 0 && n == content.len) || complain(why, path, 0, 0, "cannot be written to its end: %s", strerror(errno));
 }
 
-/* One form of it: JSON, and those that put several runs side by side. */
-struct form {
-    const char *path;
-    enum fail (*write_one)(const struct result *r, struct buf *out);
-    enum fail (*write_all)(const struct result *const *runs, unsigned count, struct buf *out);
-};
+/* ---- the terminal ---- */
 
-static bool write_form(const struct result *r, const struct form *form, struct complaint *why)
+static void print(const struct buf *out, enum fail f)
+{
+    if (f == OK)
+        printf("%.*s", TEXT_ARG(buf_text(out)));
+    else
+        printf("the report cannot be made: %s\n", fail_row(f)->text);
+    fflush(stdout); /* a line is to be seen when its run ends */
+}
+
+void bench_report_print(const struct result *r)
 {
     struct buf out;
-    if (form->path == NULL)
-        return true;
     buf_init(&out, REPORT_MAX);
-    enum fail f = form->write_one != NULL ? form->write_one(r, &out) : form->write_all(&r, 1, &out);
-    bool is_ok = f == OK ? put_file(form->path, buf_text(&out), why) : complain(why, form->path, 0, 0, "cannot be made: %s", fail_row(f)->text);
+    enum fail f = report_text(r, &out);
+    print(&out, f);
+    buf_fini(&out);
+}
+
+void bench_report_print_line(const struct result *r, bool is_first)
+{
+    struct buf out;
+    buf_init(&out, REPORT_MAX);
+    enum fail f = is_first ? report_text_head(&out) : OK;
+    if (f == OK)
+        f = report_text_run(r, &out);
+    print(&out, f);
+    buf_fini(&out);
+}
+
+void bench_report_print_end(const struct result *const *runs, unsigned count)
+{
+    struct buf out;
+    buf_init(&out, REPORT_MAX);
+    enum fail f = report_text_end(runs, count, &out);
+    print(&out, f);
+    buf_fini(&out);
+}
+
+/* ---- files ---- */
+
+static enum fail write_json(const struct result *const *runs, unsigned count, struct buf *out)
+{
+    return count == 1 ? result_write_json(runs[0], out) : result_write_runs(runs, count, out);
+}
+
+bool bench_report_put(const char *path, bench_form *form, const struct result *const *runs, unsigned count, struct complaint *why)
+{
+    struct buf out;
+    buf_init(&out, REPORT_MAX);
+    enum fail f = form(runs, count, &out);
+    bool is_ok = f == OK ? put_file(path, buf_text(&out), why) : complain(why, path, 0, 0, "cannot be made: %s", fail_row(f)->text);
     buf_fini(&out);
     return is_ok;
 }
 
-bool bench_report_write(const struct result *r, const struct bench_words *w, struct complaint *why)
+bool bench_report_write(const struct result *const *runs, unsigned count, const struct bench_words *w, struct complaint *why)
 {
-    const struct form forms[] = {
-        { w->json, result_write_json, NULL },
-        { w->csv, NULL, report_csv },
-        { w->html, NULL, report_html },
-        { w->junit, NULL, report_junit },
-    };
-    struct buf out;
-    buf_init(&out, REPORT_MAX);
-    enum fail f = report_text(r, &out);
-    if (f == OK)
-        printf("%.*s", TEXT_ARG(buf_text(&out)));
-    buf_fini(&out);
-    if (f != OK)
-        return complain(why, NULL, 0, 0, "the report cannot be made: %s", fail_row(f)->text);
-    for (size_t i = 0; i < ARRAY_LEN(forms); i++)
-        if (!write_form(r, &forms[i], why))
+    const struct {
+        const char *path;
+        bench_form *form;
+    } files[] = { { w->json, write_json }, { w->csv, report_csv }, { w->html, report_html }, { w->junit, report_junit } };
+    for (size_t i = 0; i < ARRAY_LEN(files); i++)
+        if (files[i].path != NULL && !bench_report_put(files[i].path, files[i].form, runs, count, why))
             return false;
     return true;
 }

@@ -1,6 +1,8 @@
 /* bench_server.c: what the server under test takes from its machine: processor time and memory of a process and its children, from /proc. For `weir bench --pid`. */
 #include "cli/bench.h"
+#include <dirent.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -62,24 +64,51 @@ static unsigned add_children(pid_t of, pid_t *pids, unsigned count)
     return count;
 }
 
-static bool look_at_all(pid_t pid, struct look *sum)
+static double count_fds(pid_t pid)
+{
+    char path[64];
+    double count = -2; /* . and .. */
+    snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+    DIR *d = opendir(path);
+    if (d == NULL)
+        return NAN;
+    while (readdir(d) != NULL)
+        count++;
+    closedir(d);
+    return count;
+}
+
+/* io_fds: their descriptors are added; NULL: nobody wants to know. */
+static bool look_at_all(pid_t pid, struct look *sum, double *io_fds)
 {
     pid_t pids[PROCESSES_MAX] = { pid };
     unsigned count = 1;
-    if (!look_at(pid, sum))
-        return false;
     for (unsigned i = 0; i < count; i++) {
-        if (i > 0)
-            (void)look_at(pids[i], sum); /* it may have ended meanwhile */
+        if (!look_at(pids[i], sum)) {
+            if (i == 0)
+                return false;
+            continue; /* it has ended meanwhile */
+        }
+        if (io_fds != NULL)
+            *io_fds += count_fds(pids[i]);
         count = add_children(pids[i], pids, count);
     }
     return true;
 }
 
+void bench_server_now(pid_t pid, double *out_rss_mb, double *out_fds)
+{
+    struct look now = { 0 };
+    *out_fds = 0;
+    bool is_there = look_at_all(pid, &now, out_fds);
+    *out_rss_mb = is_there ? now.rss_mb : NAN;
+    *out_fds = is_there ? *out_fds : NAN;
+}
+
 struct bench_server *bench_server_new(pid_t pid)
 {
     struct look first = { 0 };
-    struct bench_server *s = look_at_all(pid, &first) ? mem_zero(sizeof *s) : NULL;
+    struct bench_server *s = look_at_all(pid, &first, NULL) ? mem_zero(sizeof *s) : NULL;
     if (s == NULL)
         return NULL;
     s->pid = pid;
@@ -91,7 +120,7 @@ struct bench_server *bench_server_new(pid_t pid)
 void bench_server_look(struct bench_server *s, nanos elapsed)
 {
     struct look now = { .at_s = (double)elapsed / (double)NANOS_PER_S };
-    if (s->count == LOOKS_MAX || !look_at_all(s->pid, &now))
+    if (s->count == LOOKS_MAX || !look_at_all(s->pid, &now, NULL))
         return;
     now.cpu_s -= s->cpu_before;
     s->looks[s->count++] = now;

@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#define OPTIONS_MAX 32 /* of one command */
+#define OPTIONS_MAX 48 /* of one command */
 
 static const char *help_left(const struct option *o, char out[64])
 {

@@ -17,6 +17,11 @@ KEY = 'sk-CANARY-of-the-load-test'
 ENV = {k: v for k, v in os.environ.items() if k != 'WEIR_KEY'}
 
 
+def is_busy(text):
+    """It says that the generator itself was the limit: on a machine with other things to do, any run may."""
+    return 'was late' in text or 'threads were busy' in text
+
+
 class Bench:
     """One run of weir bench: its exit code, its words, and its JSON if it wrote one."""
 
@@ -30,8 +35,10 @@ class Bench:
         assert 'CANARY' not in self.out + self.err + json.dumps(self.json), 'it told its key'
 
     def counted(self):
-        """What was counted: the machine may have been too busy for the generator's own clock, which then says so, and that is no matter here."""
-        assert self.code == 0 or (self.code == 3 and 'was late' in self.json['invalid']), f'exit code {self.code}:\n{self.out}{self.err}'
+        """What was counted: the machine may have been too busy for the generator's own clock, which then says so, and that is no matter here. Without criteria one
+        error of a hundred is one too many."""
+        expected = 0 if self.json and self.json['ok'] > 0.99 * self.json['requests'] else 1
+        assert self.code == expected or (self.code == 3 and is_busy(self.json['invalid'])), f'exit code {self.code}:\n{self.out}{self.err}'
         return self.json
 
     def expect(self, code):
@@ -77,8 +84,30 @@ def test_the_generator_as_the_limit_is_3():
         assert re.search(r'were not sent|ran out of descriptors', b.stdout + b.stderr), b
 
 
+def starved(core):
+    """In the child: the lowest priority of all, on this core alone."""
+    os.sched_setaffinity(0, {core})
+    os.nice(19)
+
+
+def test_a_starved_generator_is_3_however_good_it_looks():
+    """Beside two loops on one core it gets a hundredth of it: no criterion that is met makes such a run count."""
+    core = min(os.sched_getaffinity(0))
+    loops = [subprocess.Popen(['/bin/sh', '-c', 'while :; do :; done'], preexec_fn=lambda: os.sched_setaffinity(0, {core})) for _ in range(2)]
+    try:
+        with Mock('--ttft', '5ms') as m:
+            for words in (('--rate', 100), ('--users', 4)):
+                b = subprocess.run([WEIR, 'bench', m.url, *map(str, words), '--duration', '2s', '--criteria', 'p99 < 1m', '--criteria', 'error_rate < 1%'],
+                                   capture_output=True, text=True, timeout=50, env=ENV, preexec_fn=lambda: starved(core))
+                assert b.returncode == 3 and 'INVALID: the generator was late' in b.stdout, b.stdout + b.stderr
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
 WRONG = [
-    ((), 'URL is missing'),
+    ((), 'a URL or a scenario is missing'),
     (('127.0.0.1:4040',), 'no URL such as'),
     (('http://127.0.0.1:1/a b',), 'blank'),
     (('ftp://127.0.0.1:1',), 'http'),
@@ -181,7 +210,7 @@ def test_apis_are_known_from_the_path():
         r = Bench(m.url, '--api', 'ollama', *SHORT, '--users', 1).counted()
         assert r['ok'] == r['requests'] > 0, r
         assert m.idle()['paths'].keys() >= {'/api/chat', '/api/tags'}
-    with Mock() as m:
+    with Mock('--ttft', '5ms') as m:
         assert Bench(f'{m.url}/_mock/stats', *SHORT, '--users', 1).counted()['ok'] > 0
         assert m.stats()['requests'] == 0       # plain: nothing asked a model
         url = m.url.replace('127.0.0.1', 'localhost')
@@ -190,7 +219,7 @@ def test_apis_are_known_from_the_path():
 
 
 def test_the_key_is_sent_and_never_told():
-    with Mock() as m:
+    with Mock('--ttft', '5ms') as m:
         conf = one_model(m, keys={'team': {'key': KEY}})
         with Weir(conf) as w:
             assert 'status 401' in Bench(w.url, *SHORT).expect(1).err
@@ -199,7 +228,7 @@ def test_the_key_is_sent_and_never_told():
 
 
 def test_reports_are_written():
-    with Mock() as m, tempfile.TemporaryDirectory() as folder:
+    with Mock('--ttft', '5ms') as m, tempfile.TemporaryDirectory() as folder:
         files = {form: Path(folder) / f'r.{form}' for form in ('csv', 'html', 'junit')}
         Bench(m.url, *SHORT, '--criteria', 'p95 < 5s', *[x for form, file in files.items() for x in (f'--{form}', file)]).counted()
         assert files['csv'].read_text().count('\n') >= 2
@@ -217,7 +246,7 @@ def test_warm_up_and_connections():
 
 
 def test_pid_reports_the_server():
-    with Mock() as m:
+    with Mock('--ttft', '5ms') as m:
         r = Bench(m.url, '--users', 4, '--duration', '2s', '--pid', m.child.pid).counted()
         assert 1 < r['rss_mb'] < 1000, r['rss_mb']
 

@@ -622,6 +622,157 @@ static void without_descriptors_the_run_is_invalid(void **state)
     rig_forget(&r);
 }
 
+/* ---- what was said ---- */
+
+static const struct script_asker both_ways[] = { { .name = TEXT("plain"), .weight = 1 }, { .name = TEXT("stream"), .weight = 1, .stream = true } };
+
+/* A second of plain questions and streams to a mock whose words are known. */
+static void rig_init_verifying(struct rig *r)
+{
+    rig_init(r);
+    r->script.made = (struct script_made){ .count = 1000 };
+    r->script.askers = both_ways;
+    r->script.asker_count = ARRAY_LEN(both_ways);
+    r->plan.verify = true;
+    set_mock(r, "seed", "7");
+    set_mock(r, "tokens", "12");
+    r->plan.mock = (struct verify){ .seed = 7, .tokens = 12 };
+}
+
+static void what_the_mock_says_is_right_however_it_travels(void **state)
+{
+    static const char *const faults[] = { NULL, "splitutf8", "drip:0.2" };
+    (void)state;
+    for (unsigned dialect = 0; dialect < 2; dialect++)
+        for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
+            static struct rig r;
+            rig_init_verifying(&r);
+            r.script.api = dialect == 0 ? LOAD_OPENAI : LOAD_OLLAMA;
+            r.script.max_tokens = i == 1 ? 5 : 0;
+            set_mock(&r, "dialect", dialect == 0 ? "openai" : "ollama");
+            if (faults[i] != NULL)
+                set_mock(&r, "fault", faults[i]);
+            rig_play(&r, 1);
+            assert_int_equal(r.sum.outcomes[OUTCOME_OK], arrivals_of(&r.plan.pace));
+            assert_true(r.stats.streams > 20 && r.stats.streams < r.stats.requests - 20);
+            rig_forget(&r);
+        }
+}
+
+static void a_token_of_ten_megabytes_is_compared_too(void **state)
+{
+    static struct rig r;
+    (void)state;
+    rig_init_verifying(&r);
+    r.plan.pace.phases[0] = (struct pace_phase){ S, 6, 6 };
+    set_mock(&r, "fault", "bigline");
+    rig_play(&r, 1);
+    assert_true(r.sum.outcomes[OUTCOME_OK] > 1);
+    assert_int_equal(r.sum.outcomes[OUTCOME_OK], tally_requests(&r.sum));
+    assert_true(r.sum.bytes_in > r.sum.outcomes[OUTCOME_OK] * (10u << 20));
+    rig_forget(&r);
+}
+
+/* What was expected differs from what is said in everything, or in the last token alone. */
+static void other_words_are_wrong_from_the_first_to_the_last(void **state)
+{
+    const struct verify expected[] = { { .seed = 8, .tokens = 12 }, { .seed = 7, .tokens = 13 }, { .seed = 7, .tokens = 11 } };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(expected); i++) {
+        static struct rig r;
+        rig_init_verifying(&r);
+        r.plan.mock = expected[i];
+        rig_play(&r, 1);
+        assert_int_equal(r.sum.outcomes[OUTCOME_WRONG], arrivals_of(&r.plan.pace));
+        rig_forget(&r);
+    }
+}
+
+/* An answer that was cut is an error of its own while it was right until then. */
+static void a_cut_answer_is_right_or_wrong_until_its_cut(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 7; seed < 9; seed++) {
+        static struct rig r;
+        rig_init_verifying(&r);
+        r.script.askers = &both_ways[1];
+        r.script.asker_count = 1;
+        r.plan.mock.seed = seed;
+        set_mock(&r, "fault", "cut");
+        rig_play(&r, 1);
+        assert_int_equal(r.sum.outcomes[seed == 7 ? OUTCOME_CUT : OUTCOME_WRONG], arrivals_of(&r.plan.pace));
+        rig_forget(&r);
+    }
+}
+
+static void who_leaves_is_cancelled_and_counted_apart(void **state)
+{
+    static struct rig r;
+    (void)state;
+    rig_init_verifying(&r);
+    r.plan.leave_share = 0.2;
+    set_mock(&r, "itl", "5ms");
+    rig_play(&r, 1);
+    assert_true(r.sum.left >= 5 && r.sum.left <= 20); /* of about 100, half of them streams */
+    assert_int_equal(r.stats.cancelled, r.sum.left);
+    assert_int_equal(r.sum.outcomes[OUTCOME_OK] + r.sum.left, arrivals_of(&r.plan.pace));
+    assert_int_equal(tally_requests(&r.sum), r.sum.outcomes[OUTCOME_OK]);
+    assert_int_equal(r.stats.active, 0);
+    rig_forget(&r);
+}
+
+/* ---- how much ---- */
+
+static void so_many_sessions_and_then_it_is_over(void **state)
+{
+    static struct rig r;
+    (void)state;
+    rig_init(&r);
+    r.plan.is_open = false;
+    r.plan.sessions_max = 101;
+    r.plan.pace.phases[0] = (struct pace_phase){ 100 * S, 7, 7 };
+    set_mock(&r, "ttft", "10ms");
+    rig_play(&r, 1);
+    assert_int_equal(tally_requests(&r.sum), 101);
+    assert_int_equal(r.stats.requests, 101);
+    assert_true(r.sum.ended - r.sum.began < S);
+    rig_forget(&r);
+}
+
+static unsigned by_flow(void *arg, const struct script_session *x, const struct sample *s)
+{
+    unsigned *told = arg;
+    ++*told;
+    assert_int_equal(x->flow, s->flow);
+    return s->flow;
+}
+
+static void parts_are_counted_by_themselves(void **state)
+{
+    static struct rig r;
+    unsigned told = 0;
+    struct load_parts parts = { .count = 1, .ended = by_flow, .arg = &told }; /* of streams it is told, and counts them nowhere */
+    uint64_t requests = 0, tokens = 0;
+    (void)state;
+    rig_init_verifying(&r);
+    r.plan.parts = &parts;
+    rig_open(&r, 1);
+    rig_mock(&r);
+    rig_run(&r);
+    for (unsigned i = 0; i < GENERATORS; i++) {
+        const struct tally *part = load_part(r.loads[i], 0);
+        requests += tally_requests(part);
+        tokens += part->tokens_out;
+        assert_int_equal(part->latency.hist.count, tally_requests(part));
+    }
+    rig_close(&r);
+    assert_int_equal(told, tally_requests(&r.sum));
+    assert_int_equal(requests, r.sum.flows[0]);
+    assert_true(requests > 20 && r.sum.flows[1] > 20);
+    assert_int_equal(tokens, 12 * requests);
+    rig_forget(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -644,6 +795,13 @@ int main(void)
         cmocka_unit_test(stopping_leaves_nothing),
         cmocka_unit_test(the_last_ones_are_waited_for_and_not_for_ever),
         cmocka_unit_test(without_descriptors_the_run_is_invalid),
+        cmocka_unit_test(what_the_mock_says_is_right_however_it_travels),
+        cmocka_unit_test(a_token_of_ten_megabytes_is_compared_too),
+        cmocka_unit_test(other_words_are_wrong_from_the_first_to_the_last),
+        cmocka_unit_test(a_cut_answer_is_right_or_wrong_until_its_cut),
+        cmocka_unit_test(who_leaves_is_cancelled_and_counted_apart),
+        cmocka_unit_test(so_many_sessions_and_then_it_is_over),
+        cmocka_unit_test(parts_are_counted_by_themselves),
     };
     return cmocka_run_group_tests_name("bench", tests, NULL, NULL);
 }

@@ -210,6 +210,20 @@ TEST(none_and_none_are_equal_and_one_more_than_none_is_no_change)
     assert_int_equal(compare("error_rate").change, CHANGE_WORSE);
 }
 
+TEST(none_of_many_is_no_better_than_none_of_few)
+{
+    struct server sound = usual;
+    sound.failures = 0;
+    run(runs[0], &sound, 60);
+    run(runs[1], &sound, 20);
+    struct comparison c = compare("error_rate");
+    assert_true(fabs(c.ratio - 1) < 1e-9);
+    assert_int_equal(c.change, CHANGE_NONE);
+    runs[1]->windows[3].error_share = 1.0 / runs[1]->windows[3].ended;
+    runs[1]->ok--;
+    assert_true(fabs(compare("error_rate").ratio - 3) < 0.01); /* one and a half against a half, of the same number */
+}
+
 TEST(a_seed_is_a_result)
 {
     struct comparison a, b, other;
@@ -328,6 +342,7 @@ int main(void)
         ROW(the_same_run_twice_is_not_changed),
         ROW(too_few_windows_cannot_tell),
         ROW(none_and_none_are_equal_and_one_more_than_none_is_no_change),
+        ROW(none_of_many_is_no_better_than_none_of_few),
         ROW(a_seed_is_a_result),
         ROW(several_runs_tell_how_much_a_start_changes),
         ROW(what_cannot_be_compared_is_a_sentence),

@@ -1,4 +1,4 @@
-/* test_bench_help.h: files made from strings, and what a script sends as one string. Used by test_bench_script.c and test_bench_plan.c. */
+/* test_bench_help.h: files made from strings, and what a script sends as one string. Used by test_bench_script.c, test_bench_plan.c and test_bench_special.c. */
 #ifndef TEST_BENCH_HELP_H
 #define TEST_BENCH_HELP_H
 

@@ -299,9 +299,23 @@ TEST(the_same_question_gets_the_same_words)
     HAS(first);
     ask("POST", "/v1/completions", "{\"model\":\"m\",\"prompt\":\"y\"}");
     HAS_NOT(first);
+    ask("POST", "/v1/completions", "{\"model\":\"m\",\"prompt\":\"x\",\"user\":\"u\"}");
+    HAS_NOT(first);
     ask("POST", "/_mock/script", "{\"seed\":7}");
     ask("POST", "/v1/completions", "{\"model\":\"m\",\"prompt\":\"x\"}");
     HAS_NOT(first);
+}
+
+/* It has other names for models, and asks for usage by itself. */
+TEST(a_gateway_in_front_changes_no_word)
+{
+    static char first[4096];
+    start();
+    ask("POST", "/v1/completions", "{\"model\":\"m\",\"prompt\":\"x\",\"stream\":true}");
+    const char *words = strstr(rig.answer, "\"text\"");
+    snprintf(first, sizeof first, "%.*s", (int)strcspn(words, ","), words);
+    ask("POST", "/v1/completions", "{\"stream_options\":{\"include_usage\":true}, \"model\" : \"other\",\"prompt\":\"x\",\"stream\":true}");
+    HAS(first);
 }
 
 TEST(choices_are_several)
@@ -951,6 +965,7 @@ TEST(statistics_are_a_page)
     ask("GET", "/v1/models", "");
     ask("GET", "/_mock/stats", "");
     HAS("{\"requests\":2,\"streams\":1,\"active\":0,\"queued\":0,\"max_active\":1,\"completed\":2,\"cancelled\":0,\"last_cancelled_ms_ago\":null,");
+    HAS("\"script\":{\"seed\":0,\"tokens\":20,\"pauses\":false}");
     HAS("\"faults\":{\"nodone\":2}");
     HAS("\"/v1/chat/completions\":2,\"/v1/models\":1,\"/_mock/stats\":1");
     ask("POST", "/_mock/reset", "");
@@ -970,7 +985,7 @@ TEST(wrong_scripts_change_nothing)
     HAS("\"completion_tokens\":20");
     static const char *const wrong[] = {
         "[]", "{", "{\"ttft\":\"soon\"}", "{\"tokens\":0}", "{\"slots\":-1}", "{\"faults\":[\"cat\"]}", "{\"faults\":[\"cut:2\"]}", "{\"faults\":[\"cut:1:x\"]}",
-        "{\"faults\":[\"status\"]}", "{\"faults\":[\"hang=first\"]}", "{\"dialect\":\"latin\"}", "{\"ttft\":\"lognormal(1s)\"}", "{\"ttft\":\"trace:/nowhere\"}", "{\"tokens\":[1]}",
+        "{\"faults\":[\"status\"]}", "{\"faults\":[\"hang=first\"]}", "{\"dialect\":\"latin\"}", "{\"ttft\":\"lognormal(1s)\"}", "{\"ttft\":\"exponential(1)\"}", "{\"ttft\":\"trace:/nowhere\"}", "{\"tokens\":[1]}",
     };
     for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
         ask("POST", "/_mock/script", wrong[i]);
@@ -1081,7 +1096,7 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(chat_is_plain), T(chat_streams), T(usage_is_streamed_if_asked_for), T(the_same_question_gets_the_same_words), T(choices_are_several),
+        T(chat_is_plain), T(chat_streams), T(usage_is_streamed_if_asked_for), T(the_same_question_gets_the_same_words), T(a_gateway_in_front_changes_no_word), T(choices_are_several),
         T(a_stop_word_ends_the_answer), T(a_required_tool_is_called), T(agents_are_answered_with_what_they_asked), T(agents_must_ask_in_json),
         T(embeddings_are_unit_vectors), T(models_are_listed), T(ollama_answers_in_lines), T(ollama_streams_a_prompt_and_calls_a_tool), T(bodies_that_openai_would_not_take),
         T(bodies_that_ollama_would_not_take),
