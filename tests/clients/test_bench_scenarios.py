@@ -107,7 +107,7 @@ def test_sustained_sees_a_server_that_drifts():
             if is_drifting:
                 clock.start()
             try:
-                b = said(Bench('sustained', m.url, '--users', 2, '--duration', '8s', '--warmup', '0', '--pid', m.child.pid), 1 if is_drifting else 0)
+                b = said(Bench('sustained', m.url, '--users', 2, '--duration', '6s', '--warmup', '0', '--pid', m.child.pid), 1 if is_drifting else 0)
             finally:
                 over.set()
                 if is_drifting:
