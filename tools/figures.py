@@ -23,6 +23,7 @@ BODY_BYTES, ANSWER_BYTES = 600, 1200
 STREAMS, CHUNKS, INTERVAL_MS, SPREAD_MS = 1000, 20, 100, 100
 LONG_QUESTION, LONG_TOKENS = 'Write a long story about a river, a mill and the miller\'s three daughters. Describe every day of their year.', 128
 FIRST = '28b4554'               # the commit that first proxied calls: what was built on top of it must not cost the plain call
+LATENCY_WAYS = ['direct', 'nginx', 'haproxy', 'weir']
 NGINX_MOST_US = 12.0            # an nginx that costs more says that the machine was not ours
 
 
@@ -94,6 +95,17 @@ def plans_beside(r):
     return f"{r['met']} met, {r['missed']} missed, {r['invalid_runs']} invalid; {r['requests']:,} requests, {r['errors']} errors; times x {r['scale']}"
 
 
+def latency_beside(q):
+    def text(r):
+        return ', '.join(f"{way} {r[way][q]['median']:.2f} ms" for way in LATENCY_WAYS) + f"; {r['rate']} a second"
+    return text
+
+
+def model_beside(r):
+    return (f"{r['weir']['tokens_rate']['median']:.1f} and {r['direct']['tokens_rate']['median']:.1f} tokens/s; first token at the median after "
+            f"{r['weir']['ttft_ms']['median']:.0f} and {r['direct']['ttft_ms']['median']:.0f} ms")
+
+
 def no_count(*path):
     """A run that weir bench calls invalid proves nothing."""
     def why(r):
@@ -128,6 +140,10 @@ FIGURES = [
     Figure(f'CPU of a proxied call, 16 connections, against weir of {FIRST} in the same run', 'since', of('ratio', 'median'), 'x', most=1.05, quick_skips=True,
            beside=lambda r: f"now {r['now_us']['median']:.1f} µs (least {r['now_us']['least']:.1f}), then {r['then_us']['median']:.1f} µs (least {r['then_us']['least']:.1f})"),
     Figure('Failed calls in those runs', 'calls', of('weir_errors'), '', most=0),
+    Figure('p50 of a backend of 5 ms through weir, beside through nginx, by weir bench', 'latency', of('p50_ratio', 'median'), 'x', most=1.05, quick_skips=True, invalid=no_count('invalid'),
+           beside=latency_beside('p50_ms')),
+    Figure('p99 there', 'latency', of('p99_ratio', 'median'), 'x', most=1.25, quick_skips=True, invalid=no_count('invalid'), beside=latency_beside('p99_ms')),
+    Figure('Failed calls of weir there', 'latency', of('weir_errors'), '', most=0, quick_skips=True),
     Figure('Errors in 1,000 paced streams (20 chunks over 2 s), every byte checked', 'streams', of('weir', 'errors'), '', most=0,
            beside=lambda r: f"{r['weir']['streams']} streams, {r['weir']['chunks']} chunks"),
     Figure('CPU of a chunk in those streams, beside HAProxy with http-no-delay', 'streams', of('ratio', 'median'), 'x', most=1.25, quick=5.0, beside=streams_beside),
@@ -136,10 +152,12 @@ FIGURES = [
     Figure('Ready after start, local model aside', 'ready', of('ms', 'median'), 'ms', most=50, quick=1000, beside=lambda r: f"median of {r['count']}, most {r['ms']['most']:.1f} ms"),
     Figure('Tokens a second of the local model through weir, against llama-server directly', 'local', of('ratio', 'median'), 'x', least=0.97, quick_skips=True,
            beside=lambda r: f"median of {r['count']} pairs: {r['weir_tps']['median']:.1f} and {r['direct_tps']['median']:.1f} tokens/s"),
+    Figure('Tokens a second of the local model, four users at it through weir, against llama-server directly, by weir bench', 'model', of('ratio', 'median'), 'x', least=0.97, quick_skips=True,
+           beside=model_beside),
     Figure('Tests of Http11Probe passed, of 194', 'probes', of('passed'), '', least=194, quick_skips=True,
            beside=lambda r: f"in {r['argued']} of them there was a choice, argued in docs/http11probe.md"),
     Figure('Findings of fuzzing all targets; an hour is due', 'fuzz', of('findings'), '', most=0, quick_skips=True,
-           beside=lambda r: f"{r['targets']} targets, {r['executions']:,} executions in {r['seconds'] / 60:.0f} min on two cores"),
+           beside=lambda r: f"{r['targets']} targets, {r['executions']:,} executions in {r['seconds'] / 60:.0f} min"),
     Figure('p99 of an ordinary client beside hostile ones, to its p99 alone, in the worst class', 'canary', of('worst_p99_ratio'), 'x', most=2, quick_skips=True, beside=canary_beside),
     Figure('Lines of src/ that tests reach', 'coverage', of('lines', 'src'), '%', least=92, quick_skips=True, beside=folders_beside),
     Figure('Conditions of parsers and gates that tests have shown to decide alone (MC/DC)', 'coverage', of('mcdc', 'all'), '%', quick_skips=True, beside=conditions_beside),
@@ -443,6 +461,50 @@ def measure_calls(options, work):
                   configuration=['tests/speed/weir.yaml', 'tests/speed/nginx.conf', 'tests/speed/upstream.conf', 'tests/speed/post.lua'],
                   how='wrk with one thread; CPU is the run time of all of a proxy\'s threads from /proc/PID/task/*/schedstat over the calls that wrk completed; '
                       'both have their access log on, both buffer it; weir checks a key, nginx passes it on; one ratio a round, the two runs next to each other')
+
+
+def measure_latency(options, work):
+    """The same mock behind each of them, and alone."""
+    rate, rounds, seconds = 500, 5, 4
+    body, samples = os.path.join(work, 'body.json'), []
+    with open(body, 'w') as f:
+        f.write(request_json())
+    with start_mock(options, work, '--ttft', '5ms', '--model', 'figure') as mock, start_nginx(work, mock.port) as nginx, start_haproxy(work, mock.port) as haproxy, \
+            start_weir(options, work, mock.port, 512) as weir:
+        ports = dict(zip(LATENCY_WAYS, (mock.port, nginx.port, haproxy.port, weir.port)))
+        for i, name in interleaved(LATENCY_WAYS, rounds):
+            r = bench(options, work, f'http://127.0.0.1:{ports[name]}', '--model', 'figure', '--body', body, '--key', KEY, '--rate', rate, '--arrivals', 'poisson',
+                      '--warmup', '1s', '--duration', f'{seconds}s')
+            samples.append({'round': i, 'way': name, **short_of(r), 'failed': errors_of(r)})
+            say(f"  round {i + 1}, {name:7}: p50 {r['p50_ms']:.2f} ms, p99 {r['p99_ms']:.2f} ms, {errors_of(r)} errors {r['invalid']}")
+    by_round = {name: sorted((s for s in samples if s['way'] == name), key=lambda s: s['round']) for name in LATENCY_WAYS}
+    results = {name: {q: spread([s[q] for s in rounds_of]) for q in ('p50_ms', 'p99_ms')} for name, rounds_of in by_round.items()}
+    for q in ('p50', 'p99'):
+        results[q + '_ratio'] = spread([w[q + '_ms'] / n[q + '_ms'] for w, n in zip(by_round['weir'], by_round['nginx'])])
+    results |= {'rate': rate, 'weir_errors': sum(s['failed'] for s in by_round['weir']), 'invalid': most_invalid(samples)}
+    return record('latency', options, results, samples, rounds=rounds, seconds_a_round=seconds, peers={'nginx': version_of(['nginx', '-v']), 'haproxy': version_of(['haproxy', '-v'])},
+                  configuration=['tests/speed/weir.yaml', 'tests/speed/nginx.conf', 'tests/speed/haproxy.cfg'],
+                  how=f'weir bench, {rate} requests a second (Poisson) of 600 B, asked of weir mock --ttft 5ms directly and through nginx, HAProxy and weir in turn; one ratio a round')
+
+
+def measure_model(options, work):
+    home = os.path.join(ROOT, 'build', 'local')
+    if not os.path.exists(os.path.join(home, 'llama-server')):
+        say('  no build/local/llama-server: tools/local-model.sh makes it')
+        return None
+    port, rounds, seconds, samples = free_port(), 3, 15, []
+    command = [os.path.join(home, 'llama-server'), '-m', os.path.join(home, 'smollm2.gguf'), '--alias', 'figure', '--host', '127.0.0.1', '--port', str(port), '-np', '1', '-c', '2048', '--no-webui']
+    with Server('llama-server', command, port, work, lambda p: get(p, '/health')[0] == 200), start_weir(options, work, port, 1) as weir:
+        ports = {'direct': port, 'weir': weir.port}
+        for i, name in interleaved(list(ports), rounds):
+            r = bench(options, work, f'http://127.0.0.1:{ports[name]}', '--model', 'figure', '--key', KEY, '--stream', '--max-tokens', 32, '--users', 4, '--warmup', '3s', '--duration', f'{seconds}s')
+            samples.append({'round': i, 'way': name, **short_of(r), 'tokens_rate': round(r['tokens_rate'], 2), 'ttft_ms': round(r['ttft']['p50_ms'], 1), 'failed': errors_of(r)})
+            say(f"  round {i + 1}, {name:6}: {r['tokens_rate']:.1f} tokens/s, first token {r['ttft']['p50_ms']:.0f} ms, {errors_of(r)} errors {r['invalid']}")
+    by_round = {name: sorted((s for s in samples if s['way'] == name), key=lambda s: s['round']) for name in ports}
+    results = {name: {q: spread([s[q] for s in rounds_of]) for q in ('tokens_rate', 'ttft_ms')} for name, rounds_of in by_round.items()}
+    results['ratio'] = spread([w['tokens_rate'] / d['tokens_rate'] for w, d in zip(by_round['weir'], by_round['direct'])])
+    return record('model', options, results, samples, rounds=rounds, seconds_a_round=seconds, configuration=['tests/speed/weir.yaml'],
+                  how='weir bench: four users who ask smollm2 for streams of 32 tokens, one after the other, of one llama-server with one slot, directly and through weir in turn; the three that wait do so in weir, or there')
 
 
 def binary_of(commit):
@@ -971,7 +1033,8 @@ def read_start(options):
     return raw
 
 
-MEASURES = {'calls': measure_calls, 'since': measure_since, 'streams': measure_streams, 'memory': measure_memory, 'ready': measure_ready, 'local': measure_local, 'switch': measure_switch, 'instructions': measure_instructions,
+MEASURES = {'calls': measure_calls, 'latency': measure_latency, 'model': measure_model,
+            'since': measure_since, 'streams': measure_streams, 'memory': measure_memory, 'ready': measure_ready, 'local': measure_local, 'switch': measure_switch, 'instructions': measure_instructions,
             'generator': measure_generator, 'agree': measure_agree, 'stopped': measure_stopped, 'drawn': measure_drawn, 'erlang': measure_erlang, 'queue': measure_queue, 'held': measure_held,
             'plans': measure_plans}
 QUICK = ['calls', 'streams', 'memory', 'ready', 'generator', 'agree', 'stopped', 'drawn', 'erlang']
@@ -1074,7 +1137,8 @@ def sample_rows(raw):
 
 
 def performance_page(raws):
-    out = [GENERATED, '# Performance\n', 'Calls were made by wrk, streams by tests/speed/streams.c, which checks each byte, and the figures of the load tester by weir bench beside wrk.\n',
+    out = [GENERATED, '# Performance\n', 'Latencies, the model\'s tokens and the figures of the load tester were measured by weir bench (which is held against wrk below), the processor time of a call under wrk, and of streams '
+           'under tests/speed/streams.c, which checks each byte.\n',
            'weir as shipped, its peers tuned (their configuration is in `tests/speed/`), interleaved in one run on one machine. Only ratios, counts, CPU and memory are promised: '
            'wall time on a shared machine is weather. `make figures` measures all of it again.\n']
     names = list(dict.fromkeys(f.raw for f in FIGURES))
