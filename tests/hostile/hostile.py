@@ -28,7 +28,8 @@ from rig import WEIR, Process
 MEDIAN_RATIO_MAX = 25       # alone it is a fraction of a millisecond: on a machine with other work to do it doubles by itself
 SAMPLES_MIN = 20            # fewer say nothing about a median
 ROUNDS, ROUND_S = 11, 3     # of seven the median still moved by a quarter
-HOW = ('one client asks small questions on one connection, a millisecond apart; the class runs on the same machine, on what nobody else wants of its processors (SCHED_IDLE); for each class rounds of alone and beside take turns; a ratio is the median of the rounds\' ratios '
+HOW = ('one client asks small questions on one connection, a millisecond apart; the class runs on the same machine, on what nobody else wants of its processors (SCHED_IDLE); '
+       'for each class rounds of alone and beside take turns; a ratio is the median of the rounds\' ratios '
        'of p99; "right requests" is no hostile class: it is what another busy client costs on this machine')
 
 
