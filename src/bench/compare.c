@@ -16,6 +16,7 @@
    Limits: with one run a side, what differs from start to start (memory layout, neighbours on the machine) is not in the interval: give several, interleaved. Under
    WINDOWS_MIN windows nothing is said. Where seconds last into each other for long (an autocorrelation of a half), 5 % become 5 to 10. A p99 that comes from one burst
    has as wide an interval as it deserves, and stays "cannot tell". */
+#include "base/random.h"
 #include "bench/metrics.h"
 #include <math.h>
 #include <stdio.h>
@@ -54,10 +55,7 @@ struct question {
 
 static double draw(uint64_t *random)
 {
-    uint64_t z = *random += 0x9e3779b97f4a7c15ULL; /* SplitMix64 */
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-    return (double)((z ^ z >> 31) >> 11) * 0x1p-53;
+    return (double)(random_step(random) >> 11) * 0x1p-53;
 }
 
 static double draw_normal(uint64_t *random)

@@ -146,7 +146,7 @@ static void draw_faults(struct board *b, struct place *p)
     const struct mock_script *s = &p->script->script;
     for (uint32_t i = 0; i < s->fault_count; i++) {
         uint64_t random = s->seed + p->number * MOCK_FAULTS_MAX + i;
-        double drawn = (double)(mock_random(&random) >> 11) * 0x1p-53;
+        double drawn = (double)(random_step(&random) >> 11) * 0x1p-53;
         if (b->since_script <= s->faults[i].after || drawn >= s->faults[i].rate)
             continue;
         p->fault_set |= 1u << i;

@@ -5,6 +5,7 @@
 #define WEIR_MOCK_INNER_H
 
 #include "base/json.h"
+#include "base/random.h"
 #include "bench/mock.h"
 #include "net/http_server.h"
 
@@ -20,15 +21,6 @@ enum mock_path {
 #undef PATH
     MOCK_PATH_COUNT
 };
-
-/* splitmix64 (Steele, Lea, Flood 2014). */
-static inline uint64_t mock_random(uint64_t *state)
-{
-    uint64_t z = (*state += 0x9e3779b97f4a7c15ULL);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-    return z ^ (z >> 31);
-}
 
 /* number: which draw it is, for traces. */
 nanos mock_span_draw(const struct mock_span *span, uint64_t *random, uint64_t number);

@@ -39,7 +39,7 @@ static char *copy_to(char *to, struct text t)
 
 static char *add_word(char *to, uint32_t i, struct text id, uint64_t *random)
 {
-    uint64_t r = mock_random(random);
+    uint64_t r = random_step(random);
     const char *word = i % 4 == 2 ? wide_words[r % ARRAY_LEN(wide_words)] : plain_words[r % ARRAY_LEN(plain_words)];
     if (i > 0)
         *to++ = ' ';
@@ -103,7 +103,7 @@ static void stop_at(const struct ask *ask, struct content *c)
 static void put_argument(struct pen *p, yyjson_val *type, uint64_t *random)
 {
     if (yyjson_equals_str(type, "integer") || yyjson_equals_str(type, "number"))
-        PUTF(p, "%u", (unsigned)(mock_random(random) % 100));
+        PUTF(p, "%u", (unsigned)(random_step(random) % 100));
     else if (yyjson_equals_str(type, "boolean"))
         PUT(p, "true");
     else if (yyjson_equals_str(type, "array"))
@@ -111,7 +111,7 @@ static void put_argument(struct pen *p, yyjson_val *type, uint64_t *random)
     else if (yyjson_equals_str(type, "object"))
         PUT(p, "{}");
     else
-        put_string(p, text_of(plain_words[mock_random(random) % ARRAY_LEN(plain_words)]));
+        put_string(p, text_of(plain_words[random_step(random) % ARRAY_LEN(plain_words)]));
 }
 
 static void put_arguments(struct pen *p, yyjson_val *schema, uint64_t random)
@@ -194,7 +194,7 @@ enum fail mock_words(struct answer *a)
 
 static double uniform(uint64_t *random)
 {
-    return (double)(int64_t)mock_random(random) * 0x1p-63;
+    return (double)(int64_t)random_step(random) * 0x1p-63;
 }
 
 /* Ten million to one is finer than a float; printf with %g would cost more than all the rest of the answer. */

@@ -1,22 +1,14 @@
 /* pace.c: draws arrivals at rate 1 and finds where they fall on the clock of a changing rate. Called by load.c's workers. */
 #include "bench/pace.h"
+#include "base/random.h"
 #include <math.h>
 
 /* ---- chance ---- */
 
-/* SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", 2014). */
-static uint64_t next_random(struct pace *p)
-{
-    uint64_t z = p->random += 0x9e3779b97f4a7c15ULL;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-    return z ^ z >> 31;
-}
-
 /* Above 0, at most 1: it has a logarithm. */
 static double draw_uniform(struct pace *p)
 {
-    return (double)((next_random(p) >> 11) + 1) * 0x1p-53;
+    return (double)((random_step(&p->random) >> 11) + 1) * 0x1p-53;
 }
 
 /* Box and Muller, 1958; the second number of each pair is not worth a place to keep it. */

@@ -4,6 +4,7 @@
 #define WEIR_SCRIPT_INNER_H
 
 #include "base/json.h"
+#include "base/random.h"
 #include "bench/template.h"
 
 #define SCRIPT_FILE_MAX    (256u << 20) /* bytes of one file that is read: a day of a large trace */
@@ -138,20 +139,12 @@ struct request *script_make_request(struct script *s, const struct script_option
 /* What the path of a model's surface says: LOAD_OPENAI for .../chat/completions; LOAD_PLAIN for everything else. */
 enum load_api script_api_of(struct text path);
 
-/* splitmix64 (Steele, Lea, Flood 2014). */
-static inline uint64_t script_random(uint64_t *state)
-{
-    uint64_t z = (*state += 0x9e3779b97f4a7c15ULL);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-    return z ^ (z >> 31);
-}
 /* A number that only these three decide. */
 static inline uint64_t script_mix(uint64_t seed, uint64_t number, uint64_t what)
 {
     uint64_t state = seed ^ (what * 0xd6e8feb86659fd93ULL);
-    state = script_random(&state) ^ number;
-    return script_random(&state);
+    state = random_step(&state) ^ number;
+    return random_step(&state);
 }
 
 /* Values that were taken from answers, one for each captured name; the session's own. */

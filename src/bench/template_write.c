@@ -76,7 +76,7 @@ static enum fail put_string(struct buf *out, uint64_t *random, size_t len)
         return f;
     char *at = buf_end(out);
     for (size_t i = 0; i < len; i++)
-        at[i] = letters[script_random(random) % (sizeof letters - 1)];
+        at[i] = letters[random_step(random) % (sizeof letters - 1)];
     buf_added(out, len);
     return OK;
 }
@@ -84,7 +84,7 @@ static enum fail put_string(struct buf *out, uint64_t *random, size_t len)
 /* RFC 9562, 5.4. */
 static enum fail put_uuid(struct buf *out, uint64_t *random)
 {
-    uint64_t a = script_random(random), b = script_random(random);
+    uint64_t a = random_step(random), b = random_step(random);
     return buf_printf(out, "%08x-%04x-4%03x-%04x-%012llx", (unsigned)(a >> 32), (unsigned)(a >> 16 & 0xffff), (unsigned)(a & 0xfff),
                       (unsigned)(b >> 48 & 0x3fff) | 0x8000u, (unsigned long long)(b & 0xffffffffffffULL));
 }
@@ -110,13 +110,13 @@ static enum fail put_piece(const struct piece *p, struct script_session *x, stru
     case WORD_COUNTER:
         return buf_printf(out, "%llu", (unsigned long long)(x->number * x->script->calls_max + x->calls + 1));
     case WORD_RANDOM:
-        return buf_printf(out, "%lld", (long long)(p->least + (int64_t)(script_random(&x->random) % (uint64_t)(p->most - p->least + 1))));
+        return buf_printf(out, "%lld", (long long)(p->least + (int64_t)(random_step(&x->random) % (uint64_t)(p->most - p->least + 1))));
     case WORD_STRING:
         return put_string(out, &x->random, (size_t)p->most);
     case WORD_UUID:
         return put_uuid(out, &x->random);
     case WORD_CHOICE:
-        return template_put(out, p->place, p->choices[script_random(&x->random) % p->count]);
+        return template_put(out, p->place, p->choices[random_step(&x->random) % p->count]);
     case WORD_LOOP:
         return buf_printf(out, "%u", x->loop + 1);
     case WORD_NAME:

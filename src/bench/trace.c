@@ -203,7 +203,7 @@ static enum fail put_words(struct buf *out, enum template_place place, uint64_t 
     uint64_t bits = 0;
     enum fail f = OK;
     for (uint32_t i = 0; f == OK && i < count; i++) {
-        bits = i % 10 == 0 ? script_random(&random) : bits >> 6; /* ten words of six bits from one draw */
+        bits = i % 10 == 0 ? random_step(&random) : bits >> 6; /* ten words of six bits from one draw */
         f = *is_first ? OK : buf_add_text(out, blank);
         f = f == OK ? buf_add_text(out, text_of(words[bits & 63])) : f;
         *is_first = false;

@@ -1,19 +1,17 @@
 /* http_begin.c: from the first byte of a head to the request's task, or to a refusal. Called by http_down.c as bytes come. */
 #include "net/http_inner.h"
+#include "base/random.h"
 #include <errno.h>
 #include <string.h>
 
 /* ---- heads ---- */
 
-/* 24 letters of five random bits: unique, and no secret hangs on it. splitmix64 (Steele, Lea, Flood 2014) over a seeded counter. */
+/* 24 letters of five random bits: unique, and no secret hangs on it. */
 static void request_id(struct http_server *s, char out[28])
 {
     static const char letters[] = "0123456789abcdefghjkmnpqrstvwxyz"; /* Crockford's base 32: none is mistaken for another */
     for (int half = 0; half < 2; half++) {
-        uint64_t z = (s->ids += 0x9e3779b97f4a7c15ULL);
-        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-        z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-        z ^= z >> 31;
+        uint64_t z = random_step(&s->ids);
         for (int i = 0; i < 12; i++, z >>= 5)
             out[half * 12 + i] = letters[z & 31];
     }

@@ -3,20 +3,17 @@
 #ifndef WEIR_SIM_OWN_H
 #define WEIR_SIM_OWN_H
 
+#include "base/random.h"
 #include "run/sim.h"
 
 /* ---- chance ---- */
 
-/* splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014). */
 struct sim_random {
     uint64_t state;
 };
 static inline uint64_t random_next(struct sim_random *r)
 {
-    uint64_t z = r->state += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
+    return random_step(&r->state);
 }
 static inline uint64_t random_below(struct sim_random *r, uint64_t n) { return random_next(r) % n; } /* n is small: the bias is not worth a loop */
 static inline nanos random_between(struct sim_random *r, nanos low, nanos high)

@@ -1,12 +1,11 @@
 /* test_bench_compare.c: units of bench/compare.c and compare_table.c: how often equal runs are called changed, which differences are found, and what is left open. */
 #include "bench/result.h"
 #include "base/mem.h"
+#include "test_bench_draw.h"
 #include "test_base.h"
-#include <math.h>
 
 #define RUNS_MAX 6
 static struct result *runs[RUNS_MAX];
-static uint64_t seed;
 
 static int begin(void **state)
 {
@@ -25,19 +24,6 @@ static int end(void **state)
     for (int i = 0; i < RUNS_MAX; i++)
         mem_free(runs[i]);
     return 0;
-}
-
-static double draw(void)
-{
-    uint64_t z = seed += 0x9e3779b97f4a7c15ULL;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-    return ((double)((z ^ z >> 31) >> 11) + 0.5) * 0x1p-53;
-}
-
-static double draw_normal(void)
-{
-    return sqrt(-2 * log(draw())) * cos(6.283185307179586 * draw());
 }
 
 /* What a synthetic server does. */

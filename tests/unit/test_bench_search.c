@@ -1,22 +1,7 @@
 /* test_bench_search.c: units of bench/search.c: how near find-max comes to a synthetic server's capacity, in how many runs, and what it says. */
 #include "bench/search.h"
+#include "test_bench_draw.h"
 #include "test_base.h"
-#include <math.h>
-
-static uint64_t seed;
-
-static double draw(void)
-{
-    uint64_t z = seed += 0x9e3779b97f4a7c15ULL;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-    return ((double)((z ^ z >> 31) >> 11) + 0.5) * 0x1p-53;
-}
-
-static double draw_normal(void)
-{
-    return sqrt(-2 * log(draw())) * cos(6.283185307179586 * draw());
-}
 
 /* Serves `capacity` a second well; of what comes above nothing is in time. base_bad: the share that is bad even without load. Ten seconds a run, Poisson arrivals. */
 struct server {

@@ -1,26 +1,12 @@
 /* test_bench_trend.c: units of bench/trend.h: the slope of noisy series, how often its interval holds the true one, and what a run's windows say of drift and memory. */
 #include "bench/trend.h"
 #include "base/mem.h"
+#include "test_bench_draw.h"
 #include "test_base.h"
-#include <math.h>
 
 #define POINTS 60
 
-static uint64_t seed;
 static double at[TALLY_WINDOWS_MAX], value[TALLY_WINDOWS_MAX];
-
-static double draw(void)
-{
-    uint64_t z = seed += 0x9e3779b97f4a7c15ULL;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-    return ((double)((z ^ z >> 31) >> 11) + 0.5) * 0x1p-53;
-}
-
-static double draw_normal(void)
-{
-    return sqrt(-2 * log(draw())) * cos(6.283185307179586 * draw());
-}
 
 static struct trend line(double begin, double slope, double noise, unsigned count)
 {
