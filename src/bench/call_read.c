@@ -18,7 +18,7 @@ static void take_piece(struct reading *r)
     if (r->sample->first_token == 0)
         r->sample->first_token = now;
     else if (r->tally != NULL)
-        tally_itl(r->tally, now - r->last_piece);
+        tally_itl(r->tally, now, now - r->last_piece);
     r->last_piece = now;
 }
 

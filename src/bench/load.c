@@ -134,6 +134,13 @@ static enum fail call_and_verify(struct task *t, struct user *u, const struct sc
     return f == OK && l->plan->verify ? verify(u, &call, s) : f;
 }
 
+/* Of arrivals those that were meant to start in it, whenever they ended. Users ask again when they were answered, so of theirs what ended in it: who waits longer than
+   it lasts would be left out for good otherwise. */
+static bool is_of_warmup(const struct load *l, nanos intended, nanos ended)
+{
+    return (l->plan->is_open ? intended : ended) < l->tally.counts_from;
+}
+
 static void count_in_part(const struct user *u, const struct sample *s)
 {
     const struct load_parts *parts = u->load->plan->parts;
@@ -150,7 +157,7 @@ static bool ask(struct task *t, struct user *u, const struct script_call *call)
     struct load *l = u->load;
     const struct load_plan *plan = l->plan;
     nanos now = t->worker->now;
-    struct sample s = { .intended = u->intended, .started = now, .is_warmup = u->intended < l->tally.began + plan->warmup, .flow = u->session.flow };
+    struct sample s = { .intended = u->intended, .started = now, .is_warmup = is_of_warmup(l, u->intended, NEVER), .flow = u->session.flow };
     tally_started(&l->tally, now);
     if (plan->is_open && !s.is_warmup)
         tally_lag(&l->tally, now - u->intended);
@@ -162,6 +169,7 @@ static bool ask(struct task *t, struct user *u, const struct script_call *call)
             give_up(l, f);
         return false;
     }
+    s.is_warmup = is_of_warmup(l, s.intended, s.ended);
     tally_ended(&l->tally, &s, &plan->slo);
     if (plan->parts != NULL && !s.is_warmup)
         count_in_part(u, &s);
@@ -278,7 +286,7 @@ static void arrive(struct worker *w, struct timer *self)
         if (list_count(&l->users) < l->users_max) {
             if (!start(l, l->next_number, l->next_at))
                 return;
-        } else if (l->next_at >= l->tally.began + l->plan->warmup) {
+        } else if (l->next_at >= l->tally.counts_from) {
             tally_missed(&l->tally);
         }
         draw(l);
@@ -327,7 +335,7 @@ static void tick(struct worker *w, struct timer *self)
     nanos due = l->tick_due;
     for (; l->tick_due <= w->now; l->tick_due += TICK_NS) {
         due = l->tick_due;
-        if (!l->plan->is_open && due >= l->tally.began + l->plan->warmup && due < l->ends)
+        if (!l->plan->is_open && due >= l->tally.counts_from && due < l->ends)
             tally_lag(&l->tally, w->now - due);
     }
     if (!l->plan->is_open && !l->is_stopped && due < l->ends)
@@ -385,6 +393,7 @@ struct load *load_new(struct worker *w, const struct load_plan *plan, unsigned w
     list_init(&l->users);
     list_init(&l->spare);
     enum fail f = init_tallies(l, began, pace_span(&plan->pace) + plan->drain);
+    l->tally.counts_from = began + plan->warmup;
     if (f == OK)
         f = call_pool_init(&l->pool, w, &plan->target, plan->new_connections);
     if (f != OK) {

@@ -65,6 +65,7 @@ struct window {
 
 struct tally {
     nanos began;                      /* the moment that everything counts from */
+    nanos counts_from;                /* and the warm-up's end */
     nanos window_span;
     uint32_t window_count, window_room;
     struct window **windows;          /* each owned, the first window_count are there; windows[i] begins at began + i * window_span */
@@ -103,7 +104,11 @@ void tally_started(struct tally *t, nanos at);
 void tally_ended(struct tally *t, const struct sample *s, const struct slo *slo);
 /* One that had started was cancelled: it counts as neither good nor bad. */
 void tally_dropped(struct tally *t, nanos at);
-static inline void tally_itl(struct tally *t, nanos span) { spans_add(&t->itl, span); }
+static inline void tally_itl(struct tally *t, nanos now, nanos span)
+{
+    if (now >= t->counts_from)
+        spans_add(&t->itl, span);
+}
 static inline void tally_lag(struct tally *t, nanos span) { spans_add(&t->lag, span); }
 void tally_missed(struct tally *t);
 /* Both began together and have windows of the same length. FAIL_NO_MEMORY: for windows only, the rest is merged. */

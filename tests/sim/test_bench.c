@@ -286,6 +286,33 @@ static void the_warm_up_is_left_out(void **state)
     rig_forget(&r);
 }
 
+/* Ten users whose first requests are meant to start in the warm-up and time out behind it: a server that answers nobody must not look like one that was asked nothing. */
+static void what_ends_behind_the_warm_up_of_users_counts(void **state)
+{
+    static struct rig r;
+    (void)state;
+    rig_init(&r);
+    r.plan.is_open = false;
+    r.plan.pace = (struct pace_plan){ .kind = PACE_CONSTANT, .seed = 3, .phase_count = 1, .phases = { { S, 10, 10 } } };
+    r.plan.warmup = 250 * MS;
+    r.plan.timeout = 900 * MS;
+    set_mock(&r, "fault", "hang");
+    rig_play(&r, 1);
+    assert_int_equal(r.sum.warmup, 0);
+    assert_int_equal(r.sum.outcomes[OUTCOME_TIMEOUT], tally_requests(&r.sum));
+    assert_in_range(tally_requests(&r.sum), 10, 20);
+    rig_forget(&r);
+
+    rig_init(&r);
+    r.plan.is_open = false;
+    r.plan.pace = (struct pace_plan){ .kind = PACE_CONSTANT, .seed = 3, .phase_count = 1, .phases = { { S, 10, 10 } } };
+    r.plan.warmup = 250 * MS;
+    set_mock(&r, "ttft", "100ms");
+    rig_play(&r, 1);
+    assert_int_equal(r.sum.warmup, 20); /* those that ended at 100 and 200 ms */
+    rig_forget(&r);
+}
+
 /* ---- a server that stops ---- */
 
 struct visit {
@@ -782,6 +809,7 @@ int main(void)
         cmocka_unit_test(a_stream_has_a_first_token_and_spans_between),
         cmocka_unit_test(quantiles_are_those_of_what_the_mock_drew),
         cmocka_unit_test(the_warm_up_is_left_out),
+        cmocka_unit_test(what_ends_behind_the_warm_up_of_users_counts),
         cmocka_unit_test(a_stopped_server_is_seen_by_all_who_would_have_come),
         cmocka_unit_test(a_late_generator_is_no_good_server),
         cmocka_unit_test(a_late_generator_of_users_says_so),

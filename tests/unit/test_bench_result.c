@@ -295,7 +295,7 @@ static void fill(void)
     add_many(300, 0, 10 * NANOS_PER_MS, 7 * NANOS_PER_MS + 1);
     add(0, 20 * NANOS_PER_MS, OUTCOME_STATUS, 503);
     add(0, 20 * NANOS_PER_MS, OUTCOME_CUT, 200);
-    tally_itl(&t, 3333333);
+    tally_itl(&t, 0, 3333333);
     t.tokens_in = 123456789012345ULL;
     t.tokens_out = 777;
     t.cached = 100;

@@ -175,8 +175,8 @@ TEST(merging_is_the_same_as_counting_everything_in_one)
         s.flow = i % 3;
         count(i % 2 ? &t : &other, &s);
         count(&both, &s);
-        tally_itl(i % 2 ? &t : &other, i * MS);
-        tally_itl(&both, i * MS);
+        tally_itl(i % 2 ? &t : &other, 0, i * MS);
+        tally_itl(&both, 0, i * MS);
     }
     tally_missed(&other);
     tally_missed(&both);
