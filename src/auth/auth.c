@@ -86,16 +86,29 @@ static bool is_of_this_machine(struct text origin)
     return text_starts(host, TEXT("127."));
 }
 
-enum fail auth_check(const struct auth *a, const struct http_head *head, const struct conf_key **out_key)
+struct identity identity_open(void)
+{
+    return (struct identity){ .role = CONF_ROLE_ADMIN, .priority = CONF_CLASS_NORMAL, .priority_max = CONF_CLASS_HIGH };
+}
+
+static struct identity identity_of(const struct conf_key *k)
+{
+    return (struct identity){ .is_known = true, .name = text_of(k->name), .tenant = text_of(k->tenant), .role = k->role, .models = k->models,
+                              .priority = k->priority, .priority_max = k->priority_max, .limits = &k->limits };
+}
+
+enum fail auth_check(const struct auth *a, const struct http_head *head, struct identity *out_who)
 {
     struct text key;
     uint8_t hash[SHA256_DIGEST_LENGTH];
     if (a == NULL)
         return FAIL_NO_MEMORY;
     if (a->conf->keys_count == 0) {
-        *out_key = NULL;
         bool is_open = a->conf->tls.client_ca == NULL;
-        return !is_open || (is_of_this_machine(http_head_get(head, HEADER_ORIGIN)) && http_head_times(head, HEADER_ORIGIN) <= 1) ? OK : FAIL_FOREIGN_PAGE;
+        if (is_open && (!is_of_this_machine(http_head_get(head, HEADER_ORIGIN)) || http_head_times(head, HEADER_ORIGIN) > 1))
+            return FAIL_FOREIGN_PAGE;
+        *out_who = identity_open();
+        return OK;
     }
     if (!presented(head, &key))
         return FAIL_BAD_KEY;
@@ -108,16 +121,14 @@ enum fail auth_check(const struct auth *a, const struct http_head *head, const s
     const struct conf_key *found = map_get(&a->by_hash, name);
     if (found == NULL || !text_eq_secret(name, (struct text){ (const char *)found->sha256, sizeof found->sha256 }))
         return FAIL_BAD_KEY;
-    *out_key = found;
+    *out_who = identity_of(found);
     return OK;
 }
 
-bool auth_may_use(const struct conf_key *key, struct text model)
+bool auth_may_use(const struct identity *who, struct text model)
 {
-    if (key == NULL || key->models.count == 0)
-        return true;
-    for (uint32_t i = 0; i < key->models.count; i++)
-        if (text_eq(text_of(key->models.at[i]), model))
+    for (uint32_t i = 0; i < who->models.count; i++)
+        if (text_eq(text_of(who->models.at[i]), model))
             return true;
-    return false;
+    return who->models.count == 0;
 }

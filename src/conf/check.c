@@ -64,12 +64,21 @@ static bool check_key(struct loading *l, const struct member *m, const struct co
     return true;
 }
 
+static bool check_priority(struct loading *l, const struct member *m, struct conf_key *k)
+{
+    const struct place *most = place_in(m, "priority_max");
+    if (most != NULL && k->priority_max < k->priority)
+        return refuse(l, most, "keys.%s.priority_max is below its priority, %s", k->name, conf_class_name(k->priority));
+    k->priority_max = MAX(k->priority_max, k->priority);
+    return true;
+}
+
 static bool check_keys(struct loading *l)
 {
     const struct member *m = first_of(tree_of(l, "keys"));
     for (uint32_t i = 0; i < l->conf->keys_count; i++, m = m->next) {
-        const struct conf_key *keys = l->conf->keys;
-        if (!check_key(l, m, &keys[i]))
+        struct conf_key *keys = l->conf->keys;
+        if (!check_key(l, m, &keys[i]) || !check_priority(l, m, &keys[i]))
             return false;
         for (uint32_t j = 0; j < i; j++) /* at most CONF_KEYS_MAX squared, 8 million compares, once a load */
             if (memcmp(keys[i].sha256, keys[j].sha256, sizeof keys[i].sha256) == 0)

@@ -19,6 +19,8 @@ enum conf_role { CONF_ROLE_USER, CONF_ROLE_ADMIN };
 enum conf_reload { CONF_RELOAD_SIGNAL, CONF_RELOAD_WATCH };
 enum conf_log_level { CONF_LOG_ERROR, CONF_LOG_WARN, CONF_LOG_INFO, CONF_LOG_DEBUG };
 enum conf_log_format { CONF_LOG_TEXT, CONF_LOG_JSON };
+enum conf_class { CONF_CLASS_LOW, CONF_CLASS_NORMAL, CONF_CLASS_HIGH }; /* in order: a higher one goes first */
+#define CONF_CLASSES 3
 enum conf_switch { CONF_OFF, CONF_ON };
 enum conf_socket_mode { CONF_SOCKET_AUTO, CONF_SOCKET_OFF, CONF_SOCKET_PATH };
 
@@ -72,12 +74,28 @@ struct conf_number {
     bool is_set;
 };
 
+/* What a key, or all of a tenant's together, may use. 0 = no limit. */
+struct conf_limits {
+    uint32_t rpm, tpm;         /* requests and tokens a minute */
+    uint32_t concurrency;      /* requests at once */
+    struct conf_number budget; /* dollars in a period */
+    nanos period;
+};
+
+struct conf_tenant {
+    const char *name;
+    struct conf_limits limits;
+    int line;
+};
+
 struct conf_key {
     const char *name;
     uint8_t sha256[32]; /* of the key's bytes; the plain text is wiped at load */
     const char *tenant; /* the key's name unless set */
     enum conf_role role;
     struct conf_names models; /* count 0 = all */
+    enum conf_class priority, priority_max; /* max >= priority */
+    struct conf_limits limits;
     int line;                 /* in the file; 0 = from elsewhere, as everywhere below */
 };
 
@@ -88,6 +106,8 @@ struct conf_backend {
     const char *key;      /* sent as Authorization: Bearer; NULL = none. Visible ASCII only. Never log it. */
     struct conf_proxy proxy;
     uint32_t concurrency; /* 0 = auto */
+    uint32_t weight;      /* of balance: weighted */
+    const char *health;   /* "auto", "tcp", "off" or a path */
     const char *model;    /* kind llama: which local model; otherwise NULL */
     uint32_t slots;       /* kind llama: 0 = auto */
     const char *ca;       /* PEM file of the authorities its certificate may come from; NULL = the system's */
@@ -105,6 +125,10 @@ struct conf_model {
         uint32_t max_tokens;            /* 0 = not set */
         struct conf_number temperature;
     } defaults; /* fill a request's absent fields */
+    struct {
+        struct conf_number in, out; /* dollars a million tokens */
+    } price;
+    enum conf_switch hedge;
     int line;
 };
 
@@ -138,6 +162,20 @@ struct conf {
         nanos upgrade; /* not served yet */
     } timeouts;
     struct {
+        uint32_t floor; /* percent of each backend's slots; of LOW always 0 */
+        nanos wait;
+    } classes[CONF_CLASSES];
+    struct {
+        uint32_t attempts;
+    } retries;
+    struct {
+        struct conf_names keys; /* files */
+        const char *jwks;       /* a file; NULL = none. Neither: no tokens are taken */
+        const char *issuer, *audience;
+        nanos skew;
+        const char *tenant, *priority, *models; /* names of claims */
+    } jwt;
+    struct {
         const char *servers; /* "10.0.0.1:53,[::1]:5353"; NULL = those of the system */
     } dns;
     struct {
@@ -153,6 +191,8 @@ struct conf {
 
     struct conf_key *keys;
     uint32_t keys_count;
+    struct conf_tenant *tenants;
+    uint32_t tenants_count;
     struct conf_backend *backends;
     uint32_t backends_count;
     struct conf_model *models;
@@ -183,6 +223,7 @@ const char *conf_needs_restart(const struct conf *now, const struct conf *next);
 /* The word the file uses for a value ("openai", "least_loaded"). */
 const char *conf_kind_name(enum conf_kind kind);
 const char *conf_balance_name(enum conf_balance balance);
+const char *conf_class_name(enum conf_class class);
 
 /* Generated from keys.def. FAIL_TOO_LARGE or FAIL_NO_MEMORY of the buffer. */
 MUSTUSE enum fail conf_docs_markdown(struct buf *out); /* docs/configuration.md */

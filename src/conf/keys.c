@@ -118,3 +118,4 @@ static const char *word_of(enum type type, unsigned value)
 
 const char *conf_kind_name(enum conf_kind kind) { return word_of(TYPE_kind, kind); }
 const char *conf_balance_name(enum conf_balance balance) { return word_of(TYPE_balance, balance); }
+const char *conf_class_name(enum conf_class class) { return word_of(TYPE_class, class); }

@@ -97,6 +97,10 @@ static void member_begin(const struct row *row, void *member, const char *name, 
         struct conf_backend *b = member;
         b->name = name;
         b->line = line;
+    } else if (strcmp(row->path, "tenants") == 0) {
+        struct conf_tenant *tenant = member;
+        tenant->name = name;
+        tenant->line = line;
     } else {
         struct conf_model *model = member;
         ASSERT(strcmp(row->path, "models") == 0);

@@ -63,6 +63,16 @@ struct endpoint {
 /* Which models are served, and by whom, at one moment. Immutable; any thread may read one it holds. */
 struct roster;
 
+/* Who wants a slot, and of which backends. */
+struct claim {
+    struct pool *pool;
+    uint64_t exclude;      /* bits of backends that this request has tried */
+    nanos deadline;
+    enum conf_class class;
+    struct text tenant;    /* whose turn it uses; lives as long as the wait */
+    uint32_t tokens;       /* prompt and answer, as far as they can be foreseen */
+};
+
 /* A right to one of the slots of a backend. Give back exactly what was taken; may be moved, not duplicated. */
 struct slot {
     struct backend *backend;
@@ -135,11 +145,10 @@ void view_give(struct view *v); /* the last one lets go of the roster; takes NUL
 
 /* ---- Slots ---- */
 
-/* Takes a slot of one of the model's backends, or waits for one until the deadline, first come first served.
-   exclude: bits of backends that this request has tried. Backends that did not accept their last connect come after all others;
+/* Takes a slot of one of the pool's backends, or waits for one until the deadline, first come first served. Backends that did not accept their last connect come after all others;
    fallback is for when no backend of `use` is acceptable, not for when they are busy.
    FAIL_NO_BACKEND: nobody is acceptable. FAIL_BUSY: limits.queue requests wait for this model already. FAIL_TIMEOUT, FAIL_DEADLINE, or why the task was cancelled. */
-MUSTUSE enum fail slot_take(struct task *t, struct pool *pool, uint64_t exclude, nanos deadline, struct slot *out_slot);
+MUSTUSE enum fail slot_take(struct task *t, const struct claim *claim, struct slot *out_slot);
 /* Returns it on the worker that calls; whoever waits longest for this backend has it next. Not inside a gate. */
 void slot_give(struct worker *w, struct slot *slot);
 

@@ -1,5 +1,5 @@
 /* inner.h: what the files of fleet/ share: fleet.c (life and changes), roster.c (who serves what), slots.c (taking and giving
-   under the gate), queue.c (who waits), check.c, status.c.
+   under the gate), choose.c (from whom), queue.c (who waits), check.c, status.c.
 
    A waiter     how it gets there                          what may happen
    WAITING      slot_take found all busy                   granted, refused, or leaves by itself (deadline, cancel)
@@ -166,6 +166,11 @@ struct waiter *queue_next(const struct fleet *f);
 /* Gives all waiters the candidates of the current roster; they keep their order, and those for whom nobody is left are refused. The one walk
    over all of them: some 20 ns each, when a person reloads or a backend's models change. */
 void queue_move(struct fleet *f);
+
+/* ---- choose.c: inside the gate ---- */
+
+/* The index of one of set: free ones, not none. */
+unsigned choose_backend(const struct fleet *f, const struct pool *p, uint64_t set);
 
 /* ---- slots.c ---- */
 

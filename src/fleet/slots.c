@@ -39,38 +39,13 @@ static void vacate(struct fleet *f, struct backend *b)
     f->serve_due = true;
 }
 
-/* ---- choosing ---- */
-
-/* The lowest bit above the cursor, round and round. */
-static unsigned next_index(uint64_t set, unsigned cursor)
-{
-    uint64_t above = cursor >= BACKENDS_MAX - 1 ? 0 : set & (~0ull << (cursor + 1));
-    return (unsigned)__builtin_ctzll(above ? above : set);
-}
-
-/* Most free slots; equal ones take turns. */
-static unsigned least_loaded(const struct fleet *f, uint64_t set, unsigned cursor)
-{
-    unsigned best = next_index(set, cursor), index = best;
-    uint32_t most = 0;
-    for (int n = __builtin_popcountll(set); n > 0; n--, index = next_index(set, index)) {
-        uint32_t spare = count_now(&f->backends[index]->limit) - count_now(&f->backends[index]->in_flight);
-        if (spare > most) {
-            most = spare;
-            best = index;
-        }
-    }
-    return best;
-}
-
 /* Takes a slot of one of set (free ones, not none) for the pool. */
 static const struct member *choose(struct fleet *f, struct pool *p, uint64_t set)
 {
-    const struct members *m = roster_members(f->roster, p);
-    unsigned index = m->balance == CONF_BALANCE_ROUND_ROBIN ? next_index(set, p->cursor) : least_loaded(f, set, p->cursor);
+    unsigned index = choose_backend(f, p, set);
     p->cursor = index;
     occupy(f, f->backends[index]);
-    return members_find(m, 1ull << index);
+    return members_find(roster_members(f->roster, p), 1ull << index);
 }
 
 static void grant(struct fleet *f, struct waiter *to)
@@ -255,20 +230,21 @@ static enum fail wait_turn(struct task *t, struct fleet *f, struct waiter *me, n
     return result;
 }
 
-enum fail slot_take(struct task *t, struct pool *pool, uint64_t exclude, nanos deadline, struct slot *out_slot)
+enum fail slot_take(struct task *t, const struct claim *claim, struct slot *out_slot)
 {
+    struct pool *pool = claim->pool;
     CHECK(pool, POOL);
     if (t->cancel != OK)
         return t->cancel;
     struct fleet *f = pool->fleet;
-    struct waiter me = { .pool = pool, .exclude = exclude, .task = task_ref(t) };
+    struct waiter me = { .pool = pool, .exclude = claim->exclude, .task = task_ref(t) };
     nanos since = t->worker->now;
     enter(f, since);
     enum fail failure = ask(f, &me);
     bool waits = failure == OK && me.member == NULL; /* before the gate opens: after it others write */
     leave(f, t->worker);
     if (waits)
-        failure = wait_turn(t, f, &me, deadline);
+        failure = wait_turn(t, f, &me, claim->deadline);
     if (failure != OK)
         return failure;
 

@@ -192,7 +192,7 @@ enum fail path_body(struct task *t, struct request *rq)
     count_refusal(t->worker, f);
     if (f != OK)
         return f;
-    if (!auth_may_use(rq->key, rq->model)) {
+    if (!auth_may_use(&rq->who, rq->model)) {
         COUNT(t->worker, refused_auth);
         return because(rq, FAIL_FORBIDDEN, "This API key may not use the model \"%.*s\".", (int)MIN(rq->model.len, 200u), rq->model.at);
     }

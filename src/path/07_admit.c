@@ -30,7 +30,7 @@ static enum fail take_slot(struct task *t, struct request *rq)
     uint64_t exclude = 0;
     bool any_starting = false;
     for (;;) {
-        enum fail f = slot_take(t, rq->pool, exclude, NEVER, &rq->slot); /* the request's own deadline caps it */
+        enum fail f = slot_take(t, &(struct claim){ .pool = rq->pool, .exclude = exclude, .deadline = NEVER }, &rq->slot); /* the request's own deadline caps it */
         if (f == FAIL_NO_BACKEND && any_starting && t->worker->now < give_up) {
             f = task_sleep(t, t->worker->now + LOCAL_LOOK_NS);
             exclude = 0;

@@ -52,7 +52,7 @@ static void log_it(struct task *t, struct request *rq, enum outcome outcome, nan
     struct access_line line = {
         .request_id = text_of(http->id),
         .client = text_of(http->peer_text),
-        .key_name = rq->key != NULL ? text_of(rq->key->name) : TEXT_NONE,
+        .key_name = rq->who.name,
         .method = http->head->method_text,
         .path = http->head->path,
         .model = rq->model,

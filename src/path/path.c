@@ -44,6 +44,7 @@ void request_begin(struct request *rq, struct task *t, struct desk *desk, struct
     rq->view = view_take(desk->view);
     rq->conf = rq->view->conf;
     rq->roster = rq->view->roster;
+    rq->who = identity_open();
     rq->deadline = NEVER;
     rq->retry_after = rq->queue_ns = rq->overhead_ns = rq->first_token_ns = -1;
     rq->step_began = world_now(t->worker->world);

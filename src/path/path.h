@@ -99,7 +99,7 @@ struct request {
     struct view *view;          /* held as long as the request lives */
     const struct conf *conf;    /* the view's */
     struct roster *roster;
-    const struct conf_key *key; /* NULL: no keys are configured */
+    struct identity who;        /* as of the step auth; before it whoever asks where nobody needs a key */
     nanos deadline;
 
     const struct conf_model *pool_conf; /* settings of the configured model; NULL for a discovered one */

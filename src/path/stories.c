@@ -81,7 +81,7 @@ void stories_add(struct stories *s, const struct request *rq)
     memset(st, 0, offsetof(struct story, attempts));
     memcpy(st->id, rq->http->id, sizeof st->id);
     copy(st->model, sizeof st->model, rq->model);
-    copy(st->key, sizeof st->key, rq->key != NULL ? text_of(rq->key->name) : TEXT_NONE);
+    copy(st->key, sizeof st->key, rq->who.name);
     copy(st->path, sizeof st->path, rq->http->head->path);
     st->why = keep_sentence(rq->fail == OK ? "" : rq->why[0] != 0 ? rq->why : fail_row(rq->fail)->text);
     copy(st->client, sizeof st->client, text_of(rq->http->peer_text));

@@ -61,7 +61,7 @@ enum fail page_models(struct task *t, struct request *rq, struct text rest)
     buf_init(&out, 4u << 20);
     enum fail f = buf_add_text(&out, TEXT("{\"object\":\"list\",\"data\":["));
     for (uint32_t i = 0; i < count && f == OK; i++) {
-        if (!auth_may_use(rq->key, text_of(names[i])))
+        if (!auth_may_use(&rq->who, text_of(names[i])))
             continue;
         if (any)
             f = buf_add_text(&out, TEXT(","));
@@ -97,7 +97,7 @@ enum fail page_model(struct task *t, struct request *rq, struct text rest)
     struct buf out;
     rq->model = percent_decoded(&rq->http->arena, rest);
     struct pool *pool = roster_find(rq->roster, rq->model);
-    if (pool == NULL || !auth_may_use(rq->key, rq->model)) {
+    if (pool == NULL || !auth_may_use(&rq->who, rq->model)) {
         rq->param = "model";
         return because(rq, FAIL_NO_MODEL, "The model \"%.*s\" does not exist.", (int)MIN(rq->model.len, 200u), rq->model.at);
     }

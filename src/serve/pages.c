@@ -103,7 +103,7 @@ static enum fail put_request(struct buf *out, const struct http_request *http, c
     if (f == OK)
         f = buf_add_text(out, TEXT(",\"key\":"));
     if (f == OK)
-        f = json_add_string(out, rq->key != NULL ? text_of(rq->key->name) : TEXT_NONE);
+        f = json_add_string(out, rq->who.name);
     if (f == OK)
         f = buf_add_text(out, TEXT(",\"backend\":"));
     if (f == OK)

@@ -227,7 +227,7 @@ static void produce(struct task *t, void *arg)
         if (f == OK || !may_try_next(fl, f))
             break;
         forget_begun_answer(fl);
-        if (slot_take(t, call->pool, tried, NEVER, &call->slot) != OK)
+        if (slot_take(t, &(struct claim){ .pool = call->pool, .exclude = tried, .deadline = NEVER }, &call->slot) != OK)
             break;
         COUNT(w, failovers);
     }

@@ -12,6 +12,11 @@ static void rest(struct task *t, nanos until)
         return;
 }
 
+static enum fail take_slot(struct task *t, struct pool *pool, uint64_t exclude, nanos deadline, struct slot *out)
+{
+    return slot_take(t, &(struct claim){ .pool = pool, .exclude = exclude, .deadline = deadline }, out);
+}
+
 /* ---- whom a slot is taken from: stories of one task ---- */
 
 #define TRIO \
@@ -26,7 +31,7 @@ static void rest(struct task *t, nanos until)
 static struct slot must_take(struct task *t, struct pool *p, uint64_t exclude)
 {
     struct slot slot;
-    ASSERT(slot_take(t, p, exclude, NEVER, &slot) == OK);
+    ASSERT(take_slot(t, p, exclude, NEVER, &slot) == OK);
     return slot;
 }
 
@@ -102,9 +107,9 @@ static void retries(struct task *t, void *arg)
         ASSERT(visit(t, chat, a | c) == 'b');
         ASSERT(visit(t, chat, a | b) == 'c'); /* all of use were tried: fallback */
     }
-    ASSERT(slot_take(t, chat, a | b | c, NEVER, &slot) == FAIL_NO_BACKEND);
+    ASSERT(take_slot(t, chat, a | b | c, NEVER, &slot) == FAIL_NO_BACKEND);
     apply(s->fleet, TRIO "models: {other: {use: [a/x]}}\n");
-    ASSERT(slot_take(t, chat, 0, NEVER, &slot) == FAIL_NO_BACKEND); /* the model went away with the request on its way */
+    ASSERT(take_slot(t, chat, 0, NEVER, &slot) == FAIL_NO_BACKEND); /* the model went away with the request on its way */
 }
 TEST(a_retry_goes_to_another_backend_and_then_to_fallback) { scene_run(TWO_TIERS, retries, NULL, 1); }
 
@@ -117,7 +122,7 @@ static void busy_is_no_reason(struct task *t, void *arg)
         kept[i] = must_take(t, chat, 0);
         ASSERT(!kept[i].fallback);
     }
-    ASSERT(slot_take(t, chat, 0, t->worker->now + MS, &more) == FAIL_TIMEOUT); /* it waits for a or b, though c is idle */
+    ASSERT(take_slot(t, chat, 0, t->worker->now + MS, &more) == FAIL_TIMEOUT); /* it waits for a or b, though c is idle */
     more = must_take(t, chat, backend_bit(kept[0].backend) | backend_bit(kept[1].backend));
     ASSERT(more.fallback && more.backend->name[0] == 'c');
     slot_give(t->worker, &more);
@@ -178,7 +183,7 @@ static void guest(struct task *t, void *arg)
     struct guest *g = arg;
     struct slot slot;
     g->task = t;
-    enum fail f = slot_take(t, g->pool, g->exclude, g->wait ? t->worker->now + g->wait : NEVER, &slot);
+    enum fail f = take_slot(t, g->pool, g->exclude, g->wait ? t->worker->now + g->wait : NEVER, &slot);
     if (f == OK) {
         g->backend = slot.backend->name[0];
         g->queued_ns = slot.queued_ns;
@@ -535,7 +540,7 @@ static void storm_client(struct task *t, void *arg)
     rest(t, t->worker->now + (nanos)draw(&me->chance, 2000) * NANOS_PER_US);
     for (uint64_t rounds = 1 + draw(&me->chance, 3), exclude = 0; rounds > 0; rounds--) {
         nanos patience = draw(&me->chance, 3) ? NEVER : t->worker->now + (nanos)draw(&me->chance, 1000) * NANOS_PER_US;
-        enum fail f = slot_take(t, draw(&me->chance, 2) ? storm->one : storm->two, exclude, patience, &slot);
+        enum fail f = take_slot(t, draw(&me->chance, 2) ? storm->one : storm->two, exclude, patience, &slot);
         storm->results[f]++;
         if (f == OK) {
             exclude = draw(&me->chance, 2) ? exclude | backend_bit(slot.backend) : 0; /* a retry, or something new */
