@@ -20,9 +20,9 @@ FILE_LINES_MAX = 450
 
 # ---- tables ----
 
-LAYERS = {'base': 0, 'run': 1, 'stat': 1, 'conf': 2, 'net': 2, 'vec': 2, 'fleet': 3, 'store': 3,
+LAYERS = {'base': 0, 'run': 1, 'stat': 1, 'conf': 2, 'net': 2, 'vec': 2, 'fleet': 3, 'store': 3, 'mock': 3,
           'auth': 4, 'admit': 4, 'cache': 4, 'route': 4, 'upstream': 4, 'relay': 4,
-          'rag': 5, 'agent': 5, 'work': 5, 'path': 6, 'serve': 7, 'bench': 7, 'keeper': 8, 'cli': 9}
+          'rag': 5, 'agent': 5, 'work': 5, 'path': 6, 'serve': 7, 'bench': 7, 'report': 8, 'keeper': 8, 'cli': 9}
 
 # (who, whom): why two folders of one layer may meet
 SIDEWAYS = {
@@ -46,7 +46,7 @@ BARE = {
                 ('run', 'keeper'), {
         'src/base/fail.c': ('write', 'the last words of a wrong program'),
         'src/bench/load_real.c': ('pthread_create prctl', 'a load test has threads of its own, which wake to the microsecond'),
-        'src/bench/mock_script.c': ('fopen', 'a test\'s own trace file, at start or on a job thread'),
+        'src/mock/script.c': ('fopen', 'a test\'s own trace file, at start or on a job thread'),
         'src/bench/script_file.c': ('open read close', 'the files that a load test names, before it begins'),
         'src/cli/bench_live.c': ('ioctl', 'the width of the terminal that it draws on'),
         'src/cli/bench_scene.c': ('sigaction', 'Ctrl-C ends a test and not the program'),
@@ -108,9 +108,9 @@ LONG_FILES = {}
 # .def files whose rows are read by people: the macros and the place of the sentence that may not be empty.
 DOCUMENTED = {
     'src/base/errors.def': {'FAIL': 5},
-    'src/bench/mock_faults.def': {'FAULT': 3},
+    'src/mock/faults.def': {'FAULT': 3},
     'src/bench/metrics.def': {'SPAN': 3, 'NUMBER': 6},
-    'src/bench/mock_options.def': {'OPTION': 3},
+    'src/mock/options.def': {'OPTION': 3},
     'src/bench/plan_artillery.def': {'KEY': 3, 'REFUSED': 2},
     'src/bench/plan_azure.def': {'KEY': 3, 'REFUSED': 2},
     'src/bench/plan_flow.def': {'KEY': 3, 'REFUSED': 2},

@@ -1,4 +1,4 @@
-/* markup.h: writes HTML and SVG into a buffer; what comes from outside goes through markup_text. report_html.c and chart.c write with it. */
+/* markup.h: writes HTML and SVG into a buffer; what comes from outside goes through markup_text. report/html.c and report/chart.c write with it. */
 #ifndef WEIR_MARKUP_H
 #define WEIR_MARKUP_H
 

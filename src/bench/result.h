@@ -111,16 +111,6 @@ MUSTUSE enum fail result_write_runs(const struct result *const *runs, unsigned c
 /* Of either form. runs: room for RESULT_RUNS_MAX, each to be freed with mem_free. False with a sentence; nothing is to be freed then. */
 MUSTUSE bool result_read_runs(struct result **runs, unsigned *out_count, struct text json, struct complaint *why);
 
-/* ---- other forms; each whole. report_html: one self-contained file, runs of one report side by side. ---- */
-MUSTUSE enum fail report_csv(const struct result *const *runs, unsigned count, struct buf *out);
-MUSTUSE enum fail report_junit(const struct result *const *runs, unsigned count, struct buf *out);
-MUSTUSE enum fail report_html(const struct result *const *runs, unsigned count, struct buf *out);
-MUSTUSE enum fail report_text(const struct result *r, struct buf *out); /* for a person at a terminal, at most 100 columns */
-/* Runs of one test as a table: its head, a line a run as it ends, and at last what was found and missed. */
-MUSTUSE enum fail report_text_head(struct buf *out);
-MUSTUSE enum fail report_text_run(const struct result *r, struct buf *out);
-MUSTUSE enum fail report_text_end(const struct result *const *runs, unsigned count, struct buf *out);
-
 /* ---- criteria ---- */
 
 /* "p95 < 200ms", "ttft_p99 <= 2s", "error_rate < 1%", "rate >= 100", and Azure's "avg(response_time) < 2000", "percentage(errors) < 5", "max(response_time) < 10000". */

@@ -1,6 +1,6 @@
 /* verify.c: makes an answer's words again, with the mock's own code, and compares; see verify.h. */
 #include "bench/verify.h"
-#include "bench/mock_inner.h"
+#include "mock/words.h"
 
 #define TREE_MAX ((size_t)256 << 20) /* of a request's JSON and of its answer: twice load.c's and call.h's own bounds */
 #define BIG_ENOUGH (10u << 20) /* bytes: so long is an answer with the token of --fault bigline, and no other: a million words take less */

@@ -1,4 +1,4 @@
-/* verify.h: whether an answer is the one that `weir mock` made for exactly this request. The mock's words follow from its seed and the question alone (mock_ask.c), and
+/* verify.h: whether an answer is the one that `weir mock` made for exactly this request. The mock's words follow from its seed and the question alone (mock/ask.c), and
    the question is what a gateway passes on as it came: so the same words must come through any number of them. Called by load.c where a plan verifies. */
 #ifndef WEIR_VERIFY_H
 #define WEIR_VERIFY_H

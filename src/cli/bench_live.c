@@ -1,11 +1,11 @@
-/* bench_live.c: the terminal of a load test under way; see bench_live.h. What is drawn is bench/live.c's. */
+/* bench_live.c: the terminal of a load test under way; see bench_live.h. What is drawn is report/live.c's. */
 #include "cli/bench_live.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define DRAWN_MAX  (16u << 10) /* a dozen lines, see LINE_BYTES in bench/live.c */
+#define DRAWN_MAX  (16u << 10) /* a dozen lines, see LINE_BYTES in report/live.c */
 #define LINE_FIRST NANOS_PER_S
 #define LINE_EVERY (5 * NANOS_PER_S)
 

@@ -2,7 +2,7 @@
 #ifndef WEIR_BENCH_LIVE_H
 #define WEIR_BENCH_LIVE_H
 
-#include "bench/live.h"
+#include "report/live.h"
 
 struct bench_live {
     struct live_view view;

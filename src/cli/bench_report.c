@@ -1,6 +1,7 @@
 /* bench_report.c: what a report says about where it was made, and the files it is written to. Called by `weir bench`. */
 #include "cli/bench.h"
 #include "cli/cli.h"
+#include "report/report.h"
 #include "run/world.h"
 #include <errno.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* mock.c: `weir mock`: a model server for tests, until SIGINT or SIGTERM. */
 #include "cli/cli.h"
 #include "base/text.h"
-#include "bench/mock.h"
+#include "mock/mock.h"
 #include "run/task.h"
 #include <errno.h>
 #include <signal.h>
@@ -37,15 +37,15 @@ static void print_help(void)
            "  %-34s Where to answer (" LISTEN_DEFAULT "); port 0: a free one, printed.\n"
            "  %-34s Threads (1).\n", "--listen ADDRESS:PORT", "--workers N");
 #define OPTION(id, name, value, what) printf("  %-34s %s\n", "--" name " " value, what);
-#include "bench/mock_options.def"
+#include "mock/options.def"
 #undef OPTION
     printf("\nfaults (KIND, with its parameters):\n");
 #define FAULT(id, name, parameters, what) printf("  %-34s %s\n", name parameters, what);
-#include "bench/mock_faults.def"
+#include "mock/faults.def"
 #undef FAULT
     printf("\npaths:\n");
 #define PATH(id, method, path, dialect, answers) printf("  %-34s %s\n", #method " " path, MOCK_##dialect == MOCK_ANY ? "" : #dialect);
-#include "bench/mock_paths.def"
+#include "mock/paths.def"
 #undef PATH
 }
 

@@ -1,7 +1,7 @@
-/* fuzz_mock.c: any body to a mock model server, in each of its dialects. Input: the path, a line end, the body; see bench/mock_paths.def.
+/* fuzz_mock.c: any body to a mock model server, in each of its dialects. Input: the path, a line end, the body; see mock/paths.def.
    Oracle: one whole answer; JSON where JSON is said, every event and line of a stream too, with its dialect's end; then the mock's statistics are still served. */
 #include "base/json.h"
-#include "bench/mock.h"
+#include "mock/mock.h"
 #include "fuzz/fuzz.h"
 #include "lib/actor.h"
 #include "net/sse.h"

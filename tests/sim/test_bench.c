@@ -1,6 +1,6 @@
 /* test_bench.c: the load generator and the mock in one simulated world: what it counts is what happened, and its clock is the users'. */
 #include "bench/load.h"
-#include "bench/mock_inner.h"
+#include "mock/inner.h"
 #include "lib/actor.h"
 #include "run/sim.h"
 #include <math.h>

@@ -1,7 +1,7 @@
 /* test_bench_queue.c: a law that neither the generator nor the mock knows of: Poisson arrivals at k slots with exponential service wait as Erlang's formula C says.
    QUEUE_ARRIVALS=N plays N arrivals instead of a few, and the line that it prints is read by tools/figures.py. */
 #include "bench/load.h"
-#include "bench/mock_inner.h"
+#include "mock/inner.h"
 #include "run/sim.h"
 #include <math.h>
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 /* test_storm_bench.c: a load test of two threads on a mock of its own, looked at all the time as the live view does: built with TSan it looks for what one thread writes
    while another reads it. */
 #include "bench/load.h"
-#include "bench/mock.h"
+#include "mock/mock.h"
 #include "run/task.h"
 #include "../unit/test_base.h"
 #include <arpa/inet.h>

@@ -1,6 +1,7 @@
-/* test_bench_html.c: units of the HTML report: bench/report_html.c, chart.c, markup.c, figure.c. What it looks like is for people and for tests/clients. */
+/* test_bench_html.c: units of the HTML report: report/html.c, chart.c, markup.c, figure.c. What it looks like is for people and for tests/clients. */
 #include "bench/figure.h"
 #include "bench/markup.h"
+#include "report/report.h"
 #include "lib/bench_runs.h"
 #include "test_base.h"
 #include <math.h>

@@ -1,4 +1,4 @@
-/* test_bench_live.c: units of the live view: bench/live.c draws it, cli/bench_live.c shows it. The commands are not in the library: that file is read in. */
+/* test_bench_live.c: units of the live view: report/live.c draws it, cli/bench_live.c shows it. The commands are not in the library: that file is read in. */
 #include "cli/bench_live.c"
 #include "test_base.h"
 

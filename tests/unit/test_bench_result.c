@@ -1,5 +1,5 @@
 /* test_bench_result.c: units of bench/result.c, result_json.c and the reports without pictures: what follows from a tally, and how it is told. */
-#include "bench/result.h"
+#include "report/report.h"
 #include "base/json.h"
 #include "test_base.h"
 #include <math.h>

@@ -3,7 +3,7 @@
 #include "../lib/actor.h"
 #include "../lib/both.h"
 #include "base/json.h"
-#include "bench/mock.h"
+#include "mock/mock.h"
 #include "run/task.h"
 #include "test_base.h" /* last: cmocka takes the word fail */
 #include <arpa/inet.h>

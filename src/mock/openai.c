@@ -1,5 +1,5 @@
-/* mock_openai.c: answers as OpenAI's API gives them: chat, completions, embeddings, models. Called through mock_paths.def. */
-#include "bench/mock_inner.h"
+/* openai.c: answers as OpenAI's API gives them: chat, completions, embeddings, models. Called through paths.def. */
+#include "mock/inner.h"
 
 static const char *const finish_names[] = { [MOCK_STOP] = "\"stop\"", [MOCK_LENGTH] = "\"length\"", [MOCK_TOOL] = "\"tool_calls\"" };
 

@@ -1,7 +1,7 @@
-/* report_junit.c: a run as a test suite, each criterion as a test, for the pages of CI servers. That the run counts at all is a test too: an invalid one is an error,
+/* junit.c: a run as a test suite, each criterion as a test, for the pages of CI servers. That the run counts at all is a test too: an invalid one is an error,
    not a failure, because it says nothing about the server. The form: what Jenkins and GitLab read (testmoapp/junitxml). */
 #include "bench/markup.h"
-#include "bench/result.h"
+#include "report/report.h"
 
 static unsigned missed_count(const struct result *r)
 {

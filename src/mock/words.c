@@ -1,5 +1,5 @@
-/* mock_words.c: what a mock says: words, arguments of tools and vectors that seed and request decide alone. Called by the dialects' answers. */
-#include "bench/mock_inner.h"
+/* words.c: what a mock says: words, arguments of tools and vectors that seed and request decide alone. Called by the dialects' answers. */
+#include "mock/inner.h"
 #include <math.h>
 
 #define XXH_INLINE_ALL

@@ -1,6 +1,6 @@
-/* report_charts.c: the charts of a load test's report; see report_charts.h. */
-#include "bench/report_charts.h"
-#include "bench/chart.h"
+/* charts.c: the charts of a load test's report; see charts.h. */
+#include "report/charts.h"
+#include "report/chart.h"
 #include "bench/search.h"
 #include <math.h>
 #include <stdlib.h>

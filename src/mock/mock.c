@@ -1,5 +1,5 @@
 /* mock.c: the mock as a server: which path answers what, a model request's way through it, and the rig's own pages under /_mock/. */
-#include "bench/mock_inner.h"
+#include "mock/inner.h"
 #include "run/jobs.h"
 
 #define MOCK_MAGIC       0x60c4e3a1u
@@ -48,7 +48,7 @@ struct path_row {
 
 static const struct path_row paths[] = {
 #define PATH(id, verb, where, language, answers) [MOCK_PATH_##id] = { TEXT(where), METHOD_##verb, MOCK_##language, answers },
-#include "bench/mock_paths.def"
+#include "mock/paths.def"
 #undef PATH
 };
 

@@ -1,5 +1,5 @@
-/* mock_send.c: when the bytes of a mock's answer leave, and what goes wrong on the way. Called by mock.c and the dialects' answers. */
-#include "bench/mock_inner.h"
+/* send.c: when the bytes of a mock's answer leave, and what goes wrong on the way. Called by mock.c and the dialects' answers. */
+#include "mock/inner.h"
 
 #define SEND_AT      (32u << 10)         /* of a stream that does not pause: a write at a time */
 #define HUGE_HEADER  (1u << 20)

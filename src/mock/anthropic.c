@@ -1,5 +1,5 @@
-/* mock_anthropic.c: answers as Anthropic's Messages API gives them. Called through mock_paths.def. */
-#include "bench/mock_inner.h"
+/* anthropic.c: answers as Anthropic's Messages API gives them. Called through paths.def. */
+#include "mock/inner.h"
 
 static const char *stop_reason(const struct content *c)
 {

@@ -1,7 +1,8 @@
-/* report_text.c: what a person sees when a run has ended: one screen, whether it counts in its first line. cli/bench.c prints it. */
+/* text.c: what a person sees when a run has ended: one screen, whether it counts in its first line. cli/bench.c prints it. */
 #include "bench/figure.h"
 #include "bench/markup.h"
 #include "bench/metrics.h"
+#include "report/report.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>

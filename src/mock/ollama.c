@@ -1,5 +1,5 @@
-/* mock_ollama.c: answers as Ollama gives them: lines of JSON, spans in nanoseconds. Called through mock_paths.def. */
-#include "bench/mock_inner.h"
+/* ollama.c: answers as Ollama gives them: lines of JSON, spans in nanoseconds. Called through paths.def. */
+#include "mock/inner.h"
 #include <stdio.h>
 #include <time.h>
 

@@ -1,9 +1,9 @@
-/* mock_board.c: what all workers of one mock share: the script, the slots with their queue, the statistics. Called by mock.c.
+/* board.c: what all workers of one mock share: the script, the slots with their queue, the statistics. Called by mock.c.
 
      a place    how it gets there                    leaves by
      waiting    every slot was taken                 granted (the slot is then its own, wherever its task is), or its task was cancelled
      answering  a slot was free, or granted          board_leave, which grants the slot to whoever waits longest */
-#include "bench/mock_inner.h"
+#include "mock/inner.h"
 #include "run/gate.h"
 
 #define BOARD_MAGIC 0x60b0a4d1u

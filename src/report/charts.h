@@ -1,4 +1,4 @@
-/* report_charts.h: which charts a report has. report_html.c calls it. */
+/* charts.h: which charts a report has. html.c calls it. */
 #ifndef WEIR_REPORT_CHARTS_H
 #define WEIR_REPORT_CHARTS_H
 

@@ -1,6 +1,6 @@
-/* report_csv.c: a row for each window of time, for spreadsheets and plots (RFC 4180). What was not measured is an empty field. */
+/* csv.c: a row for each window of time, for spreadsheets and plots (RFC 4180). What was not measured is an empty field. */
 #include "bench/markup.h"
-#include "bench/result.h"
+#include "report/report.h"
 #include <inttypes.h>
 #include <math.h>
 

@@ -1,7 +1,8 @@
-/* report_html.c: the report of one or several load tests as one HTML file that needs nothing else: no script, no network. `weir bench --html` writes it. */
-#include "bench/chart.h"
+/* html.c: the report of one or several load tests as one HTML file that needs nothing else: no script, no network. `weir bench --html` writes it. */
+#include "report/chart.h"
 #include "bench/metrics.h"
-#include "bench/report_charts.h"
+#include "report/charts.h"
+#include "report/report.h"
 #include <math.h>
 #include <stdio.h>
 

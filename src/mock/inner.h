@@ -1,23 +1,21 @@
-/* mock_inner.h: what the mock's files share. A model request goes mock.c (path, body, slot) -> mock_ask.c (what is asked) -> mock_words.c (what to say)
-   -> mock_send.c (when, and with which faults), which has one of the dialects' files write the bytes. Nobody else includes it but
-   verify.c, which knows what a mock must have said. */
+/* inner.h: what the mock's files share. A model request goes mock.c (path, body, slot) -> ask.c (what is asked) -> words.c (what to say)
+   -> send.c (when, and with which faults), which has one of the dialects' files write the bytes. */
 #ifndef WEIR_MOCK_INNER_H
 #define WEIR_MOCK_INNER_H
 
-#include "base/json.h"
 #include "base/random.h"
-#include "bench/mock.h"
+#include "mock/mock.h"
+#include "mock/words.h"
 #include "net/http_server.h"
 
 #define MOCK_CHOICES_MAX 128 /* OpenAI's bound of n */
-#define MOCK_STOPS_MAX   16
 #define MOCK_PEN_MAX     (256u << 20) /* bytes written at a time: a plain answer of all choices */
 
 extern const char *const mock_fault_names[MOCK_FAULT_COUNT];
 
 enum mock_path {
 #define PATH(id, method, path, dialect, answers) MOCK_PATH_##id,
-#include "bench/mock_paths.def"
+#include "mock/paths.def"
 #undef PATH
     MOCK_PATH_COUNT
 };
@@ -26,7 +24,7 @@ enum mock_path {
 nanos mock_span_draw(const struct mock_span *span, uint64_t *random, uint64_t number);
 static inline bool mock_span_pauses(const struct mock_span *span) { return span->kind != SPAN_FIXED || span->span > 0; }
 
-/* ---- what all workers of one mock share: mock_board.c; any thread ---- */
+/* ---- what all workers of one mock share: board.c; any thread ---- */
 
 struct board;
 
@@ -94,34 +92,6 @@ static inline void put_string(struct pen *p, struct text t)
 
 /* ---- one model request ---- */
 
-/* What the client asked for. Texts live in the request's arena. */
-struct ask {
-    struct text model;
-    bool stream, with_usage;
-    unsigned choices;
-    uint32_t tokens_max;              /* UINT32_MAX: no limit of its own */
-    uint64_t prompt_tokens;           /* words */
-    uint64_t hash;                    /* of seed and question: decides every word; see mock_ask.c */
-    unsigned stop_count;
-    struct text stops[MOCK_STOPS_MAX];
-    struct text tool;                 /* at == NULL: no tool is to be called */
-    yyjson_val *tool_schema;          /* of its parameters; may be NULL */
-    yyjson_val *input;                /* of embeddings */
-    uint32_t dimensions;              /* 0: as the script has it */
-    bool base64;
-};
-
-enum mock_finish { MOCK_STOP, MOCK_LENGTH, MOCK_TOOL };
-
-/* One choice: its bytes, and where each token ends in them. */
-struct content {
-    char *bytes;
-    uint32_t *ends;
-    uint32_t count;
-    enum mock_finish finish;
-    struct text stopped_by;           /* at == NULL if by no stop word */
-};
-
 struct answer;
 
 /* How a dialect writes an answer. A stream is open, token…, close; close leaves its end mark away if `done` is false. */
@@ -158,32 +128,20 @@ struct answer {
 
 static inline bool has_fault(const struct answer *a, enum mock_fault_kind kind) { return a->faults[kind] != NULL; }
 
-/* mock_ask.c */
-enum mock_shape { SHAPE_CHAT, SHAPE_PROMPT, SHAPE_INPUT, SHAPE_OLLAMA_CHAT, SHAPE_OLLAMA_PROMPT, SHAPE_OLLAMA_INPUT, SHAPE_MESSAGES };
-/* What a body asks; everything lives in the arena. FAIL_BAD_JSON, FAIL_BAD_FIELD with a sentence in *out_why; FAIL_NO_MEMORY. */
-MUSTUSE enum fail mock_ask_parse(struct arena *arena, struct text body, uint64_t seed, enum mock_shape shape, struct ask *ask, const char **out_why);
+/* ask.c */
 /* The same for an answer's request. */
 MUSTUSE enum fail mock_ask_read(struct answer *a, enum mock_shape shape, const char **out_why);
 uint64_t mock_count_words(struct text t);
 
-/* mock_words.c */
-/* What decides the words besides the question. */
-struct mock_saying {
-    uint32_t tokens;    /* of an answer, unless the request wants fewer */
-    bool has_big_token; /* one of 10 MB in the middle */
-    struct text id;     /* in front of every word; empty: none */
-};
-/* What is said as one choice, 0 .. ask->choices - 1; in the arena. */
-MUSTUSE enum fail mock_say(struct arena *arena, const struct ask *ask, const struct mock_saying *how, unsigned choice, struct content *out);
+/* words.c */
 /* All choices of an answer. */
 MUSTUSE enum fail mock_words(struct answer *a);
 /* The token's bytes. */
 struct text mock_token(const struct content *c, uint32_t i);
-struct text mock_content_text(const struct content *c);
 /* Numbers of a unit vector, 1..MOCK_DIM_MAX of them, that the text and the seed decide. As a JSON array, or as base64 of little-endian floats. */
 void mock_put_vector(struct pen *p, struct text text, uint64_t seed, uint32_t dimensions, bool base64);
 
-/* mock_send.c: when bytes leave, and which. All of these wait. */
+/* send.c: when bytes leave, and which. All of these wait. */
 MUSTUSE enum fail mock_wait_first(struct answer *a);         /* until the first token is due; before anything is composed */
 MUSTUSE enum fail mock_send_words(struct answer *a);         /* with a->wire, as a stream or whole as ask.stream says */
 MUSTUSE enum fail mock_send_plain(struct answer *a, struct pen *p); /* 200 and JSON */
@@ -197,9 +155,9 @@ struct pen *mock_pen(struct mock *m);
 void mock_note_stream(struct mock *m);
 struct text mock_model_name(const struct answer *a, uint32_t i);
 
-/* The dialects: rows of mock_paths.def that ask a model. */
+/* The dialects: rows of paths.def that ask a model. */
 #define PATH(id, method, path, dialect, answers) MUSTUSE enum fail answers(struct answer *a);
-#include "bench/mock_paths.def"
+#include "mock/paths.def"
 #undef PATH
 
 #endif

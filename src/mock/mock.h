@@ -24,7 +24,7 @@ struct mock_span {
 
 enum mock_fault_kind {
 #define FAULT(id, name, parameters, what) MOCK_FAULT_##id,
-#include "bench/mock_faults.def"
+#include "mock/faults.def"
 #undef FAULT
     MOCK_FAULT_COUNT
 };
@@ -56,7 +56,7 @@ struct mock_script {
 void mock_script_init(struct mock_script *s);
 void mock_script_fini(struct mock_script *s);
 MUSTUSE enum fail mock_script_copy(struct mock_script *to, const struct mock_script *from); /* `to` is not initialised before */
-/* One option by its name in mock_options.def. A trace's file is read, so not on a task's stack. False with a sentence in why; s is as before then. */
+/* One option by its name in options.def. A trace's file is read, so not on a task's stack. False with a sentence in why; s is as before then. */
 MUSTUSE bool mock_script_set(struct mock_script *s, struct text name, struct text value, struct complaint *why);
 /* The members of a JSON object, each an option: numbers and strings as values; faults and models (also fault, model) are replaced by the array's strings.
    False with a sentence in why; s may then be half changed. */

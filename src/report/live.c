@@ -1,5 +1,5 @@
 /* live.c: draws a load test under way; see live.h. */
-#include "bench/live.h"
+#include "report/live.h"
 #include "bench/figure.h"
 #include <math.h>
 #include <stdarg.h>

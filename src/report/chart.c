@@ -1,5 +1,5 @@
 /* chart.c: draws a chart as SVG; see chart.h. */
-#include "bench/chart.h"
+#include "report/chart.h"
 #include <math.h>
 
 /* The picture, in its own units: on a wide page they are pixels, more or less. Text must be readable on a telephone, so a chart is small and its letters large. */

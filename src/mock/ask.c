@@ -1,5 +1,5 @@
-/* mock_ask.c: reads what a request asks for, in any of the three dialects. Called by their answers. */
-#include "bench/mock_inner.h"
+/* ask.c: reads what a request asks for, in any of the three dialects. Called by their answers. */
+#include "mock/inner.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>

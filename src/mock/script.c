@@ -1,5 +1,5 @@
-/* mock_script.c: what a mock is told to do: options and live scripts as words, spans that vary, faults. Called by cli/mock.c and by POST /_mock/script. */
-#include "bench/mock_inner.h"
+/* script.c: what a mock is told to do: options and live scripts as words, spans that vary, faults. Called by cli/mock.c and by POST /_mock/script. */
+#include "mock/inner.h"
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -10,7 +10,7 @@
 
 const char *const mock_fault_names[MOCK_FAULT_COUNT] = {
 #define FAULT(id, name, parameters, what) [MOCK_FAULT_##id] = name,
-#include "bench/mock_faults.def"
+#include "mock/faults.def"
 #undef FAULT
 };
 
@@ -251,13 +251,13 @@ static const struct {
     bool (*set)(struct mock_script *s, struct text value, struct complaint *why);
 } options[] = {
 #define OPTION(id, name, value, what) { name, set_##id },
-#include "bench/mock_options.def"
+#include "mock/options.def"
 #undef OPTION
 };
 
 static const char *const option_names[] = {
 #define OPTION(id, name, value, what) name,
-#include "bench/mock_options.def"
+#include "mock/options.def"
 #undef OPTION
 };
 

@@ -1,5 +1,5 @@
 /* chart.h: line charts and dots as SVG inside HTML, without a script: colours are classes that the page's style gives, tooltips are <title>s.
-   report_charts.c says which. */
+   charts.c says which. */
 #ifndef WEIR_CHART_H
 #define WEIR_CHART_H
 

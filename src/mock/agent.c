@@ -1,5 +1,5 @@
-/* mock_agent.c: what agents ask of a gateway besides models: to be registered, and to have something inferred. Called through mock_paths.def. */
-#include "bench/mock_inner.h"
+/* agent.c: what agents ask of a gateway besides models: to be registered, and to have something inferred. Called through paths.def. */
+#include "mock/inner.h"
 
 /* Any JSON object is right, so that a wrong one shows: what was asked comes back as it was sent, with spans and faults of the script as for a model. */
 enum fail mock_answer_agent(struct answer *a)
