@@ -155,6 +155,8 @@ static int ask_and_play(struct bench_scene *s)
 {
     struct bench_run *run = s->run;
     struct complaint why = { 0 };
+    if (!bench_report_check(&words, &why))
+        return bench_fail(&why, EXIT_FAILED);
     if (!bench_target_ask(&run->target, &run->plan.target, &why))
         return bench_fail(&why, EXIT_FAILED);
     if (run->target.model_found)

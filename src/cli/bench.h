@@ -77,6 +77,8 @@ void bench_report_print_line(const struct result *r, bool is_first);
 void bench_report_print_end(const struct result *const *runs, unsigned count);
 /* Writes the files that were asked for. False with a sentence. */
 MUSTUSE bool bench_report_write(const struct result *const *runs, unsigned count, const struct bench_words *w, struct complaint *why);
+/* Whether they can be written, before anything is measured. Makes them if they are not there. False with a sentence. */
+MUSTUSE bool bench_report_check(const struct bench_words *w, struct complaint *why);
 typedef enum fail bench_form(const struct result *const *runs, unsigned count, struct buf *out);
 MUSTUSE bool bench_report_put(const char *path, bench_form *form, const struct result *const *runs, unsigned count, struct complaint *why);
 

@@ -107,6 +107,20 @@ bool bench_report_put(const char *path, bench_form *form, const struct result *c
     return is_ok;
 }
 
+/* Half an hour of load must not end with a folder that is not there. What is in the file stays until there is a report. */
+bool bench_report_check(const struct bench_words *w, struct complaint *why)
+{
+    const char *const paths[] = { w->json, w->csv, w->html, w->junit };
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        FILE *f = paths[i] != NULL ? fopen(paths[i], "ae") : NULL;
+        if (paths[i] != NULL && f == NULL)
+            return complain(why, paths[i], 0, 0, "cannot be written: %s", strerror(errno));
+        if (f != NULL && fclose(f) != 0)
+            return complain(why, paths[i], 0, 0, "cannot be written: %s", strerror(errno));
+    }
+    return true;
+}
+
 bool bench_report_write(const struct result *const *runs, unsigned count, const struct bench_words *w, struct complaint *why)
 {
     const struct {

@@ -123,15 +123,6 @@ static void draw_spectrum(struct markup *m, const struct result *r)
     chart_draw(m, &c);
 }
 
-void report_charts_together(struct markup *m, const struct result *const *runs, unsigned count)
-{
-    struct chart c = spectrum("Latency, percentiles");
-    for (unsigned i = 0; i < MIN(count, CHART_COLOURS); i++)
-        add_spectrum(&c, runs[i]->name, &runs[i]->latency);
-    c.note = count > CHART_COLOURS ? "Only the first eight runs are drawn." : NULL;
-    chart_draw(m, &c);
-}
-
 /* ---- against concurrency ---- */
 
 static double level_level(const void *row) { return ((const struct result_level *)row)->level; }
@@ -186,12 +177,36 @@ static void draw_levels(struct markup *m, const struct result *r)
     mem_free(levels);
 }
 
-void report_charts(struct markup *m, const struct result *r)
+const struct result *report_of_all(const struct result *const *runs, unsigned count)
+{
+    const struct result *found = NULL;
+    for (unsigned i = 0; i < count; i++) {
+        if (runs[i]->level_count > 0 && found != NULL)
+            return NULL;
+        found = runs[i]->level_count > 0 ? runs[i] : found;
+    }
+    return count > 1 ? found : NULL;
+}
+
+void report_charts(struct markup *m, const struct result *r, bool with_levels)
 {
     markup_put(m, "<div class=\"charts\">\n");
     draw_latency(m, r);
     draw_spectrum(m, r);
-    draw_levels(m, r);
+    if (with_levels)
+        draw_levels(m, r);
     draw_over_time(m, r);
     markup_put(m, "</div>\n");
+}
+
+void report_charts_together(struct markup *m, const struct result *const *runs, unsigned count)
+{
+    struct chart c = spectrum("Latency, percentiles");
+    for (unsigned i = 0; i < MIN(count, CHART_COLOURS); i++)
+        add_spectrum(&c, runs[i]->name, &runs[i]->latency);
+    c.note = count > CHART_COLOURS ? "Only the first eight runs are drawn." : NULL;
+    chart_draw(m, &c);
+    const struct result *r = report_of_all(runs, count);
+    if (r != NULL)
+        draw_levels(m, r);
 }

@@ -183,11 +183,15 @@ static void put_tiles(struct markup *m, const struct result *r)
         put_tile(m, "Server's memory", r->rss_mb, FIGURE_MB, "the highest");
     put_findings(m, r);
     markup_put(m, "</dl>\n");
-    if (r->knee[0] != '\0') {
-        markup_put(m, "<p>");
-        markup_text(m, r->knee);
-        markup_put(m, "</p>\n");
-    }
+}
+
+static void put_knee(struct markup *m, const struct result *r)
+{
+    if (r->knee[0] == '\0')
+        return;
+    markup_put(m, "<p>");
+    markup_text(m, r->knee);
+    markup_put(m, "</p>\n");
 }
 
 #define KINDS_MAX 6
@@ -309,7 +313,7 @@ static void put_errors(struct markup *m, const struct result *r)
 
 /* ---- the page ---- */
 
-static void put_run(struct markup *m, const struct result *r, unsigned number, unsigned count)
+static void put_run(struct markup *m, const struct result *r, unsigned number, unsigned count, bool has_curve)
 {
     markup_put(m, "<section id=\"run%u\">\n", number);
     if (count > 1) {
@@ -320,9 +324,11 @@ static void put_run(struct markup *m, const struct result *r, unsigned number, u
     put_verdict(m, r);
     put_load(m, r);
     put_tiles(m, r);
+    if (has_curve)
+        put_knee(m, r);
     put_criteria(m, r);
     put_spans(m, r);
-    report_charts(m, r);
+    report_charts(m, r, has_curve);
     put_errors(m, r);
     markup_put(m, "</section>\n");
 }
@@ -353,7 +359,11 @@ static void put_comparison(struct markup *m, const struct result *const *runs, u
         put_cell(m, r->tokens_out > 0 ? r->tokens_rate : NAN, FIGURE_RATE);
         markup_put(m, "</tr>\n");
     }
-    markup_put(m, "</tbody></table></div>\n<div class=\"charts\">\n");
+    markup_put(m, "</tbody></table></div>\n");
+    const struct result *all = report_of_all(runs, count);
+    if (all != NULL)
+        put_knee(m, all);
+    markup_put(m, "<div class=\"charts\">\n");
     report_charts_together(m, runs, count);
     markup_put(m, "</div>\n");
 }
@@ -373,7 +383,7 @@ enum fail report_html(const struct result *const *runs, unsigned count, struct b
     if (count > 1)
         put_comparison(&m, runs, count);
     for (unsigned i = 0; i < count; i++)
-        put_run(&m, runs[i], i + 1, count);
+        put_run(&m, runs[i], i + 1, count, runs[i] != report_of_all(runs, count));
     markup_put(&m, "</body>\n</html>\n");
     return m.fail;
 }

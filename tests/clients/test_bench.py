@@ -234,7 +234,9 @@ def test_reports_are_written():
         assert files['csv'].read_text().count('\n') >= 2
         assert '<html' in files['html'].read_text()
         assert 'testcase' in files['junit'].read_text()
+        asked = m.idle()['requests']
         b = Bench(m.url, *SHORT, '--csv', '/nowhere/r.csv').expect(1)
+        assert m.idle()['requests'] == asked    # nobody waits for a load test whose report cannot be written
         assert '/nowhere/r.csv' in b.err, b.err
 
 

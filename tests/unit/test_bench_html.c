@@ -171,6 +171,11 @@ TEST(several_runs_have_a_table_of_contents_and_stand_side_by_side)
     for (unsigned i = 0; i < ARRAY_LEN(many); i++)
         many[i] = &made[BENCH_RUN_STEADY];
     has(render(many, ARRAY_LEN(many)), "Only the first eight runs are drawn.");
+    const struct result *levels[] = { &made[BENCH_RUN_STEADY], &made[BENCH_RUN_SEARCH] }; /* the last one's curve is about both: it stands before them */
+    static const char *const first[] = { "Side by side", "Throughput against load", "id=\"run1\"" };
+    int drawn_once = count_of(render_one(BENCH_RUN_SEARCH), "Throughput against load");
+    in_order(render(levels, 2), first, ARRAY_LEN(first));
+    assert_int_equal(count_of(html, "Throughput against load"), drawn_once);
 }
 
 TEST(without_memory_or_room_it_fails_and_leaks_nothing)
