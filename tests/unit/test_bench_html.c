@@ -174,7 +174,8 @@ TEST(several_runs_have_a_table_of_contents_and_stand_side_by_side)
     const struct result *levels[] = { &made[BENCH_RUN_STEADY], &made[BENCH_RUN_SEARCH] }; /* the last one's curve is about both: it stands before them */
     static const char *const first[] = { "Side by side", "Throughput against load", "id=\"run1\"" };
     int drawn_once = count_of(render_one(BENCH_RUN_SEARCH), "Throughput against load");
-    in_order(render(levels, 2), first, ARRAY_LEN(first));
+    html = render(levels, 2);
+    in_order(html, first, ARRAY_LEN(first));
     assert_int_equal(count_of(html, "Throughput against load"), drawn_once);
 }
 
