@@ -137,6 +137,8 @@ void path_run(struct task *t, struct desk *desk, struct http_request *http, cons
         COUNT(t->worker, timeout_total);
     if (rq->fail != OK && !rq->handled)
         path_refuse(t, rq, rq->fail);
+    if (http->answer_status == 429 || http->answer_status == 503)
+        RECORD(t->worker, refusal, world_now(t->worker->world) - http->began);
     enum fail recorded = run_step(t, rq, STEP_record);
     ASSERT(recorded == OK); /* nothing in it can fail */
 }
