@@ -1043,7 +1043,7 @@ QUICK = ['calls', 'streams', 'memory', 'ready', 'generator', 'agree', 'stopped',
 # ---- verdicts and pages ----
 
 def number(value, unit):
-    digits = 0 if value == int(value) and unit != 'x' else 2 if unit == 'x' else 1
+    digits = 0 if value == int(value) and unit != 'x' else 2 if unit == 'x' or (unit == '' and abs(value) < 10) else 1
     return f'{value:,.{digits}f}{" " + unit if unit else ""}'
 
 
@@ -1226,6 +1226,9 @@ def measure_all(options, names):
 
 
 def main():
+    import figures_flood            # here, as it reads this file
+    FIGURES.extend(figures_flood.FIGURES)
+    MEASURES.update(figures_flood.MEASURES)
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('measures', nargs='*', metavar='MEASURE', help=' '.join(MEASURES))
     p.add_argument('--quick', action='store_true', help='under a minute, nothing kept, loose bounds')
@@ -1253,6 +1256,7 @@ def main():
     fine = table(raws, options.quick) if raws else True
     if options.page or not options.quick:
         write_pages()
+        figures_flood.write_pages()
     return 0 if fine else 1
 
 
