@@ -13,10 +13,11 @@
 #define EXPONENT_BYTES   8  /* OpenSSL's bound for large keys */
 #define KID_BYTES_MAX    256
 
+/* at NULL: it is absent, or no text. */
 static struct text member(yyjson_val *jwk, const char *name)
 {
     yyjson_val *v = yyjson_obj_get(jwk, name);
-    return (struct text){ yyjson_get_str(v), yyjson_get_len(v) };
+    return yyjson_is_str(v) ? (struct text){ yyjson_get_str(v), yyjson_get_len(v) } : TEXT_NONE;
 }
 
 /* Bytes of a member in base64url, in scratch; at NULL: it is absent, or none. */
@@ -163,6 +164,8 @@ static bool read_set(const struct jwt_source *whole, struct text t)
     yyjson_val *object, *jwk;
     const char *why = "";
     size_t i, count;
+    if (t.len == 0)
+        return jwt_unfit(&s, "is empty");
     enum fail f = json_parse(&l->scratch, t, &doc, &why);
     if (f == OK)
         f = json_check_all_keys(doc, &object, &why);
