@@ -24,6 +24,10 @@ struct text tokens_read(const char *file);
 char *token_sign(enum signer by, const char *header, const char *payload, char *out);
 /* The same by HMAC-SHA-256 with this secret. */
 char *token_sign_secret(struct text secret, const char *header, const char *payload, char *out);
+/* The keys of RFC 7515, appendix A.1 to A.3, and of RFC 8037, A.1, as a set; and the tokens of the former: HS256, RS256, ES256. Their iss is joe, and
+   they expire at 1300819380. */
+extern const char tokens_rfc_set[];
+extern const char *const tokens_rfc[3];
 /* base64url without padding, NUL-terminated; returns its length. */
 size_t token_encode(struct text bytes, char *out);
 
