@@ -132,8 +132,8 @@ static enum fail verify_public(const struct conf_jwt_key *k, struct text what, s
         return f;
     EVP_MD_CTX *c = EVP_MD_CTX_new();
     int right = -1;
-    bool is_ready = c != NULL && EVP_DigestVerifyInit(c, NULL, k->alg == CONF_JWT_EDDSA ? NULL : EVP_sha256(), NULL, k->public) == 1; /* the key is sound: else no memory */
-    if (is_ready)
+    bool is_ready = c != NULL && EVP_DigestVerifyInit(c, NULL, k->alg == CONF_JWT_EDDSA ? NULL : EVP_sha256(), NULL, k->public) == 1;
+    if (is_ready) /* else there is no memory: the key is sound */
         right = EVP_DigestVerify(c, (const unsigned char *)signature.at, signature.len, (const unsigned char *)what.at, what.len);
     bool no_memory = right != 1 && (!is_ready || ERR_GET_REASON(ERR_peek_error()) == ERR_R_MALLOC_FAILURE); /* the first thing that went wrong */
     EVP_MD_CTX_free(c);

@@ -48,7 +48,8 @@ static EVP_PKEY *rsa_key(struct text n, struct text e)
     EVP_PKEY *key = NULL;
     BIGNUM *bn = BN_bin2bn((const unsigned char *)n.at, (int)n.len, NULL), *be = BN_bin2bn((const unsigned char *)e.at, (int)e.len, NULL);
     OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
-    if (bn != NULL && be != NULL && build != NULL && OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, bn) == 1 && OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_E, be) == 1)
+    if (bn != NULL && be != NULL && build != NULL && OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, bn) == 1 &&
+        OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_E, be) == 1)
         key = key_from("RSA", build);
     OSSL_PARAM_BLD_free(build);
     BN_free(bn);

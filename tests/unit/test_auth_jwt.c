@@ -140,7 +140,7 @@ TEST(a_changed_letter_is_a_wrong_token)
                 assert_int_equal(bears(token), FAIL_BAD_TOKEN);
             token[at] = was;
         }
-        strcat(token, "AAAA");
+        snprintf(token + len, sizeof token - len, "AAAA");
         refused(token, "signature is wrong");
         token[len] = 0;
         served(token);
