@@ -86,6 +86,12 @@ struct lane {
     struct treap lines[CONF_CLASSES];  /* one for each tenant that waits here; the least served first */
 };
 
+/* How many in the last RATE_NS, by class: what was counted in this window, and what in the one before. */
+struct rate {
+    nanos since;
+    uint32_t now[CONF_CLASSES], before[CONF_CLASSES];
+};
+
 /* A tenant's waiters of one class in one lane. */
 struct line {
     struct treap_node in_lane;
@@ -95,6 +101,8 @@ struct line {
     enum conf_class class;
     uint64_t counter;       /* the tenant's, as of when the line was last put in its place: counters only grow, so a line may stand too early, never too late */
     uint64_t number;        /* order of lines whose counters are equal */
+    nanos since;            /* somebody has been waiting in it */
+    struct rate grants;
     struct treap waiters;   /* earliest deadline first */
 };
 
@@ -142,12 +150,6 @@ struct floors {
     nanos look_at;                 /* when the first of them may be over; NEVER = none is held */
     struct timer timer;            /* stays with the worker that began it until none is held */
     struct worker *worker;         /* NULL = not set */
-};
-
-/* How many in the last RATE_NS, by class: what was counted in this window, and what in the one before. */
-struct rate {
-    nanos since;
-    uint32_t now[CONF_CLASSES], before[CONF_CLASSES];
 };
 
 struct tenants {

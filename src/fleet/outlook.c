@@ -8,6 +8,7 @@
 #define ANSWER_MAX      (1 << 20) /* tokens; longer than any model's context */
 #define LINES_LOOKED_AT 64  /* tenants; where more wait these stand for all: looking costs the gate */
 #define WAIT_MAX_NS     (86400 * NANOS_PER_S) /* a longer one is as good as never */
+#define GRANTS_MIN      4   /* in RATE_NS: fewer are too few to go by */
 #define GROWS_SHARE     8   /* of the mean: a backlog that stands goes up and down by less */
 
 /* ---- measuring ---- */
@@ -143,12 +144,22 @@ static struct drain drain_of(const struct fleet *f, const struct waiter *me)
 }
 
 /* Either what is ahead is served by what those above leave, or they leave nothing, and the turns of the aged are left. */
-static nanos wait_of(const struct drain *d, const struct ahead *ahead)
+static double wait_by_model(const struct drain *d, const struct ahead *ahead)
 {
     if (d->all <= 0)
         return 0;
-    double left = d->all - MAX(d->above, d->kept), aged = (ahead->same + 1) / (d->all / AGE_TURN);
-    double wait = left > 0 ? MIN((ahead->above + ahead->same + 1) / left, aged) : aged;
+    double above = d->above * RATE_NS >= GRANTS_MIN ? d->above : 0;
+    double left = d->all - MAX(above, d->kept), aged = (ahead->same + 1) / (d->all / AGE_TURN);
+    return left > 0 ? MIN((ahead->above + ahead->same + 1) / left, aged) : aged;
+}
+
+/* A line in which somebody has waited all the time tells best how fast it moves: what comes to the others meanwhile is in that. */
+static nanos wait_of(const struct fleet *f, const struct waiter *me, const struct drain *d, const struct ahead *ahead)
+{
+    const struct line *line = me->line;
+    double rate = rate_of(&line->grants, f->now, me->class);
+    bool tells = f->now - line->since >= RATE_NS && rate * RATE_NS >= GRANTS_MIN;
+    double wait = tells ? (treap_rank(&me->in_line) + 1) / rate : wait_by_model(d, ahead);
     return (nanos)MIN(wait, (double)WAIT_MAX_NS);
 }
 
@@ -161,7 +172,7 @@ struct outlook outlook_of(const struct fleet *f, const struct waiter *me)
     struct drain drain = drain_of(f, me);
     double mean = mean_of(me->pool, f->now);
     o.position = (uint32_t)(ahead.above + ahead.same) + 1;
-    o.wait = wait_of(&drain, &ahead);
+    o.wait = wait_of(f, me, &drain, &ahead);
     o.retry_after = MAX(o.wait > o.wait_max ? o.wait - o.wait_max : o.wait, NANOS_PER_S);
     o.grows = pool_waiting(me->pool) - 1 > mean + MAX(mean / GROWS_SHARE, drain.slots); /* besides me */
     return o;

@@ -98,7 +98,7 @@ static struct line *line_find(struct fleet *f, struct lane *lane, struct tenant 
     if (again == NULL && f->lines_made == LINES_MAX)
         return NULL;
     line = again != NULL ? CONTAINER_OF(again, struct line, in_tenant) : &f->line_of[f->lines_made++];
-    *line = (struct line){ .lane = lane, .tenant = tn, .class = class, .counter = tn->counter, .number = f->arrivals++ };
+    *line = (struct line){ .lane = lane, .tenant = tn, .class = class, .counter = tn->counter, .number = f->arrivals++, .since = f->now };
     treap_init(&line->waiters, waiter_before, f->tenants.seed + line->number);
     treap_add(&lane->lines[class], &line->in_lane);
     list_push(&tn->lines, &line->in_tenant);

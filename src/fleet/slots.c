@@ -52,6 +52,7 @@ static void count_turn(struct fleet *f, unsigned index, bool is_aged)
 
 static void grant(struct fleet *f, struct waiter *to, uint64_t set, bool is_aged)
 {
+    outlook_count(&to->line->grants, f->now, to->class);
     queue_remove(f, to);
     count_turn(f, occupy(f, to, set), is_aged);
     to->state = GRANTED;
