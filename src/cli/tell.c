@@ -139,13 +139,23 @@ void tell_status(yyjson_val *root, struct arena *arena)
 
 /* ---- requests ---- */
 
+/* "12" while it waits for a slot. */
+static const char *place_in_queue(yyjson_val *r, char to[24])
+{
+    if (number_at(r, "position") == 0)
+        return "";
+    snprintf(to, 24, "%llu", (unsigned long long)number_at(r, "position"));
+    return to;
+}
+
 void tell_requests(yyjson_val *root, struct arena *arena)
 {
-    static const char *const headings[] = { "REQUEST", ">AGE", "STEP", ">SINCE", "WAITS FOR", "MODEL", "BACKEND", ">ATTEMPTS", ">SENT", "KEY" };
+    static const char *const headings[] = { "REQUEST", ">AGE", "STEP", ">SINCE", "WAITS FOR", "CLASS", ">PLACE", ">ABOUT",
+                                           "MODEL", "BACKEND", ">ATTEMPTS", ">SENT", "KEY" };
     struct table t;
     size_t i, n;
     yyjson_val *r;
-    char span[24], bytes[24];
+    char span[24], bytes[24], place[24];
     table_init(&t, arena, ARRAY_LEN(headings), headings);
     yyjson_arr_foreach(yyjson_obj_get(root, "requests"), i, n, r) {
         table_add(&t, "%s", text_at(r, "id"));
@@ -153,6 +163,9 @@ void tell_requests(yyjson_val *root, struct arena *arena)
         table_add(&t, "%s", text_at(r, "step"));
         table_add(&t, "%s", ms_print(ms_at(r, "step_ms"), span));
         table_add(&t, "%s", text_at(r, "waits_for"));
+        table_add(&t, "%s", text_at(r, "class"));
+        table_add(&t, "%s", place_in_queue(r, place));
+        table_add(&t, "%s", number_at(r, "wait_ms") > 0 ? ms_print(ms_at(r, "wait_ms"), span) : "");
         table_add(&t, "%s", text_at(r, "model"));
         table_add(&t, "%s", text_at(r, "backend"));
         table_add(&t, "%llu", (unsigned long long)number_at(r, "attempts"));

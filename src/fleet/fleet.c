@@ -84,7 +84,7 @@ enum fail fleet_new(struct world *world, struct fleet **out_fleet)
     struct fleet *f = mem_zero(sizeof *f);
     if (f == NULL)
         return FAIL_NO_MEMORY;
-    uint64_t seeds[2];
+    uint64_t seeds[3];
     world->random(world, seeds, sizeof seeds);
     f->magic = FLEET_MAGIC;
     f->world = world;
@@ -96,6 +96,7 @@ enum fail fleet_new(struct world *world, struct fleet **out_fleet)
         return failure;
     }
     gate_init(&f->gate, world, GATE_POOL);
+    tenants_init(f, seeds[2]);
     slots_init(f);
     *out_fleet = f;
     return OK;

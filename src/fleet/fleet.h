@@ -33,6 +33,7 @@ struct backend {
     _Atomic uint32_t limit;     /* slots; 0 = no longer configured. This and the next two: written under the gate, read anywhere */
     _Atomic uint32_t in_flight; /* granted and held; above limit for a while after a reload lowered it */
     _Atomic nanos avoid_until;  /* 0 = its last connect succeeded */
+    _Atomic nanos service_ns;   /* moving average of how long one of its slots is held; 0 = none was given back yet */
 
     const char *_Atomic name_why; /* static; why its name, or its proxy's, does not resolve now; NULL = it does, or needs not */
 
@@ -63,14 +64,30 @@ struct endpoint {
 /* Which models are served, and by whom, at one moment. Immutable; any thread may read one it holds. */
 struct roster;
 
+/* What is ahead of a request in the queue, by what was measured. */
+struct outlook {
+    uint32_t position;     /* 1 = the next */
+    nanos wait;            /* for a slot; 0 = not known: no slot was given back yet */
+    nanos wait_max;        /* the longest it may be: its class's, or less by its deadline */
+    nanos retry_after;     /* when the wait will be under wait_max again; when it is already, until who waits now has been served. At least 1 s */
+    bool grows;            /* the backlog does: more wait than in the mean of the last ten seconds, by a good round */
+};
+
 /* Who wants a slot, and of which backends. */
+struct waiter;
 struct claim {
     struct pool *pool;
     uint64_t exclude;      /* bits of backends that this request has tried */
     nanos deadline;
     enum conf_class class;
-    struct text tenant;    /* whose turn it uses; lives as long as the wait */
-    uint32_t tokens;       /* prompt and answer, as far as they can be foreseen */
+    struct text tenant;    /* whose turn it uses; lives as long as the call */
+    uint32_t tokens;       /* what it will take, of pool_foresee; 0 = next to nothing */
+
+    /* For who wants to know of the wait; zero otherwise. */
+    struct waiter **waits; /* while it waits a name for slot_outlook, NULL before and after. For the task's own worker */
+    nanos beat;            /* after so much waiting, and again and again, it is told. Its place in the queue stays as it is while tell itself waits */
+    enum fail (*tell)(struct task *t, void *arg, const struct outlook *o); /* what is not OK ends the wait */
+    void *arg;
 };
 
 /* A right to one of the slots of a backend. Give back exactly what was taken; may be moved, not duplicated. */
@@ -83,6 +100,10 @@ struct slot {
     nanos taken_at;
     nanos queued_ns;       /* waited for it */
     struct roster *roster; /* keeps the texts above alive; NULL = no slot */
+    enum conf_class class;
+    struct tenant *tenant; /* whose turn it was */
+    uint32_t charged;      /* claim.tokens */
+    int64_t prompt_tokens, answer_tokens; /* for the holder to set before slot_give: what was used; -1 = not known, and the charge stays */
 };
 
 /* FAIL_NO_MEMORY. The fleet serves nothing until fleet_apply. Free it after the workers that used it: its timers are in them. */
@@ -145,12 +166,21 @@ void view_give(struct view *v); /* the last one lets go of the roster; takes NUL
 
 /* ---- Slots ---- */
 
-/* Takes a slot of one of the pool's backends, or waits for one until the deadline, first come first served. Backends that did not accept
-   their last connect come after all others; fallback is for when no backend of `use` is acceptable, not for when they are busy.
-   FAIL_NO_BACKEND: nobody is acceptable. FAIL_BUSY: limits.queue requests wait for this model already. FAIL_TIMEOUT, FAIL_DEADLINE, or why the task was cancelled. */
+/* Takes a slot of one of the pool's backends, or waits for one until the deadline. Of those who wait the highest class goes first, in it the tenant that was
+   served the fewest tokens, of a tenant's requests the one with the earliest deadline; one grant in eight is for the class of who has waited longest.
+   Backends that did not accept their last connect come after all others; fallback is for when no backend of `use` is acceptable, not for when they are busy.
+   FAIL_NO_BACKEND: nobody is acceptable. FAIL_BUSY: limits.queue requests wait for this model already, or the wait is, or would be, longer than outlook.wait_max.
+   FAIL_TIMEOUT, FAIL_DEADLINE, why the task was cancelled, or what claim.tell said. */
 MUSTUSE enum fail slot_take(struct task *t, const struct claim *claim, struct slot *out_slot);
-/* Returns it on the worker that calls; whoever waits longest for this backend has it next. Not inside a gate. */
+/* Returns it on the worker that calls; whose turn it is of those who wait for this backend has it next. Not inside a gate. */
 void slot_give(struct worker *w, struct slot *slot);
+/* Of a request that waits: claim.waits, on its own worker. */
+struct outlook slot_outlook(const struct waiter *waiter);
+/* Of one that would ask now, or was just refused. */
+struct outlook pool_outlook(struct worker *w, const struct claim *claim);
+/* What a request will take of its tenant's share, for claim.tokens: the prompt, and twice the answer, since a model reads faster than it writes.
+   answer_max: what the client allows, 0 = not said; a mean answer of this pool is foreseen if that is less. */
+uint32_t pool_foresee(const struct pool *p, uint64_t prompt_tokens, uint32_t answer_max);
 
 /* What an attempt says about a backend: OK clears the avoidance, FAIL_CONNECT and FAIL_NAME begin it for AVOID_NS, other failures change nothing.
    (A connect that timed out is FAIL_CONNECT.) Any worker's thread. */
@@ -158,14 +188,14 @@ void backend_mark(struct worker *w, struct backend *b, enum fail f);
 
 const char *pool_name(const struct pool *p);
 uint32_t pool_waiting(const struct pool *p);
-/* When a refused client should come back, from the measured drain rate: (waiting + 1) x mean time a slot is held / slots. At least 1 s. */
-nanos pool_retry_after(const struct pool *p);
+uint32_t pool_waiting_of(const struct pool *p, enum conf_class class);
 
 /* ---- Looking ---- */
 
 /* {"backends":[...],"pools":[...]} for `weir status`: names, counts, addresses; never a key. FAIL_TOO_LARGE, FAIL_NO_MEMORY of the buffer. */
 MUSTUSE enum fail fleet_print_json(struct fleet *f, struct buf *out);
-/* Asserts that free + granted + held = limit for each backend, that nobody waits while something acceptable is free, and that queues are in order.
+/* Asserts that free + granted + held = limit for each backend, that nobody waits while something acceptable to their class is free, that queues are in order,
+   that what waits and is held adds up by class and by tenant, and that no tenant's counter went back.
    Walks everything: for tests. fleet_check_always does it before every release of the gate. */
 void fleet_check(struct fleet *f);
 void fleet_check_always(struct fleet *f, bool on);

@@ -1,5 +1,6 @@
 /* inner.h: what the files of fleet/ share: fleet.c (life and changes), roster.c (who serves what), slots.c (taking and giving
-   under the gate), choose.c (from whom), queue.c (who waits), check.c, status.c.
+   under the gate), choose.c (from whom), floor.c (what is free for whom), queue.c (who waits, and who is next), tenant.c (who was served how much),
+   outlook.c (how long it will take), check.c, status.c.
 
    A waiter     how it gets there                          what may happen
    WAITING      slot_take found all busy                   granted, refused, or leaves by itself (deadline, cancel)
@@ -10,12 +11,19 @@
 #define WEIR_FLEET_INNER_H
 
 #include "base/list.h"
+#include "base/treap.h"
 #include "fleet/fleet.h"
 
 #define FLEET_MAGIC  0xf1ee7a11u
 #define POOL_MAGIC   0x9001f1eeu
 #define ROSTER_MAGIC 0x405734a1u
 #define LANES_MAX    256 /* different sets of backends waited for at once: 64 single ones, and retries that exclude some */
+#define TENANTS_MAX  1024 /* known at once; idle ones are forgotten, longest ago first, and who finds no place shares one */
+#define LINES_MAX    4096 /* tenants times sets of backends times classes with somebody waiting: each tenant in four */
+#define FLOOR_NS     (60 * NANOS_PER_S) /* a class that has not asked for so long has no floor: conf's pages say so */
+#define RATE_NS      (10 * NANOS_PER_S) /* what is measured as "now": twenty answers of half a second, and no longer than a person remembers */
+#define AGE_NS       (5 * NANOS_PER_S)  /* who has waited longer may have the turn of the aged */
+#define AGE_TURN     8                  /* one grant in so many, of each backend: what a flood of low may take at most from those above it */
 
 /* One backend of a model. */
 struct member {
@@ -59,18 +67,56 @@ struct pool {
     struct fleet *fleet;
     /* written under the gate */
     unsigned cursor;            /* index of the backend that had the last turn */
-    uint32_t checked;           /* fleet_check's own */
-    _Atomic uint32_t waiting;
+    uint32_t checked[CONF_CLASSES]; /* fleet_check's own */
+    _Atomic uint32_t waiting[CONF_CLASSES];
     _Atomic nanos service_ns;   /* moving average of how long a slot is held; 0 = none given back yet */
+    _Atomic uint32_t answer_tokens; /* moving average; 0 = not known yet */
+    double waiting_mean;        /* of about the last RATE_NS, as of mean_at */
+    nanos mean_at;
+    nanos ask_floor_at[CONF_CLASSES]; /* when floor_asked has to look at its backends again */
 };
 
-/* Waiters that accept the same backends. Any free one of them serves the first, so looking for whom to serve is one look a lane, not one a waiter,
+/* Waiters that accept the same backends. Any free one of them serves the first of a class, so looking for whom to serve is one look a lane, not one a waiter,
    and a thousand models on one backend share one lane. */
 struct lane {
     struct node in_lanes;
     uint64_t use, fallback; /* candidates by tier */
     uint64_t accepts;       /* those of them it would take now */
-    struct list waiters;    /* in order of arrival */
+    struct list waiters[CONF_CLASSES]; /* in order of arrival */
+    struct treap lines[CONF_CLASSES];  /* one for each tenant that waits here; the least served first */
+};
+
+/* How many in the last RATE_NS, by class: what was counted in this window, and what in the one before. */
+struct rate {
+    nanos since;
+    uint32_t now[CONF_CLASSES], before[CONF_CLASSES];
+};
+
+/* A tenant's waiters of one class in one lane. */
+struct line {
+    struct treap_node in_lane;
+    struct node in_tenant;  /* of its tenant's lines, or of lines_free */
+    struct lane *lane;
+    struct tenant *tenant;
+    enum conf_class class;
+    uint64_t counter;       /* the tenant's, as of when the line was last put in its place: counters only grow, so a line may stand too early, never too late */
+    uint64_t number;        /* order of lines whose counters are equal */
+    nanos since;            /* somebody has been waiting in it */
+    struct rate grants;
+    struct treap waiters;   /* earliest deadline first */
+};
+
+/* Whose requests share turns. Known by the hash of its name alone: two that collide would share turns, and no more. */
+struct tenant {
+    uint64_t id;
+    uint64_t counter;       /* tokens it was served, weighed; never less */
+    uint64_t credit;        /* of them, what was charged and then not used: pays for what comes */
+    uint64_t checked_counter; /* this and the next: fleet_check's own */
+    uint32_t checked_requests;
+    uint32_t waiting, held; /* requests; while there are any it is not forgotten */
+    uint32_t next;          /* of the same bucket: index + 1 */
+    struct node in_idle;
+    struct list lines;
 };
 
 enum waiter_state { WAITING, GRANTED, REFUSED };
@@ -80,13 +126,40 @@ struct waiter {
     enum waiter_state state;
     struct node in_lane;      /* of a lane's waiters, or of refused */
     struct node in_fleet;     /* of waiters, or of granted */
-    struct lane *lane;        /* NULL: refused */
+    struct treap_node in_line;
+    struct line *line;        /* NULL: refused */
+    struct tenant *tenant;
+    enum conf_class class;
     struct pool *pool;
     uint64_t exclude, number; /* number: order of arrival over all lanes */
+    nanos since, deadline;
+    nanos until;              /* deadline, or its class's longest wait if that ends sooner */
+    uint32_t tokens;
     struct task_ref task;
     const struct member *member; /* GRANTED */
     struct roster *roster;       /* GRANTED; one reference */
     enum fail outcome;           /* REFUSED */
+};
+
+/* Who keeps which slots free. */
+struct floors {
+    uint32_t percent[CONF_CLASSES];
+    uint64_t held[CONF_CLASSES];   /* backends where this class has one now */
+    uint32_t slots[BACKENDS_MAX][CONF_CLASSES]; /* that it keeps from the classes below */
+    nanos until[BACKENDS_MAX][CONF_CLASSES];
+    nanos look_at;                 /* when the first of them may be over; NEVER = none is held */
+    struct timer timer;            /* stays with the worker that began it until none is held */
+    struct worker *worker;         /* NULL = not set */
+};
+
+struct tenants {
+    uint64_t seed;
+    uint32_t made;                 /* at[0] is the one that is shared when all others are taken */
+    uint32_t buckets[TENANTS_MAX]; /* index + 1; 0 = empty */
+    struct list idle;              /* longest ago first */
+    struct tenant at[TENANTS_MAX];
+    uint64_t level;                /* the counter of who was served last */
+    uint64_t cost;                 /* moving average of what a request takes */
 };
 
 /* Tells waiters when a backend may be asked again. The timer stays with the worker that began it until it has fired for good. */
@@ -108,14 +181,26 @@ struct fleet {
 
     struct gate gate;      /* over all from here */
     struct roster *roster; /* the current one; never NULL */
-    uint64_t free;         /* backends with in_flight < limit */
+    nanos now;             /* the latest that any worker's clock said here */
+    uint64_t free[CONF_CLASSES]; /* backends with a slot that this class may have */
     uint64_t avoided;      /* backends with avoid_until != 0 */
-    uint32_t held[BACKENDS_MAX];
+    uint32_t held[BACKENDS_MAX][CONF_CLASSES];
+    uint32_t in_flight[BACKENDS_MAX][CONF_CLASSES]; /* granted and held */
     uint64_t arrivals;
+    struct floors floors;
+    nanos wait_max[CONF_CLASSES];
+    struct rate grants[BACKENDS_MAX];
+    uint64_t aged;         /* backends whose next grant is for the class of who has waited longest */
+    uint8_t turns[BACKENDS_MAX]; /* grants since the last such */
     struct list waiters, granted; /* by in_fleet; both in order */
     struct list refused;          /* by in_lane; still among waiters */
     struct list lanes, lanes_free;
+    uint32_t lanes_made;
     struct lane lane_of[LANES_MAX];
+    struct list lines_free;
+    uint32_t lines_made;
+    struct line line_of[LINES_MAX];
+    struct tenants tenants;
     struct avoidance avoidances[BACKENDS_MAX];
     bool serve_due;        /* something may have become acceptable to a waiter */
     bool check_always;     /* to here */
@@ -158,14 +243,58 @@ const struct members *roster_members(const struct roster *r, const struct pool *
 uint64_t queue_accepts(const struct fleet *f, uint64_t use, uint64_t fallback);
 /* Looks again what each lane accepts, after a change of avoided. */
 void queue_judge(struct fleet *f);
-/* FAIL_NO_BACKEND, or FAIL_BUSY when LANES_MAX different sets of backends are waited for. */
+/* Puts a waiter in its place. FAIL_NO_BACKEND, or FAIL_BUSY when LANES_MAX different sets of backends are waited for, or LINES_MAX lines. */
 MUSTUSE enum fail queue_add(struct fleet *f, struct waiter *me);
 void queue_remove(struct fleet *f, struct waiter *me);
-/* The longest waiting one that accepts something free, or NULL. */
-struct waiter *queue_next(const struct fleet *f);
+/* Whose turn it is of those who accept something free, what of it is theirs, and whether this is a turn of the aged; or NULL. */
+struct waiter *queue_next(struct fleet *f, uint64_t *out_set, bool *out_is_aged);
+/* The line whose tenant was served least, or NULL. */
+struct line *queue_first_line(struct treap *lines);
+/* limits.queue of its pool wait, and of its own line a fair share of that: a flood of one tenant or class keeps nobody else out. */
+bool queue_is_full(const struct fleet *f, const struct waiter *me);
 /* Gives all waiters the candidates of the current roster; they keep their order, and those for whom nobody is left are refused. The one walk
    over all of them: some 20 ns each, when a person reloads or a backend's models change. */
 void queue_move(struct fleet *f);
+
+/* ---- tenant.c: inside the gate, but tenant_id ---- */
+
+#define ANSWER_WEIGHT 2 /* a token written costs about as much as two that are read (Sheng et al. weigh them so, too) */
+static inline uint64_t tenant_weigh(uint64_t prompt_tokens, uint64_t answer_tokens) { return prompt_tokens + ANSWER_WEIGHT * answer_tokens; }
+
+void tenants_init(struct fleet *f, uint64_t seed);
+uint64_t tenant_id(const struct fleet *f, struct text name);
+struct tenant *tenant_find(struct fleet *f, uint64_t id);
+/* Before and after waiting or held goes up or down: one with neither is idle. */
+void tenant_use(struct fleet *f, struct tenant *tn);
+void tenant_rest(struct fleet *f, struct tenant *tn);
+/* It asks and did not wait: what it did not use while it was away is not saved up. */
+void tenant_lift(struct fleet *f, struct tenant *tn);
+void tenant_charge(struct fleet *f, struct tenant *tn, uint32_t tokens);
+/* The rest of the bill, or what was charged too much. */
+void tenant_settle(struct fleet *f, struct tenant *tn, uint32_t charged, uint64_t used);
+
+/* ---- floor.c: inside the gate ---- */
+
+void floor_init(struct fleet *f);
+/* After a change of its limit, or of percent. */
+void floor_note(struct fleet *f, const struct backend *b);
+void floor_occupy(struct fleet *f, struct backend *b, enum conf_class class);
+void floor_vacate(struct fleet *f, struct backend *b, enum conf_class class);
+/* A class asks for these backends of a pool: its floors there are held from now on. Not 0: the caller sets the timer to it, behind the gate. */
+nanos floor_asked(struct fleet *f, struct worker *w, struct pool *p, enum conf_class class, uint64_t accepts);
+/* Ends the floors that are over: due from look_at on. */
+void floor_end(struct fleet *f);
+/* After a new roster: what its configuration says of classes. The caller notes every backend again. */
+void floor_read(struct fleet *f);
+
+/* ---- outlook.c: inside the gate ---- */
+
+struct outlook outlook_of(const struct fleet *f, const struct waiter *me);
+/* A slot comes back. */
+void outlook_measure(const struct slot *slot, nanos held);
+void outlook_count(struct rate *r, nanos now, enum conf_class class);
+/* Before the number of a pool's waiters changes. */
+void outlook_note(const struct fleet *f, struct pool *p);
 
 /* ---- choose.c: inside the gate ---- */
 

@@ -1,4 +1,4 @@
-/* slots.c: taking and giving slots, under the fleet's gate. Called by path/ for each attempt, and by fleet.c when limits or members change.
+/* slots.c: taking and giving slots, under the fleet's gate. Called by path/ and upstream/ for each attempt, and by fleet.c when limits or members change.
 
    Every way out of the gate is leave(): it first serves whoever can be served, so nobody waits while something acceptable is free. Under the gate
    a waiter's lists and state move; its task is woken after the gate, by name, as it may be gone by then. Nothing walks all waiters
@@ -6,54 +6,55 @@
 #include "fleet/inner.h"
 
 #define WAKES_MAX      32 /* waiters served in one go: about 1 us; then others get the gate */
-#define SERVICE_WEIGHT 8  /* one in eight: the average forgets a change of load within about 20 answers */
-#define SERVICE_MAX_NS (3600 * NANOS_PER_S) /* longer is no measure of the queue; keeps the product with 100,000 waiters in 63 bits */
 
 struct wakes {
     unsigned count;
     struct task_ref to[WAKES_MAX];
 };
 
-/* ---- counts ---- */
+/* ---- whose it is ---- */
 
-static void note_free(struct fleet *f, const struct backend *b)
+/* Takes a slot of one of set (free for its class, not none) for a request, and charges its tenant. */
+static unsigned occupy(struct fleet *f, struct waiter *me, uint64_t set)
 {
-    if (count_now(&b->in_flight) < count_now(&b->limit))
-        f->free |= backend_bit(b);
+    unsigned index = choose_backend(f, me->pool, set);
+    me->pool->cursor = index;
+    floor_occupy(f, f->backends[index], me->class);
+    tenant_use(f, me->tenant);
+    me->tenant->held++;
+    tenant_charge(f, me->tenant, me->tokens);
+    me->member = members_find(roster_members(f->roster, me->pool), 1ull << index);
+    me->roster = roster_ref(f->roster);
+    return index;
+}
+
+/* What was used, if it is known. */
+static void vacate(struct fleet *f, struct backend *b, enum conf_class class, struct tenant *tn, uint32_t charged, uint64_t used)
+{
+    floor_vacate(f, b, class);
+    tenant_settle(f, tn, charged, used);
+    tn->held--;
+    tenant_rest(f, tn);
+}
+
+/* Each backend counts its grants to those who waited, up to the turn of the aged; that stays due until somebody has it. */
+static void count_turn(struct fleet *f, unsigned index, bool is_aged)
+{
+    if (is_aged)
+        f->turns[index] = 0;
+    else if (f->turns[index] < AGE_TURN)
+        f->turns[index]++;
+    if (f->turns[index] >= AGE_TURN - 1)
+        f->aged |= 1ull << index;
     else
-        f->free &= ~backend_bit(b);
+        f->aged &= ~(1ull << index);
 }
 
-static void occupy(struct fleet *f, struct backend *b)
+static void grant(struct fleet *f, struct waiter *to, uint64_t set, bool is_aged)
 {
-    ASSERT(f->free & backend_bit(b));
-    count_set(&b->in_flight, count_now(&b->in_flight) + 1);
-    note_free(f, b);
-}
-
-static void vacate(struct fleet *f, struct backend *b)
-{
-    ASSERT(count_now(&b->in_flight) > 0);
-    count_set(&b->in_flight, count_now(&b->in_flight) - 1);
-    note_free(f, b);
-    f->serve_due = true;
-}
-
-/* Takes a slot of one of set (free ones, not none) for the pool. */
-static const struct member *choose(struct fleet *f, struct pool *p, uint64_t set)
-{
-    unsigned index = choose_backend(f, p, set);
-    p->cursor = index;
-    occupy(f, f->backends[index]);
-    return members_find(roster_members(f->roster, p), 1ull << index);
-}
-
-static void grant(struct fleet *f, struct waiter *to)
-{
-    uint64_t set = to->lane->accepts & f->free;
+    outlook_count(&to->line->grants, f->now, to->class);
     queue_remove(f, to);
-    to->member = choose(f, to->pool, set);
-    to->roster = roster_ref(f->roster);
+    count_turn(f, occupy(f, to, set), is_aged);
     to->state = GRANTED;
     list_push(&f->granted, &to->in_fleet);
 }
@@ -63,14 +64,16 @@ static void serve(struct fleet *f, struct wakes *wakes)
 {
     while (f->serve_due && wakes->count < WAKES_MAX) {
         struct node *refused = list_first(&f->refused);
-        struct waiter *to = refused != NULL ? CONTAINER_OF(refused, struct waiter, in_lane) : queue_next(f);
+        uint64_t set = 0;
+        bool is_aged = false;
+        struct waiter *to = refused != NULL ? CONTAINER_OF(refused, struct waiter, in_lane) : queue_next(f, &set, &is_aged);
         if (to == NULL) {
             f->serve_due = false;
             return;
         }
         wakes->to[wakes->count++] = to->task;
         if (refused == NULL) {
-            grant(f, to);
+            grant(f, to, set, is_aged);
         } else {
             queue_remove(f, to);
             to->state = REFUSED;
@@ -131,6 +134,9 @@ static void avoid(struct fleet *f, struct backend *b, nanos until)
 static void enter(struct fleet *f, nanos now)
 {
     gate_enter(&f->gate);
+    f->now = MAX(f->now, now);
+    if (f->now >= f->floors.look_at)
+        floor_end(f);
     for (uint64_t left = f->avoided; left != 0; left &= left - 1) {
         struct backend *b = f->backends[__builtin_ctzll(left)];
         if (avoided_until(b) <= now)
@@ -170,26 +176,54 @@ void backend_mark(struct worker *w, struct backend *b, enum fail what)
         timer_set(w, &a->timer, until);
 }
 
+/* ---- floors ---- */
+
+static void floors_fired(struct worker *w, struct timer *timer)
+{
+    struct fleet *f = CONTAINER_OF(timer, struct fleet, floors.timer);
+    enter(f, w->now);
+    nanos next = f->floors.look_at;
+    if (next == NEVER)
+        f->floors.worker = NULL;
+    leave(f, w);
+    if (next != NEVER)
+        timer_set(w, timer, next);
+}
+
 /* ---- taking and giving ---- */
 
-/* Takes a slot at once, or queues. OK with me->member set: taken. OK without: waits. */
-static enum fail ask(struct fleet *f, struct waiter *me)
+/* Queues, unless that is hopeless: who would wait too long is told now. */
+static enum fail queue_up(struct fleet *f, struct waiter *me)
+{
+    if (queue_is_full(f, me))
+        return FAIL_BUSY;
+    enum fail failure = queue_add(f, me);
+    if (failure != OK)
+        return failure;
+    struct outlook o = outlook_of(f, me);
+    if (o.wait <= o.wait_max)
+        return OK;
+    queue_remove(f, me);
+    return FAIL_BUSY;
+}
+
+/* Takes a slot at once, or queues. OK with me->member set: taken. OK without: waits. *out_look_at: of floor_asked. */
+static enum fail ask(struct fleet *f, struct worker *w, struct waiter *me, nanos *out_look_at)
 {
     const struct members *m = roster_members(f->roster, me->pool);
     uint64_t accepts = queue_accepts(f, m->use & ~me->exclude, m->fallback & ~me->exclude);
-    uint64_t set = accepts & f->free;
+    if (accepts == 0)
+        return FAIL_NO_BACKEND;
+    *out_look_at = floor_asked(f, w, me->pool, me->class, accepts);
+    tenant_lift(f, me->tenant);
+    uint64_t set = accepts & f->free[me->class];
     if (f->serve_due) /* some before us are about to be served: what they may take is not ours */
         LIST_EACH(&f->lanes, node)
             set &= ~CONTAINER_OF(node, struct lane, in_lanes)->accepts;
-    if (set != 0) {
-        me->member = choose(f, me->pool, set);
-        me->roster = roster_ref(f->roster);
-        f->held[me->member->endpoint->backend->index]++;
-        return OK;
-    }
-    if (accepts != 0 && count_now(&me->pool->waiting) >= m->queue_max)
-        return FAIL_BUSY; /* a longer queue only makes everyone late */
-    return queue_add(f, me);
+    if (set == 0)
+        return queue_up(f, me);
+    f->held[occupy(f, me, set)][me->class]++;
+    return OK;
 }
 
 /* After each wake. False: go on waiting. */
@@ -205,9 +239,9 @@ static bool settle(struct fleet *f, struct waiter *me, enum fail why, enum fail 
     case GRANTED:
         list_remove(&f->granted, &me->in_fleet);
         if (why == OK)
-            f->held[me->member->endpoint->backend->index]++;
+            f->held[me->member->endpoint->backend->index][me->class]++;
         else
-            vacate(f, me->member->endpoint->backend); /* too late for us: the next one has it */
+            vacate(f, me->member->endpoint->backend, me->class, me->tenant, me->tokens, 0); /* too late for us: the next one has it */
         return true;
     case REFUSED:
         *out_result = why != OK ? why : me->outcome;
@@ -216,18 +250,66 @@ static bool settle(struct fleet *f, struct waiter *me, enum fail why, enum fail 
     ASSERT(!"a waiter is in one of three states");
 }
 
-static enum fail wait_turn(struct task *t, struct fleet *f, struct waiter *me, nanos deadline)
+/* The time for a word is over: says where it stands. It may wait for that, and be granted a slot meanwhile. */
+static enum fail tell(struct task *t, const struct waiter *me, const struct claim *claim)
 {
-    enum fail result;
+    struct outlook o = slot_outlook(me);
+    return o.position > 0 ? claim->tell(t, claim->arg, &o) : OK;
+}
+
+static enum fail wait_turn(struct task *t, struct fleet *f, struct waiter *me, const struct claim *claim)
+{
+    enum fail result = OK;
+    nanos beat = claim->tell != NULL ? t->worker->now + claim->beat : NEVER;
     for (bool over = false; !over;) {
-        enum fail why = task_park(t, "slot", deadline);
+        enum fail why = task_park(t, "slot", MIN(me->until, beat));
+        if (why == FAIL_TIMEOUT && t->worker->now < me->until) {
+            why = tell(t, me, claim);
+            beat = t->worker->now + claim->beat;
+        }
         enter(f, t->worker->now);
         over = settle(f, me, why, &result);
         leave(f, t->worker);
     }
     if (result != OK)
         roster_unref(me->roster);
-    return result;
+    return result == FAIL_TIMEOUT && t->worker->now < me->deadline ? FAIL_BUSY : result; /* its class waits no longer */
+}
+
+static struct waiter waiter_of(const struct claim *claim, nanos now)
+{
+    return (struct waiter){ .pool = claim->pool, .exclude = claim->exclude, .class = claim->class, .tokens = MAX(claim->tokens, 1), .since = now,
+                            .deadline = claim->deadline };
+}
+
+/* What the gate tells of a newcomer. */
+static void introduce(struct fleet *f, struct waiter *me, uint64_t tenant)
+{
+    me->tenant = tenant_find(f, tenant);
+    me->until = f->wait_max[me->class] == NEVER ? me->deadline : MIN(me->deadline, me->since + f->wait_max[me->class]);
+}
+
+static enum fail take(struct task *t, const struct claim *claim, struct waiter *me)
+{
+    struct worker *w = t->worker;
+    struct fleet *f = claim->pool->fleet;
+    uint64_t tenant = tenant_id(f, claim->tenant);
+    nanos look_at = 0;
+    enter(f, w->now);
+    introduce(f, me, tenant);
+    enum fail failure = ask(f, w, me, &look_at);
+    bool waits = failure == OK && me->member == NULL; /* before the gate opens: after it others write */
+    leave(f, w);
+    if (look_at != 0)
+        timer_set(w, &f->floors.timer, look_at);
+    if (!waits)
+        return failure;
+    if (claim->waits != NULL)
+        *claim->waits = me;
+    failure = wait_turn(t, f, me, claim);
+    if (claim->waits != NULL)
+        *claim->waits = NULL;
+    return failure;
 }
 
 enum fail slot_take(struct task *t, const struct claim *claim, struct slot *out_slot)
@@ -236,28 +318,19 @@ enum fail slot_take(struct task *t, const struct claim *claim, struct slot *out_
     CHECK(pool, POOL);
     if (t->cancel != OK)
         return t->cancel;
-    struct fleet *f = pool->fleet;
-    struct waiter me = { .pool = pool, .exclude = claim->exclude, .task = task_ref(t) };
-    nanos since = t->worker->now;
-    enter(f, since);
-    enum fail failure = ask(f, &me);
-    bool waits = failure == OK && me.member == NULL; /* before the gate opens: after it others write */
-    leave(f, t->worker);
-    if (waits)
-        failure = wait_turn(t, f, &me, claim->deadline);
+    struct waiter me = waiter_of(claim, t->worker->now);
+    me.task = task_ref(t);
+    me.deadline = MIN(me.deadline, t->deadline);
+    enum fail failure = take(t, claim, &me);
     if (failure != OK)
         return failure;
 
     struct backend *b = me.member->endpoint->backend;
     bool fallback = (roster_members(me.roster, pool)->fallback & backend_bit(b)) != 0;
-    *out_slot = (struct slot){ b, me.member->endpoint, pool, me.member->model, fallback, t->worker->now, t->worker->now - since, me.roster };
+    *out_slot = (struct slot){ .backend = b, .endpoint = me.member->endpoint, .pool = pool, .model = me.member->model, .fallback = fallback,
+                               .taken_at = t->worker->now, .queued_ns = t->worker->now - me.since, .roster = me.roster,
+                               .class = me.class, .tenant = me.tenant, .charged = me.tokens, .prompt_tokens = -1, .answer_tokens = -1 };
     return OK;
-}
-
-static void measure(struct pool *p, nanos span)
-{
-    nanos sample = MIN(MAX(span, 1), SERVICE_MAX_NS), mean = atomic_load_explicit(&p->service_ns, memory_order_relaxed);
-    atomic_store_explicit(&p->service_ns, mean == 0 ? sample : mean + (sample - mean) / SERVICE_WEIGHT, memory_order_relaxed);
 }
 
 void slot_give(struct worker *w, struct slot *slot)
@@ -266,33 +339,32 @@ void slot_give(struct worker *w, struct slot *slot)
     ASSERT(roster != NULL); /* given twice, or never taken */
     slot->roster = NULL;
     struct fleet *f = slot->pool->fleet;
+    bool known = slot->prompt_tokens >= 0 && slot->answer_tokens >= 0;
+    uint64_t used = known ? tenant_weigh((uint64_t)slot->prompt_tokens, (uint64_t)slot->answer_tokens) : slot->charged;
     enter(f, w->now);
-    ASSERT(f->held[slot->backend->index] > 0);
-    f->held[slot->backend->index]--;
-    vacate(f, slot->backend);
-    measure(slot->pool, w->now - slot->taken_at);
+    ASSERT(f->held[slot->backend->index][slot->class] > 0);
+    f->held[slot->backend->index][slot->class]--;
+    vacate(f, slot->backend, slot->class, slot->tenant, slot->charged, used);
+    outlook_measure(slot, w->now - slot->taken_at);
     leave(f, w);
     roster_unref(roster);
 }
 
-uint32_t pool_waiting(const struct pool *p)
+/* Stands in the queue for as long as it takes to look. */
+struct outlook pool_outlook(struct worker *w, const struct claim *claim)
 {
-    CHECK(p, POOL);
-    return count_now(&p->waiting);
-}
-
-nanos pool_retry_after(const struct pool *p)
-{
-    CHECK(p, POOL);
-    struct fleet *f = p->fleet;
-    int64_t slots = 0;
-    gate_enter(&f->gate);
-    const struct members *m = roster_members(f->roster, p);
-    for (uint64_t left = m->use; left != 0; left &= left - 1)
-        slots += count_now(&f->backends[__builtin_ctzll(left)]->limit);
-    gate_leave(&f->gate);
-    nanos mean = atomic_load_explicit(&p->service_ns, memory_order_relaxed);
-    return MAX((count_now(&p->waiting) + 1) * mean / MAX(slots, 1), NANOS_PER_S);
+    CHECK(claim->pool, POOL);
+    struct fleet *f = claim->pool->fleet;
+    struct waiter me = waiter_of(claim, w->now);
+    uint64_t tenant = tenant_id(f, claim->tenant);
+    enter(f, w->now);
+    introduce(f, &me, tenant);
+    bool stands = queue_add(f, &me) == OK;
+    struct outlook o = outlook_of(f, &me);
+    if (stands)
+        queue_remove(f, &me);
+    leave(f, w);
+    return o;
 }
 
 /* ---- changes ---- */
@@ -304,10 +376,9 @@ void slots_init(struct fleet *f)
     list_init(&f->refused);
     list_init(&f->lanes);
     list_init(&f->lanes_free);
-    for (unsigned i = 0; i < LANES_MAX; i++) {
-        list_init(&f->lane_of[i].waiters);
-        list_push(&f->lanes_free, &f->lane_of[i].in_lanes);
-    }
+    list_init(&f->lines_free);
+    floor_init(f);
+    f->floors.timer.fire = floors_fired;
     for (unsigned i = 0; i < BACKENDS_MAX; i++)
         f->avoidances[i].timer.fire = avoidance_fired;
 }
@@ -324,9 +395,10 @@ struct roster *slots_install(struct fleet *f, struct roster *next)
     gate_enter(&f->gate);
     struct roster *before = f->roster;
     f->roster = next;
+    floor_read(f);
     for (uint32_t i = 0; i < f->backends_count; i++) {
         count_set(&f->backends[i]->limit, next->limits[i]);
-        note_free(f, f->backends[i]);
+        floor_note(f, f->backends[i]);
     }
     queue_move(f);
     leave(f, NULL);
@@ -337,7 +409,7 @@ void slots_set_limit(struct fleet *f, struct backend *b, uint32_t limit)
 {
     gate_enter(&f->gate);
     count_set(&b->limit, limit);
-    note_free(f, b);
+    floor_note(f, b);
     f->serve_due = true;
     leave(f, NULL);
 }

@@ -87,6 +87,14 @@ static void print_set(struct print *p, const struct roster *r, const char *key, 
     PRINT(p, buf_printf(p->out, "]"));
 }
 
+static void print_by_class(struct print *p, const char *key, const struct pool *pool)
+{
+    PRINT(p, buf_printf(p->out, ",\"%s\":{", key));
+    for (int c = CONF_CLASS_HIGH; c >= CONF_CLASS_LOW; c--)
+        PRINT(p, buf_printf(p->out, "%s\"%s\":%u", c == CONF_CLASS_HIGH ? "" : ",", conf_class_name((enum conf_class)c), pool_waiting_of(pool, (enum conf_class)c)));
+    PRINT(p, buf_printf(p->out, "}"));
+}
+
 static void print_pool(struct print *p, const struct roster *r, const struct pool *pool)
 {
     const struct members *m = roster_members(r, pool);
@@ -96,6 +104,7 @@ static void print_pool(struct print *p, const struct roster *r, const struct poo
     print_set(p, r, "fallback", m->fallback);
     PRINT(p, buf_printf(p->out, ",\"balance\":\"%s\"", conf_balance_name(m->balance)));
     print_number(p, "waiting", pool_waiting(pool));
+    print_by_class(p, "waiting_by_class", pool);
     print_number(p, "queue_max", m->queue_max);
     print_number(p, "service_ms", (uint64_t)(atomic_load_explicit(&pool->service_ns, memory_order_relaxed) / NANOS_PER_MS));
     PRINT(p, buf_printf(p->out, "}"));

@@ -1,16 +1,65 @@
 /* 07_admit.c: a slot of the pool, or a wait for one, or a refusal with when to come back. */
 #include "path/path.h"
 #include "upstream/local.h"
+#include <stdio.h>
+
+#define BYTES_PER_TOKEN 4 /* of English text; the prompt is charged so until its backend has counted it */
 
 #define LOCAL_START_NS (10 * NANOS_PER_S)      /* the local model loads in 0.4 s on an idle machine, in seconds on a busy one */
 #define LOCAL_LOOK_NS  (50 * NANOS_PER_MS)     /* so the wait below has 200 rounds at most */
 
+struct claim path_claim(const struct request *rq)
+{
+    return (struct claim){ .pool = rq->pool, .deadline = rq->deadline, .class = rq->class, .tenant = rq->who.tenant, .tokens = rq->tokens };
+}
+
+static long long seconds(nanos span) { return (span + NANOS_PER_S / 2) / NANOS_PER_S; }
+
+/* ", position 12, about 30 s": for sentences and comments. */
+static struct text place_print(const struct outlook *o, char *to, size_t room)
+{
+    int n = o->wait > 0 ? snprintf(to, room, ", position %u, about %lld s", o->position, seconds(o->wait)) : snprintf(to, room, ", position %u", o->position);
+    return (struct text){ to, (size_t)n };
+}
+
+/* Which of its bounds a wait would pass. */
+static void too_long(struct request *rq, enum fail f, const struct outlook *o)
+{
+    char place[64], span[24];
+    struct text where = place_print(o, place, sizeof place);
+    nanos class_wait = rq->conf->classes[rq->class].wait;
+    if (o->wait_max < class_wait)
+        (void)because(rq, f, "The queue for the model \"%s\" is too long%.*s: the request's deadline is sooner.", pool_name(rq->pool), TEXT_ARG(where));
+    else
+        (void)because(rq, f, "The queue for the model \"%s\" is too long%.*s: requests of class %s wait %s at most (classes.%s.wait).", pool_name(rq->pool),
+                      TEXT_ARG(where), conf_class_name(rq->class), nanos_print(class_wait, span), conf_class_name(rq->class));
+}
+
+static void refused_busy(struct task *t, struct request *rq, enum fail f, const struct outlook *o)
+{
+    char place[64], span[24];
+    if (t->worker->now > rq->asked_at) {
+        COUNT(t->worker, refused_queue_timeout);
+        (void)because(rq, f, "No slot for the model \"%s\" became free within %s (classes.%s.wait).", pool_name(rq->pool),
+                      nanos_print(rq->conf->classes[rq->class].wait, span), conf_class_name(rq->class));
+    } else if (o->wait > o->wait_max) {
+        COUNT(t->worker, refused_queue_wait);
+        too_long(rq, f, o);
+    } else {
+        COUNT(t->worker, refused_queue_full);
+        struct text where = o->wait > 0 ? place_print(o, place, sizeof place) : TEXT_NONE;
+        (void)because(rq, f, "The queue for the model \"%s\" is full (%u waiting)%.*s.", pool_name(rq->pool), pool_waiting(rq->pool), TEXT_ARG(where));
+    }
+}
+
 static void refused(struct task *t, struct request *rq, enum fail f)
 {
-    rq->retry_after = pool_retry_after(rq->pool);
+    struct claim claim = path_claim(rq);
+    struct outlook o = pool_outlook(t->worker, &claim);
+    rq->retry_after = o.retry_after;
+    rq->backlog_grows = o.grows;
     if (f == FAIL_BUSY) {
-        COUNT(t->worker, refused_queue_full);
-        (void)because(rq, f, "The queue for the model \"%s\" is full (%u waiting).", pool_name(rq->pool), pool_waiting(rq->pool));
+        refused_busy(t, rq, f, &o);
     } else if (f == FAIL_DEADLINE || f == FAIL_TIMEOUT) {
         COUNT(t->worker, refused_queue_timeout);
         (void)because(rq, f, "No slot for the model \"%s\" became free before the request's deadline.", pool_name(rq->pool));
@@ -21,19 +70,30 @@ static void refused(struct task *t, struct request *rq, enum fail f)
     }
 }
 
+static enum fail tell_place(struct task *t, void *arg, const struct outlook *o)
+{
+    char comment[80] = "waiting";
+    struct text place = place_print(o, comment + 7, sizeof comment - 7);
+    return path_beat(t, arg, (struct text){ comment, 7 + place.len });
+}
+
 /* A slot of a backend that can be asked. A local model without an address cannot: the others come first, then a short wait if it is starting, then a
    refusal that says how to mend it. */
 static enum fail take_slot(struct task *t, struct request *rq)
 {
     nanos give_up = t->worker->now + LOCAL_START_NS;
+    struct claim claim = path_claim(rq);
     const char *why = NULL;
-    uint64_t exclude = 0;
     bool any_starting = false;
+    claim.waits = &rq->waits;
+    claim.beat = rq->conf->stream.heartbeat;
+    claim.tell = rq->stream ? tell_place : NULL;
+    claim.arg = rq;
     for (;;) {
-        enum fail f = slot_take(t, &(struct claim){ .pool = rq->pool, .exclude = exclude, .deadline = NEVER }, &rq->slot); /* the request's own deadline caps it */
+        enum fail f = slot_take(t, &claim, &rq->slot);
         if (f == FAIL_NO_BACKEND && any_starting && t->worker->now < give_up) {
             f = task_sleep(t, t->worker->now + LOCAL_LOOK_NS);
-            exclude = 0;
+            claim.exclude = 0;
             any_starting = false;
             if (f == OK)
                 continue;
@@ -46,19 +106,21 @@ static enum fail take_slot(struct task *t, struct request *rq)
             return OK;
         why = not_now;
         any_starting |= is_starting;
-        exclude |= backend_bit(rq->slot.backend);
+        claim.exclude |= backend_bit(rq->slot.backend);
+        rq->slot.prompt_tokens = rq->slot.answer_tokens = 0;
         slot_give(t->worker, &rq->slot);
     }
 }
 
 enum fail path_admit(struct task *t, struct request *rq)
 {
-    nanos asked = t->worker->now;
+    rq->asked_at = t->worker->now;
     rq->body_exact = world_now(t->worker->world);
+    rq->tokens = pool_foresee(rq->pool, buf_len(&rq->http->body) / BYTES_PER_TOKEN, rq->max_tokens);
     COUNT(t->worker, queue_waiting);
     enum fail f = take_slot(t, rq);
     COUNT_DOWN(t->worker, queue_waiting);
-    rq->queue_ns = t->worker->now - asked;
+    rq->queue_ns = t->worker->now - rq->asked_at;
     if (f != OK)
         refused(t, rq, f);
     if (rq->queue_ns > 0) {

@@ -1,5 +1,4 @@
 /* 08_upstream.c: starts the producer, then waits until its answer has begun or is known to fail. */
-#include "net/http_write.h"
 #include "path/path.h"
 #include <string.h>
 
@@ -8,8 +7,8 @@ static struct call *make_call(struct request *rq)
 {
     struct flight *fl = rq->flight;
     struct call *call = arena_alloc(&fl->arena, sizeof *call);
-    char *id = arena_copy(&fl->arena, text_of(rq->http->id));
-    if (call == NULL || id == NULL)
+    char *id = arena_copy(&fl->arena, text_of(rq->http->id)), *tenant = arena_copy(&fl->arena, rq->who.tenant);
+    if (call == NULL || id == NULL || tenant == NULL)
         return NULL;
     memset(call, 0, sizeof *call);
     for (enum border_pass i = 0; i < BORDER_PASS_COUNT; i++) {
@@ -28,7 +27,8 @@ static struct call *make_call(struct request *rq)
     call->conns = rq->desk->conns;
     call->view = view_take(rq->view);
     call->conf = rq->conf;
-    call->pool = rq->pool;
+    call->claim = path_claim(rq);
+    call->claim.tenant.at = tenant;
     call->slot = rq->slot;
     rq->slot.roster = NULL;
     call->path = text_of(rq->api->upstream_path);
@@ -57,22 +57,6 @@ static enum fail start(struct task *t, struct request *rq)
     return f;
 }
 
-/* Nothing for stream.heartbeat: commit 200 and say that we live; a later failure is then an error event. */
-static enum fail heartbeat(struct task *t, struct request *rq)
-{
-    struct http_request *http = rq->http;
-    enum fail f = OK;
-    rq->beats = true;
-    if (!http->answer_begun) {
-        f = path_stream_head(rq);
-        if (f == OK)
-            f = http_answer_stream(http, -1);
-    }
-    if (f == OK)
-        f = http_answer_write(t, http, TEXT(": waiting\n\n"));
-    return f == OK ? http_answer_flush(http) : f;
-}
-
 static enum fail wait_begun(struct task *t, struct request *rq)
 {
     for (;;) {
@@ -80,7 +64,7 @@ static enum fail wait_begun(struct task *t, struct request *rq)
         enum fail f = flight_wait(t, rq->flight, true, beat);
         if (f != FAIL_TIMEOUT)
             return f;
-        f = heartbeat(t, rq);
+        f = path_beat(t, rq, TEXT("waiting"));
         if (f != OK)
             return f;
     }

@@ -4,19 +4,6 @@
 
 #define SLICE_BYTES 65536 /* a large event goes out in slices, so that a slow reader holds it once, not once more in its connection's buffer */
 
-enum fail path_stream_head(struct request *rq)
-{
-    struct buf *head = http_answer_head(rq->http);
-    enum fail f = http_answer_begin(rq->http, 200);
-    if (f == OK)
-        f = http_write_header(head, TEXT("content-type"), TEXT("text/event-stream"));
-    if (f == OK)
-        f = http_write_header(head, TEXT("cache-control"), TEXT("no-cache"));
-    if (f == OK)
-        f = http_write_header(head, TEXT("x-accel-buffering"), TEXT("no")); /* an nginx in front would hold the stream back */
-    return f == OK ? path_headers(rq) : f;
-}
-
 static enum fail answer_head(struct request *rq)
 {
     struct flight *fl = rq->flight;
@@ -51,12 +38,6 @@ static enum fail write_ready(struct task *t, struct request *rq)
     return http_answer_flush(rq->http);
 }
 
-static enum fail silence(struct task *t, struct request *rq)
-{
-    enum fail f = http_answer_write(t, rq->http, TEXT(": waiting\n\n"));
-    return f == OK ? http_answer_flush(rq->http) : f;
-}
-
 /* Until the flight has ended and all of it is written. */
 static enum fail write_all(struct task *t, struct request *rq)
 {
@@ -65,7 +46,7 @@ static enum fail write_all(struct task *t, struct request *rq)
         nanos beat = fl->is_stream ? t->worker->now + rq->conf->stream.heartbeat : NEVER;
         enum fail f = flight_wait(t, fl, false, beat);
         if (f == FAIL_TIMEOUT)
-            f = silence(t, rq);
+            f = path_beat(t, rq, TEXT("waiting"));
         else if (f == OK)
             f = write_ready(t, rq);
         if (f != OK)

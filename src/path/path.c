@@ -58,7 +58,7 @@ static bool should_retry(const struct request *rq, const struct fail_row *row)
 {
     bool no_time = row == fail_row(FAIL_DEADLINE) && rq->flight != NULL; /* a backend had all the time there was: again it would only cost that again */
     bool too_soon = rq->retry_after > SDK_WAITS_NS;                      /* they would not wait so long, but come back at once */
-    return row->retry && !no_time && !too_soon && !(rq->flight != NULL && rq->flight->is_hopeless);
+    return row->retry && !no_time && !too_soon && !rq->backlog_grows && !(rq->flight != NULL && rq->flight->is_hopeless);
 }
 
 static enum fail retry_headers(struct request *rq, const struct fail_row *row, struct buf *head)

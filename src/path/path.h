@@ -107,12 +107,15 @@ struct request {
     struct text model;          /* as the client named it */
     bool stream, usage_wanted;
     bool fetches;               /* a URL in its messages would have to be fetched by the backend */
+    enum conf_class class;      /* as of the step auth */
     uint32_t max_tokens;
     struct splice splices[SPLICES_MAX];
     unsigned splice_count;
 
     struct pool *pool;
     struct slot slot;
+    struct waiter *waits;       /* its place in the queue, while it has one */
+    uint32_t tokens;            /* what it will take of its tenant's share */
     struct flight *flight;
 
     enum fail fail;             /* how it ended */
@@ -121,8 +124,10 @@ struct request {
     char why[700];              /* a sentence for the client, if the row's own is not enough */
     const char *param;          /* the field that was wrong */
     nanos retry_after;          /* -1 = none */
+    bool backlog_grows;         /* refused while more and more wait: coming back soon makes it worse */
     nanos body_exact;           /* when the body had been read, by the exact clock */
-    nanos queue_ns;             /* waited for a slot; -1 = never asked */
+    nanos asked_at;             /* when it asked for a slot */
+    nanos queue_ns;             /* waited for it; -1 = never asked */
     nanos overhead_ns;          /* as of the first byte out; -1 = never */
     nanos first_token_ns;       /* last byte in -> first token out; -1 = never */
 };
@@ -153,6 +158,10 @@ MUSTUSE enum fail request_identify(struct task *t, struct request *rq);
 MUSTUSE enum fail path_headers(struct request *rq);
 /* The head of an answer that is a stream of events, up to its own headers' end: status 200. */
 MUSTUSE enum fail path_stream_head(struct request *rq);
+/* A comment to the client of a stream in which nothing comes; it begins the answer if that has not begun. Waits for a client that does not read. */
+MUSTUSE enum fail path_beat(struct task *t, struct request *rq, struct text what);
+/* What it takes its slots with; the request's texts are in it. */
+struct claim path_claim(const struct request *rq);
 /* Sets rq->why; returns f, so that steps write `return because(rq, FAIL_X, "…")`. */
 enum fail because(struct request *rq, enum fail f, const char *format, ...) PRINTF(3, 4);
 

@@ -34,11 +34,14 @@ static enum fail put_queues(struct buf *out, const struct roster *r)
 {
     uint32_t count;
     const char *const *names = roster_models(r, &count);
-    enum fail f = stat_put_family(out, "queue_length", "gauge", "Requests waiting for a slot, by model.");
-    for (uint32_t i = 0; i < count && f == OK; i++) {
-        char labels[640] = "";
-        stat_put_label(labels, sizeof labels, "model", text_of(names[i]));
-        f = stat_put_u64(out, "queue_length", labels, pool_waiting(roster_find(r, text_of(names[i]))));
+    enum fail f = stat_put_family(out, "queue_length", "gauge", "Requests waiting for a slot, by model and class.");
+    for (uint32_t i = 0; i < count * CONF_CLASSES && f == OK; i++) {
+        enum conf_class class = (enum conf_class)(i % CONF_CLASSES);
+        const char *name = names[i / CONF_CLASSES];
+        char labels[700] = "";
+        stat_put_label(labels, sizeof labels, "model", text_of(name));
+        stat_put_label(labels, sizeof labels, "class", text_of(conf_class_name(class)));
+        f = stat_put_u64(out, "queue_length", labels, pool_waiting_of(roster_find(r, text_of(name)), class));
     }
     return f;
 }

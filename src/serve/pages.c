@@ -108,6 +108,12 @@ static enum fail put_request(struct buf *out, const struct http_request *http, c
         f = buf_add_text(out, TEXT(",\"backend\":"));
     if (f == OK)
         f = json_add_string(out, fl != NULL && fl->attempt_count > 0 ? text_of(fl->attempts[fl->attempt_count - 1].backend) : TEXT_NONE);
+    if (f == OK)
+        f = buf_printf(out, ",\"class\":\"%s\"", conf_class_name(rq->class));
+    if (f == OK && rq->waits != NULL) {
+        struct outlook o = slot_outlook(rq->waits);
+        f = buf_printf(out, ",\"position\":%u,\"wait_ms\":%lld", o.position, (long long)(o.wait / NANOS_PER_MS));
+    }
     return f == OK ? buf_printf(out, ",\"attempts\":%u}", fl != NULL ? fl->attempt_count : 0) : f;
 }
 

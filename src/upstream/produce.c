@@ -211,6 +211,15 @@ static void forget_begun_answer(struct flight *fl)
     }
 }
 
+/* What the attempt took of its tenant's share, as far as the backend said: nothing if it brought nothing. */
+static void note_used(struct call *call, enum fail f)
+{
+    const struct flight *fl = call->flight;
+    bool brought = f == OK || fl->state != FLIGHT_WAITING || f == FAIL_CLIENT_GONE || f == FAIL_CANCELLED || f == FAIL_DEADLINE;
+    call->slot.prompt_tokens = brought ? fl->prompt_tokens : 0;
+    call->slot.answer_tokens = brought ? fl->completion_tokens : 0;
+}
+
 static void produce(struct task *t, void *arg)
 {
     struct call *call = arg;
@@ -223,11 +232,13 @@ static void produce(struct task *t, void *arg)
         struct attempt_story *a = &fl->attempts[fl->attempt_count++];
         tried |= backend_bit(call->slot.backend);
         f = attempt(t, call, a);
+        note_used(call, f);
         slot_give(w, &call->slot);
         if (f == OK || !may_try_next(fl, f))
             break;
         forget_begun_answer(fl);
-        if (slot_take(t, &(struct claim){ .pool = call->pool, .exclude = tried, .deadline = NEVER }, &call->slot) != OK)
+        call->claim.exclude = tried;
+        if (slot_take(t, &call->claim, &call->slot) != OK)
             break;
         COUNT(w, failovers);
     }

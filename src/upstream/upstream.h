@@ -58,7 +58,7 @@ struct call {
     struct conns *conns;
     struct view *view;            /* held */
     const struct conf *conf;      /* the view's */
-    struct pool *pool;
+    struct claim claim;           /* what each next attempt takes its slot with */
     struct slot slot;             /* of the attempt under way; the first one was taken by the caller */
     struct text path;             /* "/v1/chat/completions" */
     enum field_surface fields;    /* which rows of fields.def apply */

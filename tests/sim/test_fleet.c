@@ -14,7 +14,7 @@ static void rest(struct task *t, nanos until)
 
 static enum fail take_slot(struct task *t, struct pool *pool, uint64_t exclude, nanos deadline, struct slot *out)
 {
-    return slot_take(t, &(struct claim){ .pool = pool, .exclude = exclude, .deadline = deadline }, out);
+    return slot_take(t, &(struct claim){ .pool = pool, .exclude = exclude, .class = CONF_CLASS_NORMAL, .deadline = deadline }, out);
 }
 
 /* ---- whom a slot is taken from: stories of one task ---- */
@@ -292,17 +292,22 @@ static void full_queue(struct task *t, void *arg)
 }
 TEST(a_full_queue_refuses_and_a_deadline_leaves_it) { scene_run(SINGLE, full_queue, NULL, 1); }
 
+static struct outlook outlook(struct task *t, struct pool *pool)
+{
+    return pool_outlook(t->worker, &(struct claim){ .pool = pool, .class = CONF_CLASS_NORMAL, .deadline = NEVER });
+}
+
 static void measured(struct task *t, void *arg)
 {
     struct scene *s = arg;
     struct pool *chat = pool_of(s->fleet, "chat");
-    ASSERT(pool_retry_after(chat) == NANOS_PER_S);
+    ASSERT(outlook(t, chat).wait == 0 && outlook(t, chat).retry_after == NANOS_PER_S);
     for (int i = 0; i < 4; i++) {
         struct slot slot = must_take(t, chat, 0);
         pause_ms(t, 6000);
         slot_give(t->worker, &slot);
     }
-    nanos mean = pool_retry_after(chat) * 2; /* nobody waits, two slots: half the mean */
+    nanos mean = outlook(t, chat).wait * 2; /* nobody waits, two slots: half the mean */
     ASSERT(mean > 5900 * MS && mean < 6100 * MS);
     struct slot one = must_take(t, chat, 0), two = must_take(t, chat, 0);
     struct guest guests[3];
@@ -311,7 +316,9 @@ static void measured(struct task *t, void *arg)
         invite(&guests[i], 1);
     }
     pause_ms(t, 1);
-    ASSERT(pool_retry_after(chat) == 4 * mean / 2);
+    struct outlook o = outlook(t, chat);
+    ASSERT(o.position == 4 && o.wait > 4 * mean / 2 - MS && o.wait < 4 * mean / 2 + MS && o.retry_after == o.wait);
+    ASSERT(o.wait_max == 60 * NANOS_PER_S && o.grows); /* there were none, and now there are more than slots */
     slot_give(t->worker, &one);
     slot_give(t->worker, &two);
     all_gone(t, s);
