@@ -161,6 +161,17 @@ uint32_t pool_waiting(const struct pool *p);
 /* When a refused client should come back, from the measured drain rate: (waiting + 1) x mean time a slot is held / slots. At least 1 s. */
 nanos pool_retry_after(const struct pool *p);
 
+/* ---- What a request will need ---- */
+
+/* Tokens of a request, before it is asked. */
+struct foresight {
+    uint32_t prompt, answer;
+};
+/* prompt_bytes: of its text. max_tokens: of each answer, 0 = the request names none; answers: how many it wants, 0 = none at all (embeddings). Any thread. */
+struct foresight pool_foresee(const struct pool *p, uint64_t prompt_bytes, uint32_t max_tokens, uint32_t answers);
+/* What the backend counted; -1 = it did not say. max_tokens and answers as they were given to pool_foresee. Any thread. */
+void pool_learn(struct pool *p, uint64_t prompt_bytes, int64_t prompt_tokens, uint32_t max_tokens, uint32_t answers, int64_t answer_tokens);
+
 /* ---- Looking ---- */
 
 /* {"backends":[...],"pools":[...]} for `weir status`: names, counts, addresses; never a key. FAIL_TOO_LARGE, FAIL_NO_MEMORY of the buffer. */

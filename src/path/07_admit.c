@@ -55,8 +55,11 @@ enum fail path_admit(struct task *t, struct request *rq)
 {
     nanos asked = t->worker->now;
     rq->body_exact = world_now(t->worker->world);
+    enum fail f = limit_reserve(rq);
+    if (f != OK)
+        return f;
     COUNT(t->worker, queue_waiting);
-    enum fail f = take_slot(t, rq);
+    f = take_slot(t, rq);
     COUNT_DOWN(t->worker, queue_waiting);
     rq->queue_ns = t->worker->now - asked;
     if (f != OK)
