@@ -17,7 +17,7 @@
 #include "stat/stat.h"
 
 #define LIMIT_TOKENS_MAX 100000000 /* of one request: ten times what max_tokens may be in the configuration, so that no sum overflows */
-#define NANO_PER_USD     1000000000 /* money is counted in billionths of a dollar: a small embedding costs less than a millionth */
+#define NANO_PER_USD     INT64_C(1000000000) /* money is counted in billionths of a dollar: a small embedding costs less than a millionth */
 
 enum limit_kind { LIMIT_REQUESTS, LIMIT_TOKENS, LIMIT_CONCURRENCY, LIMIT_BUDGET, LIMIT_KINDS };
 enum limit_owner { LIMIT_OF_KEY, LIMIT_OF_TENANT, LIMIT_OWNERS };

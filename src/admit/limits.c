@@ -1,4 +1,4 @@
-/* limits.c: entering, reserving and settling, each one visit to the gate. A visit is a few adds with bounds, so that a store shared by several instances could do the same. */
+/* limits.c: entering, reserving and settling, each one visit to the gate. A visit is a few adds with bounds: what a store shared by several instances could do, too. */
 #include "admit/inner.h"
 #include <string.h>
 

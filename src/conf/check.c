@@ -189,6 +189,6 @@ static bool check_models(struct loading *l)
 
 bool conf_check(struct loading *l)
 {
-    return check_limits(l) && check_keys(l) && check_backends(l) && check_models(l) && check_addresses(l) && tenants_check(l, first_of(tree_of(l, "keys")), first_of(tree_of(l, "tenants"))) &&
-            tls_check_server(l, tree_of(l, "tls"));
+    return check_limits(l) && check_keys(l) && check_backends(l) && check_models(l) && check_addresses(l) &&
+           tenants_check(l, first_of(tree_of(l, "keys")), first_of(tree_of(l, "tenants"))) && tls_check_server(l, tree_of(l, "tls"));
 }

@@ -167,7 +167,8 @@ nanos pool_retry_after(const struct pool *p);
 struct foresight {
     uint32_t prompt, answer;
 };
-/* prompt_bytes: of its text. max_tokens: of each answer, 0 = the request names none; answers: how many it wants, 0 = none at all (embeddings). Any thread. */
+/* prompt_bytes: of its text. max_tokens: of each answer, 0 = the request names none; answers: how many it wants, 0 = none at all (embeddings).
+   Any thread. */
 struct foresight pool_foresee(const struct pool *p, uint64_t prompt_bytes, uint32_t max_tokens, uint32_t answers);
 /* What the backend counted; -1 = it did not say. max_tokens and answers as they were given to pool_foresee. Any thread. */
 void pool_learn(struct pool *p, uint64_t prompt_bytes, int64_t prompt_tokens, uint32_t max_tokens, uint32_t answers, int64_t answer_tokens);
