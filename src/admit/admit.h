@@ -49,7 +49,7 @@ struct limit_no {
 
 /* What one request has taken. Zero: nothing. */
 struct stake {
-    struct account *of[LIMIT_OWNERS]; /* NULL = no limit there */
+    struct ledger *of[LIMIT_OWNERS]; /* NULL = no limit there */
     int64_t tokens, money;            /* reserved; money in nano-dollars */
     struct limit_mark requests, tokens_mark; /* of whichever of key and tenant has less left */
     struct limit_no no;               /* when one of the calls below refused */
@@ -82,16 +82,16 @@ MUSTUSE enum fail limits_restore(struct limits *l, enum limit_owner owner, struc
 
 /* ---- looking ---- */
 
-/* {"accounts":[…],"left_out":N}: limits, use and spend of each key and tenant that has limits. FAIL_TOO_LARGE, FAIL_NO_MEMORY of the buffer. */
+/* {"ledgers":[…],"left_out":N}: limits, use and spend of each key and tenant that has limits. FAIL_TOO_LARGE, FAIL_NO_MEMORY of the buffer. */
 MUSTUSE enum fail limits_print_json(struct limits *l, struct buf *out);
 struct stat_source limits_numbers(struct limits *l);
 
 struct limits_sums {
     int64_t reserved, returned, overrun, settled, held; /* tokens: reserved + overrun = returned + settled + held */
     int64_t money_held;
-    uint32_t in_flight, accounts;
+    uint32_t in_flight, ledgers;
 };
-/* Asserts what must hold of every account; returns the sums over them. For tests. */
+/* Asserts what must hold of every ledger; returns the sums over them. For tests. */
 struct limits_sums limits_check(struct limits *l);
 
 #endif

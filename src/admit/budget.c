@@ -1,5 +1,5 @@
 /* budget.c: money in periods that follow each other since 1970 by the wall clock. A clock that is set back opens no period again; one that was far ahead for a while
-   does not close an account for longer than one period. Called by limits.c. */
+   closes no budget for longer than one period. Called by limits.c. */
 #include "admit/inner.h"
 #include <math.h>
 

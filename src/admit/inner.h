@@ -1,4 +1,4 @@
-/* inner.h: what the files of admit/ share: limits.c (entering, reserving, settling, under the gate), accounts.c (who has one), bucket.c and budget.c (the arithmetic,
+/* inner.h: what the files of admit/ share: limits.c (entering, reserving, settling, under the gate), ledgers.c (who has one), bucket.c and budget.c (the arithmetic,
    which knows no gate and no clock), status.c. */
 #ifndef WEIR_ADMIT_INNER_H
 #define WEIR_ADMIT_INNER_H
@@ -6,9 +6,9 @@
 #include "admit/admit.h"
 
 #define LIMITS_MAGIC  0x11317500u
-#define ACCOUNTS_MAX  16384 /* names that have or had limits: twice the keys and tenants that a configuration may have */
-#define ACCOUNT_HEADS 4096  /* chains: four names each when all are there */
-#define ACCOUNT_LOOKS 64    /* places looked at for a name that may be forgotten, when all are taken */
+#define LEDGERS_MAX  16384 /* names that have or had limits: twice the keys and tenants that a configuration may have */
+#define LEDGER_HEADS 4096  /* chains: four names each when all are there */
+#define LEDGER_LOOKS 64    /* places looked at for a name that may be forgotten, when all are taken */
 
 /* ---- bucket.c: a rate ---- */
 
@@ -44,10 +44,10 @@ struct budget {
 void budget_pass(struct budget *b, nanos period, nanos now, nanos wall);
 nanos budget_wait(const struct budget *b, nanos now, nanos wall); /* until the next period */
 
-/* ---- accounts.c ---- */
+/* ---- ledgers.c ---- */
 
-struct account {
-    struct account *next; /* of its chain */
+struct ledger {
+    struct ledger *next; /* of its chain */
     uint32_t place;       /* in limits.all */
     enum limit_owner owner;
     struct conf_limits limits; /* as of the last request */
@@ -68,16 +68,16 @@ struct limits {
     struct gate gate; /* over all from here */
     int64_t reserved, returned, overrun, settled; /* tokens */
     uint32_t count, hand;
-    struct account *heads[ACCOUNT_HEADS];
-    struct account *all[ACCOUNTS_MAX];
+    struct ledger *heads[LEDGER_HEADS];
+    struct ledger *all[LEDGERS_MAX];
 };
-static inline struct text account_name(const struct account *a) { return (struct text){ a->name, a->name_len }; }
+static inline struct text ledger_name(const struct ledger *a) { return (struct text){ a->name, a->name_len }; }
 
 /* Inside the gate; NULL if there is none. */
-struct account *account_find(const struct limits *l, enum limit_owner owner, struct text name);
-/* Outside the gate: makes it, unless it is there. FAIL_NO_MEMORY, also when ACCOUNTS_MAX are there and none may be forgotten. */
-MUSTUSE enum fail account_add(const struct worker *w, struct limits *l, enum limit_owner owner, struct text name);
+struct ledger *ledger_find(const struct limits *l, enum limit_owner owner, struct text name);
+/* Outside the gate: makes it, unless it is there. FAIL_NO_MEMORY, also when LEDGERS_MAX are there and none may be forgotten. */
+MUSTUSE enum fail ledger_add(const struct worker *w, struct limits *l, enum limit_owner owner, struct text name);
 /* Everything as of now, by the limits that held until now. */
-void account_pass(struct account *a, nanos now, nanos wall);
+void ledger_pass(struct ledger *a, nanos now, nanos wall);
 
 #endif

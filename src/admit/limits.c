@@ -40,25 +40,25 @@ static bool are_any(const struct conf_limits *c)
 
 /* ---- inside the gate ---- */
 
-/* The accounts of who, as of now and by who's limits. The owner of one that is not there yet, or LIMIT_OWNERS. */
-static enum limit_owner find_all(const struct worker *w, struct limits *l, const struct limits_who *who, struct account *of[LIMIT_OWNERS])
+/* The ledgers of who, as of now and by who's limits. The owner of one that is not there yet, or LIMIT_OWNERS. */
+static enum limit_owner find_all(const struct worker *w, struct limits *l, const struct limits_who *who, struct ledger *of[LIMIT_OWNERS])
 {
     for (enum limit_owner i = 0; i < LIMIT_OWNERS; i++) {
         of[i] = NULL;
         if (!are_any(who->limits[i]) || who->name[i].len == 0)
             continue;
-        of[i] = account_find(l, i, who->name[i]);
+        of[i] = ledger_find(l, i, who->name[i]);
         if (of[i] == NULL)
             return i;
-        account_pass(of[i], w->now, w->wall); /* by the limits that held until now */
+        ledger_pass(of[i], w->now, w->wall); /* by the limits that held until now */
         of[i]->limits = *who->limits[i];
-        account_pass(of[i], w->now, w->wall);
+        ledger_pass(of[i], w->now, w->wall);
     }
     return LIMIT_OWNERS;
 }
 
 /* Notes a no; of several the one that lasts longest is told. */
-static void refuse(struct stake *s, struct account *a, struct limit_no no)
+static void refuse(struct stake *s, struct ledger *a, struct limit_no no)
 {
     bool is_longest = s->no.wait == 0 || no.wait < 0 || (s->no.wait > 0 && no.wait > s->no.wait);
     no.owner = a->owner;
@@ -67,7 +67,7 @@ static void refuse(struct stake *s, struct account *a, struct limit_no no)
         s->no = no;
 }
 
-static void judge_entry(struct stake *s, struct account *a)
+static void judge_entry(struct stake *s, struct ledger *a)
 {
     const struct conf_limits *c = &a->limits;
     nanos wait = bucket_wait(&a->requests, c->rpm, 1);
@@ -77,7 +77,7 @@ static void judge_entry(struct stake *s, struct account *a)
         refuse(s, a, (struct limit_no){ .kind = LIMIT_REQUESTS, .limit = c->rpm, .wanted = 1, .wait = wait });
 }
 
-static void judge_reserve(const struct worker *w, struct stake *s, struct account *a, int64_t tokens, int64_t money)
+static void judge_reserve(const struct worker *w, struct stake *s, struct ledger *a, int64_t tokens, int64_t money)
 {
     const struct conf_limits *c = &a->limits;
     nanos wait = bucket_wait(&a->tokens, c->tpm, tokens);
@@ -103,7 +103,7 @@ static void mark(struct limit_mark *m, const struct bucket *b, uint32_t rate)
         *m = now;
 }
 
-static void mark_all(struct stake *s, struct account *const of[LIMIT_OWNERS])
+static void mark_all(struct stake *s, struct ledger *const of[LIMIT_OWNERS])
 {
     s->requests = s->tokens_mark = (struct limit_mark){ 0 };
     for (enum limit_owner i = 0; i < LIMIT_OWNERS; i++) {
@@ -114,7 +114,7 @@ static void mark_all(struct stake *s, struct account *const of[LIMIT_OWNERS])
     }
 }
 
-static enum fail enter(struct stake *s, struct account *const of[LIMIT_OWNERS])
+static enum fail enter(struct stake *s, struct ledger *const of[LIMIT_OWNERS])
 {
     for (enum limit_owner i = 0; i < LIMIT_OWNERS; i++)
         if (of[i] != NULL)
@@ -130,7 +130,7 @@ static enum fail enter(struct stake *s, struct account *const of[LIMIT_OWNERS])
     return s->no.wait == 0 ? OK : FAIL_RATE_LIMIT;
 }
 
-static void settle(struct limits *l, struct account *a, const struct stake *s, int64_t tokens, int64_t money)
+static void settle(struct limits *l, struct ledger *a, const struct stake *s, int64_t tokens, int64_t money)
 {
     ASSERT(a->in_flight > 0 && a->tokens.held >= s->tokens && a->money.held >= s->money);
     bucket_settle(&a->tokens, s->tokens, tokens);
@@ -146,7 +146,7 @@ static void settle(struct limits *l, struct account *a, const struct stake *s, i
 
 enum fail limits_enter(const struct worker *w, struct limits *l, const struct limits_who *who, struct stake *stake)
 {
-    struct account *of[LIMIT_OWNERS];
+    struct ledger *of[LIMIT_OWNERS];
     CHECK(l, LIMITS);
     *stake = (struct stake){ 0 };
     if (!are_any(who->limits[LIMIT_OF_KEY]) && !are_any(who->limits[LIMIT_OF_TENANT]))
@@ -160,7 +160,7 @@ enum fail limits_enter(const struct worker *w, struct limits *l, const struct li
         gate_leave(&l->gate);
         if (missing == LIMIT_OWNERS)
             return f;
-        f = account_add(w, l, missing, who->name[missing]);
+        f = ledger_add(w, l, missing, who->name[missing]);
         if (f != OK)
             return f;
     }
@@ -178,7 +178,7 @@ enum fail limits_reserve(const struct worker *w, struct limits *l, struct stake 
     for (enum limit_owner i = 0; i < LIMIT_OWNERS; i++) {
         if (stake->of[i] == NULL)
             continue;
-        account_pass(stake->of[i], w->now, w->wall);
+        ledger_pass(stake->of[i], w->now, w->wall);
         judge_reserve(w, stake, stake->of[i], tokens, money);
     }
     for (enum limit_owner i = 0; i < LIMIT_OWNERS && stake->no.wait == 0; i++) {
@@ -197,7 +197,7 @@ enum fail limits_reserve(const struct worker *w, struct limits *l, struct stake 
     return OK;
 }
 
-/* What is told of an account outside the gate. */
+/* What is told of a ledger outside the gate. */
 struct news {
     nanos start;
     int64_t micros;
@@ -205,7 +205,7 @@ struct news {
     char name[SPEND_NAME_MAX];
 };
 
-static void note(struct news *n, const struct account *a)
+static void note(struct news *n, const struct ledger *a)
 {
     n->start = a->money.start;
     n->micros = (a->money.spent + 999) / 1000; /* up: a restart forgets nothing */
@@ -225,7 +225,7 @@ void limits_settle(const struct worker *w, struct limits *l, struct stake *stake
     for (enum limit_owner i = 0; i < LIMIT_OWNERS; i++) {
         if (stake->of[i] == NULL)
             continue;
-        account_pass(stake->of[i], w->now, w->wall);
+        ledger_pass(stake->of[i], w->now, w->wall);
         settle(l, stake->of[i], stake, tokens, money);
         if (is_told)
             note(&news[i], stake->of[i]);
@@ -247,11 +247,11 @@ void limits_on_spend(struct limits *l, limits_spend_fn *fn, void *arg)
 
 enum fail limits_restore(struct limits *l, enum limit_owner owner, struct text name, nanos period_start, int64_t micros)
 {
-    enum fail f = account_add(NULL, l, owner, name);
+    enum fail f = ledger_add(NULL, l, owner, name);
     if (f != OK)
         return f;
     gate_enter(&l->gate);
-    struct account *a = account_find(l, owner, name);
+    struct ledger *a = ledger_find(l, owner, name);
     if (a->money.period == 0 && period_start >= a->money.start) {
         a->money.start = period_start;
         a->money.spent = micros * 1000;
@@ -266,10 +266,10 @@ struct limits_sums limits_check(struct limits *l)
 {
     CHECK(l, LIMITS);
     gate_enter(&l->gate);
-    struct limits_sums sums = { .reserved = l->reserved, .returned = l->returned, .overrun = l->overrun, .settled = l->settled, .accounts = l->count };
+    struct limits_sums sums = { .reserved = l->reserved, .returned = l->returned, .overrun = l->overrun, .settled = l->settled, .ledgers = l->count };
     for (uint32_t i = 0; i < l->count; i++) {
-        const struct account *a = l->all[i];
-        ASSERT(a->place == i && account_find(l, a->owner, account_name(a)) == a);
+        const struct ledger *a = l->all[i];
+        ASSERT(a->place == i && ledger_find(l, a->owner, ledger_name(a)) == a);
         ASSERT(a->tokens.held >= 0 && a->money.held >= 0 && a->money.spent >= 0);
         ASSERT(a->tokens.used >= 0 && a->tokens.real >= 0 && a->requests.used >= 0);
         ASSERT(a->in_flight > 0 || (a->tokens.held == 0 && a->money.held == 0));

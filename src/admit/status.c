@@ -1,12 +1,12 @@
-/* status.c: limits, use and spend as JSON, for `weir status` and the pages of numbers. One account at a time is copied under the gate, and printed outside. */
+/* status.c: limits, use and spend as JSON, for `weir status` and the pages of numbers. One ledger at a time is copied under the gate, and printed outside. */
 #include "admit/inner.h"
 #include "base/json.h"
 #include <string.h>
 
-#define PRINTED_MAX 1000 /* accounts on a page, the oldest names first: 300 KB */
+#define PRINTED_MAX 1000 /* ledgers on a page, the oldest names first: 300 KB */
 #define NAME_MAX_PRINTED 128
 
-/* One account as it was at a moment. */
+/* One ledger as it was at a moment. */
 struct copy {
     enum limit_owner owner;
     struct conf_limits limits;
@@ -24,8 +24,8 @@ static bool copy_of(struct limits *l, uint32_t i, struct copy *c)
     gate_enter(&l->gate);
     bool is_there = i < l->count;
     if (is_there) {
-        struct account *a = l->all[i];
-        account_pass(a, now, wall);
+        struct ledger *a = l->all[i];
+        ledger_pass(a, now, wall);
         *c = (struct copy){ .owner = a->owner, .limits = a->limits, .in_flight = a->in_flight, .spent = a->money.spent, .held = a->money.held,
                             .tokens_held = a->tokens.held, .len = MIN(a->name_len, sizeof c->name),
                             .requests_left = bucket_left(&a->requests, a->limits.rpm), .tokens_left = bucket_left(&a->tokens, a->limits.tpm),
@@ -42,7 +42,7 @@ static enum fail put_rate(struct buf *out, const char *name, uint32_t limit, uin
     return limit == 0 ? OK : buf_printf(out, ",\"%s\":%u,\"%s_left\":%u", name, limit, name, left);
 }
 
-static enum fail put_account(struct buf *out, const struct copy *c)
+static enum fail put_ledger(struct buf *out, const struct copy *c)
 {
     enum fail f = buf_printf(out, "{\"of\":\"%s\",\"name\":", limit_owners[c->owner]);
     if (f == OK)
@@ -68,12 +68,12 @@ enum fail limits_print_json(struct limits *l, struct buf *out)
 {
     struct copy c;
     uint32_t i = 0;
-    enum fail f = buf_add_text(out, TEXT("{\"accounts\":["));
+    enum fail f = buf_add_text(out, TEXT("{\"ledgers\":["));
     for (; i < PRINTED_MAX && f == OK && copy_of(l, i, &c); i++) {
         if (i > 0)
             f = buf_add_text(out, TEXT(","));
         if (f == OK)
-            f = put_account(out, &c);
+            f = put_ledger(out, &c);
     }
     gate_enter(&l->gate);
     uint32_t left_out = l->count > i ? l->count - i : 0;

@@ -145,12 +145,12 @@ static void tell_limits(yyjson_val *limits, struct arena *arena)
     static const char *const headings[] = { "LIMITS OF", "NAME", ">IN FLIGHT", ">REQUESTS LEFT", ">TOKENS LEFT", ">SPENT", ">BUDGET", ">REFUSED" };
     struct table t;
     size_t i, n;
-    yyjson_val *a, *accounts = yyjson_obj_get(limits, "accounts");
-    if (yyjson_arr_size(accounts) == 0)
+    yyjson_val *a, *ledgers = yyjson_obj_get(limits, "ledgers");
+    if (yyjson_arr_size(ledgers) == 0)
         return;
     putchar('\n');
     table_init(&t, arena, ARRAY_LEN(headings), headings);
-    yyjson_arr_foreach(accounts, i, n, a)
+    yyjson_arr_foreach(ledgers, i, n, a)
         add_limits(&t, a);
     table_print(&t, "");
 }

@@ -66,7 +66,7 @@ TEST(without_limits_nothing_is_counted)
     assert_false(stake_is_any(&s));
     assert_int_equal(limits_reserve(&worker, l, &s, 1000000, DAY), OK);
     limits_settle(&worker, l, &s, 5, 5);
-    assert_int_equal(limits_check(l).accounts, 0);
+    assert_int_equal(limits_check(l).ledgers, 0);
 }
 
 TEST(requests_a_minute_may_come_at_once_and_then_one_by_one)
@@ -289,7 +289,7 @@ TEST(names_are_bounded_and_no_spent_one_is_forgotten)
         assert_int_equal(ask(&s, 0, 0), OK);
         pass(MS * 60); /* the minute's thousandth: empty again */
     }
-    assert_int_equal(limits_check(l).accounts, 16384);
+    assert_int_equal(limits_check(l).ledgers, 16384);
     who.name[LIMIT_OF_KEY] = TEXT("team-a");
     assert_int_equal(ask(&s, 0, 1), FAIL_BUDGET);
 }

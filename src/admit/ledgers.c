@@ -1,25 +1,25 @@
-/* accounts.c: the accounts of keys and tenants by name: bounded in number, made outside the gate, and forgotten only when nothing is lost with them. */
+/* ledgers.c: the ledgers of keys and tenants by name: bounded in number, made outside the gate, and forgotten only when nothing is lost with them. */
 #include "admit/inner.h"
 #include <string.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-static struct account **head_of(const struct limits *l, enum limit_owner owner, struct text name)
+static struct ledger **head_of(const struct limits *l, enum limit_owner owner, struct text name)
 {
     uint64_t hash = XXH3_64bits_withSeed(name.at, name.len, owner); /* names are the operator's: nobody aims collisions */
-    return (struct account **)&l->heads[hash % ACCOUNT_HEADS];
+    return (struct ledger **)&l->heads[hash % LEDGER_HEADS];
 }
 
-struct account *account_find(const struct limits *l, enum limit_owner owner, struct text name)
+struct ledger *ledger_find(const struct limits *l, enum limit_owner owner, struct text name)
 {
-    struct account *a = *head_of(l, owner, name);
-    while (a != NULL && (a->owner != owner || !text_eq(account_name(a), name)))
+    struct ledger *a = *head_of(l, owner, name);
+    while (a != NULL && (a->owner != owner || !text_eq(ledger_name(a), name)))
         a = a->next;
     return a;
 }
 
-void account_pass(struct account *a, nanos now, nanos wall)
+void ledger_pass(struct ledger *a, nanos now, nanos wall)
 {
     bucket_pass(&a->requests, a->limits.rpm, now);
     bucket_pass(&a->tokens, a->limits.tpm, now);
@@ -27,18 +27,18 @@ void account_pass(struct account *a, nanos now, nanos wall)
         budget_pass(&a->money, a->limits.period, now, wall);
 }
 
-/* Would a new account of that name be the same? */
-static bool is_fresh(struct account *a, nanos now, nanos wall)
+/* Would a new ledger of that name be the same? */
+static bool is_fresh(struct ledger *a, nanos now, nanos wall)
 {
     if (a->in_flight > 0)
         return false;
-    account_pass(a, now, wall);
+    ledger_pass(a, now, wall);
     return a->requests.used == 0 && a->tokens.used == 0 && a->money.spent == 0;
 }
 
-static void unlink_it(struct limits *l, struct account *a)
+static void unlink_it(struct limits *l, struct ledger *a)
 {
-    struct account **at = head_of(l, a->owner, account_name(a));
+    struct ledger **at = head_of(l, a->owner, ledger_name(a));
     while (*at != a)
         at = &(*at)->next;
     *at = a->next;
@@ -47,10 +47,10 @@ static void unlink_it(struct limits *l, struct account *a)
 }
 
 /* All places are taken: one that nobody would miss. Some are looked at each time, in turn, so the gate is not held for long. */
-static struct account *make_room(struct limits *l, nanos now, nanos wall)
+static struct ledger *make_room(struct limits *l, nanos now, nanos wall)
 {
-    for (unsigned i = 0; i < ACCOUNT_LOOKS; i++) {
-        struct account *a = l->all[l->hand++ % l->count];
+    for (unsigned i = 0; i < LEDGER_LOOKS; i++) {
+        struct ledger *a = l->all[l->hand++ % l->count];
         if (is_fresh(a, now, wall)) {
             unlink_it(l, a);
             return a;
@@ -59,10 +59,10 @@ static struct account *make_room(struct limits *l, nanos now, nanos wall)
     return NULL;
 }
 
-static bool insert(struct limits *l, struct account *a)
+static bool insert(struct limits *l, struct ledger *a)
 {
-    struct account **head = head_of(l, a->owner, account_name(a));
-    if (l->count == ACCOUNTS_MAX)
+    struct ledger **head = head_of(l, a->owner, ledger_name(a));
+    if (l->count == LEDGERS_MAX)
         return false;
     a->place = l->count;
     l->all[l->count++] = a;
@@ -71,19 +71,19 @@ static bool insert(struct limits *l, struct account *a)
     return true;
 }
 
-enum fail account_add(const struct worker *w, struct limits *l, enum limit_owner owner, struct text name)
+enum fail ledger_add(const struct worker *w, struct limits *l, enum limit_owner owner, struct text name)
 {
-    struct account *a = mem_zero(sizeof *a + name.len), *old = NULL, *left_over = NULL;
+    struct ledger *a = mem_zero(sizeof *a + name.len), *old = NULL, *left_over = NULL;
     if (a == NULL)
         return FAIL_NO_MEMORY;
     a->owner = owner;
     a->name_len = (uint32_t)name.len;
     memcpy(a->name, name.at, name.len);
     gate_enter(&l->gate);
-    if (account_find(l, owner, name) != NULL) {
+    if (ledger_find(l, owner, name) != NULL) {
         left_over = a; /* another worker was faster */
     } else {
-        if (l->count == ACCOUNTS_MAX && w != NULL)
+        if (l->count == LEDGERS_MAX && w != NULL)
             old = make_room(l, w->now, w->wall);
         if (!insert(l, a)) {
             left_over = a;
