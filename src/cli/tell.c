@@ -109,6 +109,52 @@ static void tell_pools(yyjson_val *fleet, struct arena *arena)
     table_print(&t, "No backend has named a model yet.");
 }
 
+/* "12 of 60", "12", or nothing. */
+static void add_share(struct table *t, yyjson_val *a, const char *of, const char *now, bool is_always)
+{
+    if (has(a, of))
+        table_add(t, "%llu of %llu", (unsigned long long)number_at(a, now), (unsigned long long)number_at(a, of));
+    else if (is_always)
+        table_add(t, "%llu", (unsigned long long)number_at(a, now));
+    else
+        table_add(t, "%s", "");
+}
+
+static void add_limits(struct table *t, yyjson_val *a)
+{
+    uint64_t refused = 0;
+    size_t i, n;
+    yyjson_val *kind, *count;
+    yyjson_obj_foreach(yyjson_obj_get(a, "refused"), i, n, kind, count)
+        refused += yyjson_get_uint(count);
+    table_add(t, "%s", text_at(a, "of"));
+    table_add(t, "%s", text_at(a, "name"));
+    add_share(t, a, "concurrency", "in_flight", true);
+    add_share(t, a, "rpm", "rpm_left", false);
+    add_share(t, a, "tpm", "tpm_left", false);
+    table_add(t, "$%.2f", yyjson_get_num(yyjson_obj_get(a, "spent_usd")));
+    if (has(a, "budget_usd"))
+        table_add(t, "$%.2f", yyjson_get_num(yyjson_obj_get(a, "budget_usd")));
+    else
+        table_add(t, "%s", "");
+    table_add(t, "%llu", (unsigned long long)refused);
+}
+
+static void tell_limits(yyjson_val *limits, struct arena *arena)
+{
+    static const char *const headings[] = { "LIMITS OF", "NAME", ">IN FLIGHT", ">REQUESTS LEFT", ">TOKENS LEFT", ">SPENT", ">BUDGET", ">REFUSED" };
+    struct table t;
+    size_t i, n;
+    yyjson_val *a, *ledgers = yyjson_obj_get(limits, "ledgers");
+    if (yyjson_arr_size(ledgers) == 0)
+        return;
+    putchar('\n');
+    table_init(&t, arena, ARRAY_LEN(headings), headings);
+    yyjson_arr_foreach(ledgers, i, n, a)
+        add_limits(&t, a);
+    table_print(&t, "");
+}
+
 static void tell_memory(yyjson_val *memory)
 {
     char used[24], limit[24], reserve[24];
@@ -135,6 +181,7 @@ void tell_status(yyjson_val *root, struct arena *arena)
     tell_pools(fleet, arena);
     if (number_at(fleet, "models_left_out") > 0)
         printf("and %llu models more than weir keeps\n", (unsigned long long)number_at(fleet, "models_left_out"));
+    tell_limits(yyjson_obj_get(root, "limits"), arena);
 }
 
 /* ---- requests ---- */

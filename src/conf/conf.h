@@ -205,7 +205,7 @@ struct conf {
 
     struct conf_key *keys;
     uint32_t keys_count;
-    struct conf_tenant *tenants;
+    struct conf_tenant *tenants; /* by name */
     uint32_t tenants_count;
     struct conf_backend *backends;
     uint32_t backends_count;
@@ -236,6 +236,9 @@ static inline bool conf_asks_who(const struct conf *c) { return c->keys_count > 
 
 /* The first key marked RESTART whose value differs, or NULL if a running server may take next in place of now. */
 const char *conf_needs_restart(const struct conf *now, const struct conf *next);
+
+/* NULL if the file says nothing about this tenant. */
+const struct conf_tenant *conf_tenant_find(const struct conf *c, struct text name);
 
 /* The word the file uses for a value ("openai", "least_loaded"). */
 const char *conf_kind_name(enum conf_kind kind);

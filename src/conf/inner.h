@@ -118,6 +118,9 @@ bool list_read(struct loading *l, const struct row *row, const char *path, const
 /* check.c: what no single key can know; resolves use and fallback. */
 bool conf_check(struct loading *l);
 
+/* tenants.c: the members of keys and of tenants. Sorts conf's tenants, so what goes through both in step comes before it. */
+bool tenants_check(struct loading *l, const struct member *keys, const struct member *tenants);
+
 /* tls.c: from files into conf's contexts; section is the tree of tls, m a backend's. tls_forget frees them all. */
 bool tls_check_server(struct loading *l, const struct tree *section);
 bool tls_check_backend(struct loading *l, const struct member *m, struct conf_backend *b);

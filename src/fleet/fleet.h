@@ -81,7 +81,7 @@ struct claim {
     nanos deadline;
     enum conf_class class;
     struct text tenant;    /* whose turn it uses; lives as long as the call */
-    uint32_t tokens;       /* what it will take, of pool_foresee; 0 = next to nothing */
+    uint32_t tokens;       /* what it will take, of foresight_share; 0 = next to nothing */
 
     /* For who wants to know of the wait; zero otherwise. */
     struct waiter **waits; /* while it waits a name for slot_outlook, NULL before and after. For the task's own worker */
@@ -178,9 +178,6 @@ void slot_give(struct worker *w, struct slot *slot);
 struct outlook slot_outlook(const struct waiter *waiter);
 /* Of one that would ask now, or was just refused. */
 struct outlook pool_outlook(struct worker *w, const struct claim *claim);
-/* What a request will take of its tenant's share, for claim.tokens: the prompt, and twice the answer, since a model reads faster than it writes.
-   answer_max: what the client allows, 0 = not said; a mean answer of this pool is foreseen if that is less. */
-uint32_t pool_foresee(const struct pool *p, uint64_t prompt_tokens, uint32_t answer_max);
 
 /* What an attempt says about a backend: OK clears the avoidance, FAIL_CONNECT and FAIL_NAME begin it for AVOID_NS, other failures change nothing.
    (A connect that timed out is FAIL_CONNECT.) Any worker's thread. */
@@ -189,6 +186,20 @@ void backend_mark(struct worker *w, struct backend *b, enum fail f);
 const char *pool_name(const struct pool *p);
 uint32_t pool_waiting(const struct pool *p);
 uint32_t pool_waiting_of(const struct pool *p, enum conf_class class);
+
+/* ---- What a request will need ---- */
+
+/* Tokens of a request, before it is asked. */
+struct foresight {
+    uint32_t prompt, answer;
+};
+/* prompt_bytes: of its text. max_tokens: of each answer, 0 = the request names none; answers: how many it wants, 0 = none at all (embeddings).
+   Any thread. */
+struct foresight pool_foresee(const struct pool *p, uint64_t prompt_bytes, uint32_t max_tokens, uint32_t answers);
+/* What it will take of its tenant's share, for claim.tokens: the prompt, and twice the answer, since a model reads faster than it writes. */
+uint32_t foresight_share(struct foresight f);
+/* What the backend counted; -1 = it did not say. max_tokens and answers as they were given to pool_foresee. Any thread. */
+void pool_learn(struct pool *p, uint64_t prompt_bytes, int64_t prompt_tokens, uint32_t max_tokens, uint32_t answers, int64_t answer_tokens);
 
 /* ---- Looking ---- */
 

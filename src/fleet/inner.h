@@ -61,6 +61,13 @@ struct roster {
     uint32_t members_count;
 };
 
+/* foresee.c: what the requests of a pool turned out to need: moving averages, written by any worker without the gate. */
+struct habits {
+    _Atomic uint32_t answers_seen;               /* of requests that named no max_tokens; counted up to HABITS_SETTLED */
+    _Atomic uint64_t answer_mean, answer_deviation; /* of these, in 256ths of a token */
+    _Atomic uint64_t prompt_bytes, prompt_tokens; /* in 256ths; 0 = none seen */
+};
+
 struct pool {
     uint32_t magic, index;
     const char *name;
@@ -70,10 +77,10 @@ struct pool {
     uint32_t checked[CONF_CLASSES]; /* fleet_check's own */
     _Atomic uint32_t waiting[CONF_CLASSES];
     _Atomic nanos service_ns;   /* moving average of how long a slot is held; 0 = none given back yet */
-    _Atomic uint32_t answer_tokens; /* moving average; 0 = not known yet */
     double waiting_mean;        /* of about the last RATE_NS, as of mean_at */
     nanos mean_at;
     nanos ask_floor_at[CONF_CLASSES]; /* when floor_asked has to look at its backends again */
+    struct habits habits;
 };
 
 /* Waiters that accept the same backends. Any free one of them serves the first of a class, so looking for whom to serve is one look a lane, not one a waiter,

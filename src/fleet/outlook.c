@@ -4,8 +4,6 @@
 
 #define SERVICE_WEIGHT  8   /* one in eight: the average forgets a change of load within about 20 answers */
 #define SERVICE_MAX_NS  (3600 * NANOS_PER_S) /* longer is no measure of the queue */
-#define ANSWER_USUAL    256 /* tokens of an answer where none was counted yet */
-#define ANSWER_MAX      (1 << 20) /* tokens; longer than any model's context */
 #define LINES_LOOKED_AT 64  /* tenants; where more wait these stand for all: looking costs the gate */
 #define WAIT_MAX_NS     (86400 * NANOS_PER_S) /* a longer one is as good as never */
 #define GRANTS_MIN      4   /* in RATE_NS: fewer are too few to go by */
@@ -23,10 +21,6 @@ void outlook_measure(const struct slot *slot, nanos held)
 {
     move(&slot->pool->service_ns, held);
     move(&slot->backend->service_ns, held);
-    if (slot->answer_tokens <= 0)
-        return;
-    int64_t sample = MIN(slot->answer_tokens, ANSWER_MAX), mean = count_now(&slot->pool->answer_tokens);
-    count_set(&slot->pool->answer_tokens, (uint32_t)(mean == 0 ? sample : mean + (sample - mean) / SERVICE_WEIGHT));
 }
 
 void outlook_count(struct rate *r, nanos now, enum conf_class class)
@@ -200,9 +194,4 @@ uint32_t pool_waiting(const struct pool *p)
     return pool_waiting_of(p, CONF_CLASS_LOW) + pool_waiting_of(p, CONF_CLASS_NORMAL) + pool_waiting_of(p, CONF_CLASS_HIGH);
 }
 
-uint32_t pool_foresee(const struct pool *p, uint64_t prompt_tokens, uint32_t answer_max)
-{
-    CHECK(p, POOL);
-    uint32_t mean = count_now(&p->answer_tokens), answer = mean != 0 ? mean : ANSWER_USUAL;
-    return (uint32_t)MIN(tenant_weigh(prompt_tokens, answer_max != 0 ? MIN(answer, answer_max) : answer), UINT32_MAX);
-}
+uint32_t foresight_share(struct foresight f) { return (uint32_t)MIN(tenant_weigh(f.prompt, f.answer), UINT32_MAX); }

@@ -3,7 +3,6 @@
 #include "upstream/local.h"
 #include <stdio.h>
 
-#define BYTES_PER_TOKEN 4 /* of English text; the prompt is charged so until its backend has counted it */
 
 #define LOCAL_START_NS (10 * NANOS_PER_S)      /* the local model loads in 0.4 s on an idle machine, in seconds on a busy one */
 #define LOCAL_LOOK_NS  (50 * NANOS_PER_MS)     /* so the wait below has 200 rounds at most */
@@ -116,9 +115,12 @@ enum fail path_admit(struct task *t, struct request *rq)
 {
     rq->asked_at = t->worker->now;
     rq->body_exact = world_now(t->worker->world);
-    rq->tokens = pool_foresee(rq->pool, buf_len(&rq->http->body) / BYTES_PER_TOKEN, rq->max_tokens);
+    enum fail f = limit_reserve(rq);
+    if (f != OK)
+        return f;
+    rq->tokens = foresight_share(rq->foreseen);
     COUNT(t->worker, queue_waiting);
-    enum fail f = take_slot(t, rq);
+    f = take_slot(t, rq);
     COUNT_DOWN(t->worker, queue_waiting);
     rq->queue_ns = t->worker->now - rq->asked_at;
     if (f != OK)

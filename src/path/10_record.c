@@ -32,10 +32,11 @@ enum fail path_headers(struct request *rq)
 {
     struct buf *head = http_answer_head(rq->http);
     const struct flight *fl = rq->flight;
-    enum fail f = OK;
+    enum fail f = limit_headers(rq, head);
     if (fl == NULL || fl->attempt_count == 0)
-        return OK;
-    f = http_write_header(head, TEXT("x-weir-backend"), last_backend(rq));
+        return f;
+    if (f == OK)
+        f = http_write_header(head, TEXT("x-weir-backend"), last_backend(rq));
     if (f == OK)
         f = http_write_header_number(head, TEXT("x-weir-attempts"), fl->attempt_count);
     if (f == OK)
@@ -85,6 +86,7 @@ enum fail path_record(struct task *t, struct request *rq)
         COUNT_BY(w, tokens_completion, fl->completion_tokens);
     if (rq->step == STEP_record && rq->fail == FAIL_CLIENT_GONE && !rq->http->body_read)
         COUNT(w, client_left_sending);
+    limit_settle(rq);
     stat_request_ended(w, rq->api->number, outcome, rq->http->answer_status, total);
     log_it(t, rq, outcome, total);
     stories_add(rq->desk->stories, rq);

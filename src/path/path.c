@@ -58,7 +58,8 @@ static bool should_retry(const struct request *rq, const struct fail_row *row)
 {
     bool no_time = row == fail_row(FAIL_DEADLINE) && rq->flight != NULL; /* a backend had all the time there was: again it would only cost that again */
     bool too_soon = rq->retry_after > SDK_WAITS_NS;                      /* they would not wait so long, but come back at once */
-    return row->retry && !no_time && !too_soon && !rq->backlog_grows && !(rq->flight != NULL && rq->flight->is_hopeless);
+    bool never = row->http == 429 && rq->retry_after < 0;                /* it is larger than its limit */
+    return row->retry && !no_time && !too_soon && !never && !rq->backlog_grows && !(rq->flight != NULL && rq->flight->is_hopeless);
 }
 
 static enum fail retry_headers(struct request *rq, const struct fail_row *row, struct buf *head)
@@ -70,7 +71,7 @@ static enum fail retry_headers(struct request *rq, const struct fail_row *row, s
         if (f == OK)
             f = http_write_header_number(head, TEXT("retry-after-ms"), (after + NANOS_PER_MS - 1) / NANOS_PER_MS);
     }
-    if (f == OK && row->http >= 500)
+    if (f == OK && (row->http >= 500 || row->http == 429))
         f = http_write_header(head, TEXT("x-should-retry"), should_retry(rq, row) ? TEXT("true") : TEXT("false"));
     return f;
 }

@@ -3,6 +3,7 @@
 #ifndef WEIR_PATH_H
 #define WEIR_PATH_H
 
+#include "admit/admit.h"
 #include "auth/auth.h"
 #include "base/json.h"
 #include "net/http_server.h"
@@ -33,6 +34,7 @@ struct desk {
     struct auth *auth;       /* over the view's configuration; NULL: there is no memory for that of the next one */
     struct roster *news;     /* the next view's, while there is no memory for that view */
     struct timer read_again;
+    struct limits *limits;   /* the process's */
     struct hangar hangar;
     struct stories *stories;
     struct timer drain;      /* while draining: looks whether the last request has ended */
@@ -57,7 +59,8 @@ struct reading {
     size_t model_from, model_to;
     size_t options_from, options_to; /* stream_options; 0, 0: absent */
     bool stream, usage_wanted, has_max_tokens, has_temperature;
-    uint32_t max_tokens;
+    uint32_t max_tokens, answers; /* answers: n; 0 = it asks for none, but for embeddings */
+    uint64_t prompt_bytes;      /* of text in it; what is not text counts as its usual tokens */
     size_t model_len;
     char model[MODEL_NAME_MAX]; /* from here on nothing is cleared */
     char llama_must[96];
@@ -107,11 +110,13 @@ struct request {
     struct text model;          /* as the client named it */
     bool stream, usage_wanted;
     bool fetches;               /* a URL in its messages would have to be fetched by the backend */
-    enum conf_class class;      /* as of the step auth */
-    uint32_t max_tokens;
+    uint32_t max_tokens, answers;
+    uint64_t prompt_bytes;
     struct splice splices[SPLICES_MAX];
     unsigned splice_count;
 
+    struct stake stake;         /* what it has taken of its key's and tenant's limits */
+    struct foresight foreseen;  /* tokens, as of the step admit */
     struct pool *pool;
     struct slot slot;
     struct waiter *waits;       /* its place in the queue, while it has one */
@@ -145,6 +150,7 @@ void request_begin(struct request *rq, struct task *t, struct desk *desk, struct
 MUSTUSE enum fail path_head(struct task *t, struct request *rq);
 MUSTUSE enum fail path_auth(struct task *t, struct request *rq);
 MUSTUSE enum fail path_body(struct task *t, struct request *rq);
+MUSTUSE enum fail path_limit(struct task *t, struct request *rq);
 MUSTUSE enum fail path_route(struct task *t, struct request *rq);
 MUSTUSE enum fail path_admit(struct task *t, struct request *rq);
 MUSTUSE enum fail path_upstream(struct task *t, struct request *rq);
@@ -154,7 +160,13 @@ MUSTUSE enum fail path_record(struct task *t, struct request *rq);
 /* Who asks, into rq->who; a failure has its sentence in rq->why. For pages, which have no steps. */
 MUSTUSE enum fail request_identify(struct task *t, struct request *rq);
 
-/* x-weir-… headers of an answer whose attempts are known. */
+/* 04_limit.c, for admit and record: reserves what the request is foreseen to need; and what it really used takes its place. */
+MUSTUSE enum fail limit_reserve(struct request *rq);
+void limit_settle(struct request *rq);
+/* x-ratelimit-… of a request that has limits, in the form of OpenAI's. */
+MUSTUSE enum fail limit_headers(const struct request *rq, struct buf *head);
+
+/* x-weir-… and x-ratelimit-… headers, as far as they are known. */
 MUSTUSE enum fail path_headers(struct request *rq);
 /* The head of an answer that is a stream of events, up to its own headers' end: status 200. */
 MUSTUSE enum fail path_stream_head(struct request *rq);

@@ -64,6 +64,7 @@ struct flight {
 
     unsigned attempt_count;
     int64_t prompt_tokens, completion_tokens; /* -1 = not said */
+    uint32_t pieces;              /* events with content: about a token each */
     nanos first_upstream_byte_out, first_upstream_byte_in; /* exact clock readings, for overhead */
     struct attempt_story attempts[FLIGHT_ATTEMPTS_MAX]; /* from here on zeroed only as used */
     char block[2048];             /* the arena's first: most calls fit */

@@ -12,6 +12,7 @@ struct gateway {
     struct world *world;
     struct stats stats;
     struct fleet *fleet;
+    struct limits *limits;
     unsigned workers;
     struct worker worker[WORKERS_MAX];
     struct desk desk[WORKERS_MAX];
@@ -21,6 +22,7 @@ struct gateway {
 };
 
 struct fleet *gateway_fleet(struct gateway *g) { return g->fleet; }
+struct limits *gateway_limits(struct gateway *g) { return g->limits; }
 struct stats *gateway_stats(struct gateway *g) { return &g->stats; }
 struct worker *gateway_worker(struct gateway *g, unsigned i) { return &g->worker[i]; }
 unsigned gateway_workers(const struct gateway *g) { return g->workers; }
@@ -83,6 +85,7 @@ static enum fail desk_open(struct gateway *g, unsigned i)
     struct desk *d = &g->desk[i];
     struct worker *w = &g->worker[i];
     d->gateway = g;
+    d->limits = g->limits;
     d->worker = w;
     d->view = view_new(fleet_roster(g->fleet));
     if (d->view == NULL)
@@ -377,7 +380,8 @@ enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
     g->world = o->world;
     account_limit(o->conf->limits.memory);
     stat_init(&g->stats, o->world, o->log, o->version, step_names, STEP_COUNT);
-    enum fail f = fleet_new(o->world, &g->fleet);
+    g->limits = limits_new(o->world);
+    enum fail f = g->limits == NULL ? FAIL_NO_MEMORY : fleet_new(o->world, &g->fleet);
     if (f == OK)
         f = fleet_apply(g->fleet, o->conf);
     for (unsigned i = 0; i < o->workers && f == OK; i++) {
@@ -393,6 +397,7 @@ enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
         fleet_on_change(g->fleet, roster_changed, g);
         stat_add_source(&g->stats, backend_numbers(g->fleet));
         stat_add_source(&g->stats, memory_numbers());
+        stat_add_source(&g->stats, limits_numbers(g->limits));
         f = upstream_discover(&g->worker[0], g->fleet, g->desk[0].conns, o->dns);
     }
     if (f != OK) {
@@ -425,6 +430,7 @@ void gateway_free(struct gateway *g)
     }
     if (g->fleet != NULL)
         fleet_free(g->fleet); /* after the workers: its timers lie in their heaps */
+    limits_free(g->limits);
     stat_fini(&g->stats);
     mem_free(g);
     account_limit(0);

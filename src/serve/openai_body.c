@@ -4,6 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#define CHOICES_SAID_MAX 128  /* OpenAI's n */
+#define PICTURE_BYTES    4096 /* about a thousand tokens, which is what a picture in high detail usually is */
+#define VALUE_BYTES      4    /* about a token */
+
 /* ---- reading ---- */
 
 static enum fail wrong(struct reading *r, const char *param, const char *must)
@@ -46,14 +50,29 @@ static enum fail read_model(struct reading *r, yyjson_val *root)
 
 static void read_generation(struct reading *r, yyjson_val *root)
 {
-    yyjson_val *max = yyjson_obj_get(root, "max_completion_tokens"), *options = yyjson_obj_get(root, "stream_options");
+    yyjson_val *max = yyjson_obj_get(root, "max_completion_tokens"), *options = yyjson_obj_get(root, "stream_options"), *n = yyjson_obj_get(root, "n");
     if (max == NULL)
         max = yyjson_obj_get(root, "max_tokens");
     r->stream = yyjson_is_true(yyjson_obj_get(root, "stream"));
     r->usage_wanted = yyjson_is_true(yyjson_obj_get(options, "include_usage"));
     r->has_max_tokens = max != NULL;
+    r->answers = yyjson_is_uint(n) ? (uint32_t)MIN(MAX(yyjson_get_uint(n), 1), CHOICES_SAID_MAX) : 1;
     r->has_temperature = yyjson_obj_get(root, "temperature") != NULL;
     r->max_tokens = yyjson_is_uint(max) ? (uint32_t)MIN(yyjson_get_uint(max), (uint64_t)UINT32_MAX) : 0;
+}
+
+/* Text, names and structure are read by a model more or less as they stand. Numbers are tokens themselves, or near it; a picture or file in a data: URL is not read as
+   the letters that it is written in. In one walk over the values, which lie one behind another (yyjson.h: of a document that was read). */
+static uint64_t prompt_bytes(yyjson_doc *doc)
+{
+    uint64_t bytes = 0;
+    yyjson_val *v = yyjson_doc_get_root(doc);
+    for (size_t left = yyjson_doc_get_val_count(doc); left > 0; left--, v++) {
+        size_t len = yyjson_is_str(v) ? yyjson_get_len(v) : VALUE_BYTES;
+        bool is_data = len > PICTURE_BYTES && memcmp(yyjson_get_str(v), "data:", 5) == 0;
+        bytes += is_data ? PICTURE_BYTES : len;
+    }
+    return bytes;
 }
 
 static enum fail read_common(struct reading *r)
@@ -75,6 +94,7 @@ static enum fail read_common(struct reading *r)
         return f;
     if (r->api->fields != FIELD_EMBEDDING)
         read_generation(r, root);
+    r->prompt_bytes = prompt_bytes(r->doc);
     find_places(r, root);
     return OK;
 }
@@ -169,6 +189,7 @@ static enum fail additions(struct request *rq, const struct reading *r)
 static enum fail take_model(struct request *rq, const struct reading *r)
 {
     rq->fetches = r->fetches;
+    rq->prompt_bytes = r->prompt_bytes;
     rq->model = (struct text){ arena_copy(&rq->http->arena, (struct text){ r->model, r->model_len }), r->model_len };
     if (rq->model.at == NULL) {
         rq->model = TEXT_NONE;
@@ -200,6 +221,7 @@ enum fail openai_take_generation(struct request *rq, const struct reading *r)
     rq->stream = r->stream;
     rq->usage_wanted = r->usage_wanted;
     rq->max_tokens = r->max_tokens;
+    rq->answers = r->answers;
     if (f == OK)
         f = additions(rq, r);
     if (f == OK && r->options_from < r->model_from)

@@ -219,6 +219,10 @@ enum fail page_status(struct task *t, struct request *rq, struct text rest)
     if (f == OK)
         f = fleet_print_json(gateway_fleet(g), &out);
     if (f == OK)
+        f = buf_add_text(&out, TEXT(",\"limits\":"));
+    if (f == OK)
+        f = limits_print_json(gateway_limits(g), &out);
+    if (f == OK)
         f = buf_add_text(&out, TEXT("}"));
     if (f == OK)
         f = page_json(t, rq, 200, buf_text(&out));

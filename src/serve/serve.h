@@ -37,6 +37,7 @@ void gateway_reload(struct gateway *g);
 void gateway_free(struct gateway *g);
 
 struct fleet *gateway_fleet(struct gateway *g);
+struct limits *gateway_limits(struct gateway *g);
 struct stats *gateway_stats(struct gateway *g);
 struct worker *gateway_worker(struct gateway *g, unsigned i);
 unsigned gateway_workers(const struct gateway *g);

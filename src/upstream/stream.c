@@ -127,6 +127,7 @@ static void content_came(struct stream *s)
     if (s->last != 0)
         RECORD(s->worker, between_tokens, now - s->last);
     s->last = now;
+    s->flight->pieces++;
     if (s->flight->state == FLIGHT_WAITING) {
         s->attempt->first_token = now;
         s->flight->status = 200;

@@ -123,7 +123,7 @@ void flood_configure(struct flood *fl)
     if (fl->tls_clients != NULL)
         at = put(fl, at, "tls: {cert: %s, key: %s}\n", tls_peer_path("weir.crt"), tls_peer_path("weir.key"));
     if (fl->has_keys)
-        at = put(fl, at, "keys: {user: {key: key-user}, narrow: {key: key-narrow, models: [m0]}, boss: {key: key-boss, role: admin}}\n");
+        at = put(fl, at, "keys: {user: {key: key-user, rpm: 100000000, tpm: 4000000000, concurrency: 1000000}, narrow: {key: key-narrow, models: [m0]}, boss: {key: key-boss, role: admin}}\n");
     at = put(fl, at, "backends:\n");
     for (unsigned i = 0; i < fl->backends_count; i++)
         at = put(fl, at, "  b%u: {url: 'http%s://10.0.0.%u:8000', concurrency: %u%s%s%s%s}\n", i, fl->tls_backends != NULL ? "s" : "", i + 1, between(d, 1, 8),

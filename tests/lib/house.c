@@ -118,6 +118,8 @@ void house_close(struct house *h)
     worker_stop(&h->outside);
     ASSERT(house_run(h, NULL, NULL, 10 * NANOS_PER_S));
     fleet_check(gateway_fleet(h->gateway));
+    struct limits_sums limits = limits_check(gateway_limits(h->gateway));
+    ASSERT(limits.in_flight == 0 && limits.held == 0 && limits.money_held == 0);
     gateway_free(h->gateway);
     worker_fini(&h->outside);
     house_leave(h);
