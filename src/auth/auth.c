@@ -1,43 +1,56 @@
-/* auth.c: keys by their SHA-256. The plain key of a request is hashed where it stands and kept nowhere. */
+/* auth.c: keys, and tokens that were seen before, by their SHA-256. What a request shows is hashed where it stands and kept nowhere. */
 #define OPENSSL_API_COMPAT 0x10100000L /* SHA256_Init …: a fifth of the cost of fetching an EVP method for each key */
-#include "auth/auth.h"
-#include "base/map.h"
+#include "auth/inner.h"
+#include "run/task.h"
 #include <openssl/sha.h>
 
-#define PRESENTED_KEY_MAX 4096 /* longer than any provider's key or JWT by far */
+#define PRESENTED_MAX 8192 /* bytes; providers' keys have up to 200, tokens one to four KiB */
 
 struct auth {
+    uint32_t references; /* the desk's, and one for each identity that it has lent */
     const struct conf *conf;
+    struct keyring *ring;
     struct map by_hash; /* SHA-256 of a key -> its struct conf_key */
+    struct seen seen;
 };
 
-struct auth *auth_new(const struct conf *conf)
+static bool add_keys(struct auth *a, struct conf_key *keys, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (map_set(&a->by_hash, (struct text){ (const char *)keys[i].sha256, sizeof keys[i].sha256 }, &keys[i], NULL) != OK)
+            return false;
+    return true;
+}
+
+struct auth *auth_new(const struct conf *conf, struct keyring *ring)
 {
     struct auth *a = mem_zero(sizeof *a);
     if (a == NULL)
         return NULL;
-    a->conf = conf;
+    a->references = 1;
+    a->conf = conf_ref(conf);
+    a->ring = keyring_ref(ring);
     map_init(&a->by_hash, 0); /* keyed by SHA-256: nobody can aim collisions */
-    for (uint32_t i = 0; i < conf->keys_count; i++) {
-        struct conf_key *key = &conf->keys[i];
-        if (map_set(&a->by_hash, (struct text){ (const char *)key->sha256, sizeof key->sha256 }, key, NULL) != OK) {
-            auth_free(a);
-            return NULL;
-        }
-    }
-    return a;
+    seen_init(&a->seen);
+    if ((ring == NULL || add_keys(a, ring->keys, ring->count)) && add_keys(a, conf->keys, conf->keys_count)) /* the file's word is the last */
+        return a;
+    auth_free(a);
+    return NULL;
 }
 
 void auth_free(struct auth *a)
 {
-    if (a == NULL)
+    if (a == NULL || --a->references > 0)
         return;
+    seen_fini(&a->seen);
     map_fini(&a->by_hash);
+    keyring_unref(a->ring);
+    conf_unref(a->conf);
     mem_free(a);
 }
 
 /* What was presented, without its scheme; at == NULL if nothing was. False: contradictory. */
-static bool presented(const struct http_head *head, struct text *out)
+static bool presented(const struct http_head *head, struct text *out, bool *out_is_bearer)
 {
     struct text bearer = http_head_get(head, HEADER_AUTHORIZATION), plain = http_head_get(head, HEADER_X_API_KEY);
     if (http_head_times(head, HEADER_AUTHORIZATION) > 1 || http_head_times(head, HEADER_X_API_KEY) > 1)
@@ -51,10 +64,12 @@ static bool presented(const struct http_head *head, struct text *out)
             return false;
     }
     *out = bearer.at != NULL ? bearer : plain;
+    *out_is_bearer = bearer.at != NULL;
     return true;
 }
 
-static void sha256(struct text t, uint8_t out[SHA256_DIGEST_LENGTH])
+_Static_assert(KEY_SHA256_BYTES == SHA256_DIGEST_LENGTH, "one hash for keys and tokens");
+static void sha256(struct text t, uint8_t out[KEY_SHA256_BYTES])
 {
     SHA256_CTX ctx;
     SHA256_Init(&ctx);
@@ -91,38 +106,104 @@ struct identity identity_open(void)
     return (struct identity){ .role = CONF_ROLE_ADMIN, .priority = CONF_CLASS_NORMAL, .priority_max = CONF_CLASS_HIGH };
 }
 
-static struct identity identity_of(const struct conf_key *k)
+void identity_end(struct identity *who)
 {
-    return (struct identity){ .is_known = true, .name = text_of(k->name), .tenant = text_of(k->tenant), .role = k->role, .models = k->models,
-                              .priority = k->priority, .priority_max = k->priority_max, .limits = &k->limits };
+    struct identity was = *who;
+    *who = identity_open();
+    token_give(was.token);
+    auth_free(was.lender);
 }
 
-enum fail auth_check(const struct auth *a, const struct http_head *head, struct identity *out_who)
+static struct identity lend_key(struct auth *a, const struct conf_key *k)
 {
-    struct text key;
-    uint8_t hash[SHA256_DIGEST_LENGTH];
-    if (a == NULL)
-        return FAIL_NO_MEMORY;
-    if (a->conf->keys_count == 0) {
-        bool is_open = a->conf->tls.client_ca == NULL;
-        if (is_open && (!is_of_this_machine(http_head_get(head, HEADER_ORIGIN)) || http_head_times(head, HEADER_ORIGIN) > 1))
-            return FAIL_FOREIGN_PAGE;
-        *out_who = identity_open();
+    a->references++;
+    return (struct identity){ .is_known = true, .name = text_of(k->name), .tenant = text_of(k->tenant), .role = k->role, .models = k->models,
+                              .priority = k->priority, .priority_max = k->priority_max, .limits = &k->limits, .lender = a };
+}
+
+static struct identity lend_token(struct auth *a, struct token *k)
+{
+    struct identity who = k->who;
+    a->references++;
+    k->references++;
+    who.lender = a;
+    who.token = k;
+    return who;
+}
+
+struct reading {
+    const struct conf *conf;
+    struct text token;
+    nanos wall;
+    struct token *out;
+    const char *why;
+    enum fail fail;
+};
+
+static void read_token(void *arg)
+{
+    struct reading *r = arg;
+    r->fail = jwt_read(r->conf, r->token, r->wall, &r->out, &r->why);
+}
+
+static enum fail check_token(struct auth *a, struct worker *w, struct text token, struct text hash, struct identity *out_who, const char **out_why)
+{
+    struct token *k = seen_find(&a->seen, hash);
+    if (k != NULL) {
+        *out_why = token_untimely(k->exp, k->nbf, a->conf->jwt.skew, w->wall);
+        if (*out_why != NULL)
+            return FAIL_BAD_TOKEN;
+        *out_who = lend_token(a, k);
         return OK;
     }
-    if (!presented(head, &key))
+    struct reading r = { .conf = a->conf, .token = token, .wall = w->wall };
+    task_call_loop(w, read_token, &r);
+    *out_why = r.why;
+    if (r.fail != OK)
+        return r.fail;
+    memcpy(r.out->sha256, hash.at, sizeof r.out->sha256);
+    seen_add(&a->seen, r.out);
+    *out_who = lend_token(a, r.out);
+    token_give(r.out);
+    return OK;
+}
+
+/* What everybody may, where nobody needs a key. */
+static enum fail check_open(const struct auth *a, const struct http_head *head, struct identity *out_who)
+{
+    bool is_open = a->conf->tls.client_ca == NULL;
+    if (is_open && (!is_of_this_machine(http_head_get(head, HEADER_ORIGIN)) || http_head_times(head, HEADER_ORIGIN) > 1))
+        return FAIL_FOREIGN_PAGE;
+    *out_who = identity_open();
+    return OK;
+}
+
+enum fail auth_check(struct auth *a, struct worker *w, const struct http_head *head, struct identity *out_who, const char **out_why)
+{
+    struct text key;
+    bool is_bearer;
+    uint8_t hash[KEY_SHA256_BYTES];
+    if (a == NULL)
+        return FAIL_NO_MEMORY;
+    if (!conf_asks_who(a->conf) && a->ring == NULL)
+        return check_open(a, head, out_who);
+    if (!presented(head, &key, &is_bearer))
         return FAIL_BAD_KEY;
     if (key.len == 0)
         return FAIL_NO_KEY;
-    if (key.len > PRESENTED_KEY_MAX)
-        return FAIL_BAD_KEY;
+    bool is_token = a->conf->jwt.verify_count > 0 && is_bearer && jwt_has_shape(key);
+    if (key.len > PRESENTED_MAX) {
+        *out_why = "The token is longer than 8 KiB.";
+        return is_token ? FAIL_BAD_TOKEN : FAIL_BAD_KEY;
+    }
     sha256(key, hash);
     struct text name = { (const char *)hash, sizeof hash };
     const struct conf_key *found = map_get(&a->by_hash, name);
-    if (found == NULL || !text_eq_secret(name, (struct text){ (const char *)found->sha256, sizeof found->sha256 }))
-        return FAIL_BAD_KEY;
-    *out_who = identity_of(found);
-    return OK;
+    if (found != NULL && text_eq_secret(name, (struct text){ (const char *)found->sha256, sizeof found->sha256 })) {
+        *out_who = lend_key(a, found);
+        return OK;
+    }
+    return is_token ? check_token(a, w, key, name, out_who, out_why) : FAIL_BAD_KEY;
 }
 
 bool auth_may_use(const struct identity *who, struct text model)

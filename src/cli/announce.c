@@ -145,7 +145,7 @@ static void print_found(const struct announce *a, const struct roster *r, const 
     }
     if (chat != NULL)
         printf("  %-8s curl %s/chat/completions%s -d '{\"model\":\"%s\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n", "try", base_url(s, url),
-               s->conf->keys_count > 0 ? " -H \"Authorization: Bearer $KEY\"" : "", chat);
+               conf_asks_who(s->conf) ? " -H \"Authorization: Bearer $KEY\"" : "", chat);
     if (names_count == 0)
         line_item(&models, "", "none yet: weir goes on asking");
     line_print(&models, "models");
@@ -154,10 +154,10 @@ static void print_found(const struct announce *a, const struct roster *r, const 
 
 static void print_rest(const struct serving *s)
 {
-    if (s->conf->keys_count == 0)
+    if (!conf_asks_who(s->conf))
         printf("  %-8s none: every %s may ask\n", "keys", s->conf->tls.client_ca != NULL ? "client with a certificate" : "program on this machine");
     else
-        printf("  %-8s %u\n", "keys", s->conf->keys_count);
+        printf("  %-8s %u%s\n", "keys", s->conf->keys_count, s->conf->jwt.verify_count > 0 ? ", and signed tokens" : "");
     if (s->admin >= 0)
         printf("  %-8s weir status, requests, explain, reload or drain --socket %s\n", "admin", s->socket);
     fflush(stdout);

@@ -34,7 +34,7 @@ static void fill_in(const struct serving *s, struct conf *conf)
 }
 
 /* What an address that others can reach needs. */
-static bool asks_who(const struct conf *c) { return c->keys_count > 0 || c->tls.client_ca != NULL; }
+static bool asks_who(const struct conf *c) { return conf_asks_who(c) || c->tls.client_ca != NULL; }
 
 struct load {
     const struct serving *serving;

@@ -25,7 +25,7 @@ static const struct place *place_in(const struct member *m, const char *key)
 static bool check_address(struct loading *l, const struct tree *section, const char *path, const struct conf_address *a)
 {
     const char *last = strrchr(path, '.');
-    if (a->text == NULL || a->is_loopback || l->conf->keys_count > 0 || l->conf->tls.client_ca != NULL)
+    if (a->text == NULL || a->is_loopback || conf_asks_who(l->conf) || l->conf->tls.client_ca != NULL)
         return true;
     return refuse(l, tree_place(section, last != NULL ? last + 1 : path), "%s: a non-loopback address needs at least one key%s", path,
                   l->conf->tls.cert != NULL ? ", or tls.client_ca" : "");
@@ -189,5 +189,5 @@ static bool check_models(struct loading *l)
 
 bool conf_check(struct loading *l)
 {
-    return check_limits(l) && check_keys(l) && check_backends(l) && check_models(l) && check_addresses(l) && tls_check_server(l, tree_of(l, "tls"));
+    return check_limits(l) && check_keys(l) && jwt_check(l, tree_of(l, "jwt")) && check_backends(l) && check_models(l) && check_addresses(l) && tls_check_server(l, tree_of(l, "tls"));
 }

@@ -11,6 +11,8 @@
 #define CONF_BACKENDS_MAX 64         /* members of `backends`, those from URLs included; fleet keeps a set of them in one word */
 #define CONF_MODELS_MAX   1024       /* members of `models` */
 #define CONF_LIST_MAX     64         /* entries of one list (use, fallback, a key's models) */
+#define CONF_JWT_KEYS_MAX 64         /* that tokens are verified by; key sets of providers have two to ten */
+#define CONF_JWT_UNNAMED_MAX 8       /* of one algorithm without a kid: each is tried, a tenth of a millisecond each */
 #define CONF_NO_BACKEND   UINT32_MAX
 
 enum conf_kind { CONF_KIND_OPENAI, CONF_KIND_LLAMA, CONF_KIND_MOCK, CONF_KIND_OLLAMA, CONF_KIND_ANTHROPIC };
@@ -105,6 +107,16 @@ struct conf_key {
     int line;                 /* in the file; 0 = from elsewhere, as everywhere below */
 };
 
+/* One key that tokens are verified by. Its kind decides how: what a token says about itself has to agree, and chooses nothing. */
+enum conf_jwt_alg { CONF_JWT_HS256, CONF_JWT_RS256, CONF_JWT_ES256, CONF_JWT_EDDSA, CONF_JWT_ALGS };
+extern const char *const conf_jwt_alg_names[CONF_JWT_ALGS]; /* as tokens write them */
+struct conf_jwt_key {
+    const char *kid;            /* NULL = it has none */
+    enum conf_jwt_alg alg;
+    struct evp_pkey_st *public; /* NULL for HS256 */
+    struct text secret;         /* of HS256 only. Never log it. */
+};
+
 struct conf_backend {
     const char *name; /* never contains '/' */
     enum conf_kind kind;
@@ -177,10 +189,12 @@ struct conf {
     } retries;
     struct {
         struct conf_names keys; /* files */
-        const char *jwks;       /* a file; NULL = none. Neither: no tokens are taken */
+        const char *jwks;       /* a file; NULL = none */
         const char *issuer, *audience;
         nanos skew;
         const char *tenant, *priority, *models; /* names of claims */
+        struct conf_jwt_key *verify;            /* what keys and jwks hold */
+        uint32_t verify_count;                  /* 0: no tokens are taken */
     } jwt;
     struct {
         const char *servers; /* "10.0.0.1:53,[::1]:5353"; NULL = those of the system */
@@ -223,6 +237,9 @@ struct conf_options {
 MUSTUSE bool conf_load(const struct conf_options *options, const struct conf **out, struct complaint *out_why);
 const struct conf *conf_ref(const struct conf *c);
 void conf_unref(const struct conf *c); /* the last one frees and wipes; takes NULL */
+
+/* Must a client say who it is? */
+static inline bool conf_asks_who(const struct conf *c) { return c->keys_count > 0 || c->jwt.verify_count > 0; }
 
 /* The first key marked RESTART whose value differs, or NULL if a running server may take next in place of now. */
 const char *conf_needs_restart(const struct conf *now, const struct conf *next);

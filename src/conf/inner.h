@@ -123,6 +123,10 @@ bool tls_check_server(struct loading *l, const struct tree *section);
 bool tls_check_backend(struct loading *l, const struct member *m, struct conf_backend *b);
 void tls_forget(struct conf *c);
 
+/* jwt.c: from the files of jwt.keys and jwt.jwks into conf's keys. jwt_forget frees them. */
+bool jwt_check(struct loading *l, const struct tree *section);
+void jwt_forget(struct conf *c);
+
 /* address.c: NULL, or what is wrong, to follow the key's name. Texts go to a. */
 const char *address_parse(struct arena *a, struct text text, struct conf_address *out);
 /* The part before the last colon outside brackets into *out_host, the part after it into *out_port (at NULL: there is no colon). False: neither. */

@@ -80,6 +80,7 @@ void conf_unref(const struct conf *c)
     if (atomic_fetch_sub_explicit(&mine->references, 1, memory_order_acq_rel) != 1)
         return;
     tls_forget(mine);
+    jwt_forget(mine);
     arena_wipe(&mine->arena); /* the one place where backends' keys stand */
     arena_fini(&mine->arena);
     mine->magic = 0;

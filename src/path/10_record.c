@@ -93,6 +93,7 @@ enum fail path_record(struct task *t, struct request *rq)
     rq->flight = NULL;
     if (rq->slot.roster != NULL)
         slot_give(w, &rq->slot);
+    identity_end(&rq->who);
     view_give(rq->view);
     rq->http->story = NULL;
     return OK;

@@ -45,6 +45,7 @@ void request_begin(struct request *rq, struct task *t, struct desk *desk, struct
     rq->conf = rq->view->conf;
     rq->roster = rq->view->roster;
     rq->who = identity_open();
+    rq->class = rq->who.priority;
     rq->deadline = NEVER;
     rq->retry_after = rq->queue_ns = rq->overhead_ns = rq->first_token_ns = -1;
     rq->step_began = world_now(t->worker->world);
@@ -74,6 +75,16 @@ static enum fail retry_headers(struct request *rq, const struct fail_row *row, s
     return f;
 }
 
+/* RFC 6750 3: what was wrong is told of tokens only; a key is known or not. */
+static enum fail challenge(const struct request *rq, enum fail why, struct buf *head)
+{
+    char value[sizeof rq->why + 64];
+    if (why != FAIL_BAD_TOKEN)
+        return http_write_header(head, TEXT("www-authenticate"), TEXT("Bearer"));
+    snprintf(value, sizeof value, "Bearer error=\"invalid_token\", error_description=\"%s\"", rq->why);
+    return http_write_header(head, TEXT("www-authenticate"), text_of(value));
+}
+
 void path_refuse(struct task *t, struct request *rq, enum fail f)
 {
     const struct fail_row *row = fail_row(f);
@@ -97,7 +108,7 @@ void path_refuse(struct task *t, struct request *rq, enum fail f)
     if (e == OK)
         e = retry_headers(rq, row, head);
     if (e == OK && row->http == 401)
-        e = http_write_header(head, TEXT("www-authenticate"), TEXT("Bearer"));
+        e = challenge(rq, f, head);
     if (e == OK)
         e = http_answer_whole(t, rq->http, buf_text(&body));
     buf_fini(&body);

@@ -99,7 +99,8 @@ struct request {
     struct view *view;          /* held as long as the request lives */
     const struct conf *conf;    /* the view's */
     struct roster *roster;
-    struct identity who;        /* as of the step auth; before it whoever asks where nobody needs a key */
+    struct identity who;        /* as of the step auth; before it whoever asks where nobody needs a key. Lent: what outlives the request takes copies */
+    enum conf_class class;      /* as of the step auth: the key's, or what x-weir-priority asked for */
     nanos deadline;
 
     const struct conf_model *pool_conf; /* settings of the configured model; NULL for a discovered one */
@@ -144,6 +145,9 @@ MUSTUSE enum fail path_admit(struct task *t, struct request *rq);
 MUSTUSE enum fail path_upstream(struct task *t, struct request *rq);
 MUSTUSE enum fail path_relay(struct task *t, struct request *rq);
 MUSTUSE enum fail path_record(struct task *t, struct request *rq);
+
+/* Who asks, into rq->who; a failure has its sentence in rq->why. For pages, which have no steps. */
+MUSTUSE enum fail request_identify(struct task *t, struct request *rq);
 
 /* x-weir-… headers of an answer whose attempts are known. */
 MUSTUSE enum fail path_headers(struct request *rq);

@@ -57,7 +57,7 @@ static void read_news(struct worker *w, struct timer *self)
     struct desk *d = CONTAINER_OF(self, struct desk, read_again);
     const struct conf *conf = roster_conf(d->news);
     bool is_new = conf != d->view->conf;
-    struct auth *auth = is_new ? auth_new(conf) : NULL;
+    struct auth *auth = is_new ? auth_new(conf, NULL) : NULL;
     struct view *next = is_new && auth == NULL ? NULL : view_new(roster_ref(d->news));
     if (is_new) {
         auth_free(d->auth);
@@ -91,7 +91,7 @@ static enum fail desk_open(struct gateway *g, unsigned i)
     d->read_again.fire = read_news;
     hangar_init(&d->hangar);
     d->conns = conns_new(w);
-    d->auth = auth_new(d->view->conf);
+    d->auth = auth_new(d->view->conf, NULL);
     d->stories = stories_new();
     struct http_server_options clients = client_options(d), admins = server_options(d, serve_admin);
     d->server = http_server_new(w, &clients);

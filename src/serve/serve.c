@@ -95,7 +95,7 @@ static enum fail may_see(struct request *rq, enum who who, bool by_socket)
 {
     if (by_socket || who == WHO_OPEN)
         return OK;
-    enum fail f = auth_check(rq->desk->auth, rq->http->head, &rq->who);
+    enum fail f = request_identify(rq->task, rq);
     if (f == OK && who == WHO_ADMIN && rq->who.role != CONF_ROLE_ADMIN)
         f = because(rq, FAIL_FORBIDDEN, "This page needs a key with role admin.");
     if (f != OK)
