@@ -152,12 +152,24 @@ static void print_found(const struct announce *a, const struct roster *r, const 
     line_print(&missing, "missing");
 }
 
-static void print_rest(const struct serving *s)
+/* Those of the store; *out_is_closed: there was one once. */
+static uint32_t count_stored(struct gateway *g, bool *out_is_closed)
 {
-    if (!conf_asks_who(s->conf))
+    struct keyring *ring = gateway_store(g) != NULL ? store_keys(gateway_store(g)) : NULL;
+    uint32_t count = ring != NULL ? ring->count : 0;
+    *out_is_closed = ring != NULL;
+    keyring_unref(ring);
+    return count;
+}
+
+static void print_rest(const struct serving *s, struct gateway *g)
+{
+    bool is_closed;
+    uint32_t stored = count_stored(g, &is_closed);
+    if (!conf_asks_who(s->conf) && !is_closed)
         printf("  %-8s none: every %s may ask\n", "keys", s->conf->tls.client_ca != NULL ? "client with a certificate" : "program on this machine");
     else
-        printf("  %-8s %u%s\n", "keys", s->conf->keys_count, s->conf->jwt.verify_count > 0 ? ", and signed tokens" : "");
+        printf("  %-8s %u%s\n", "keys", s->conf->keys_count + stored, s->conf->jwt.verify_count > 0 ? ", and signed tokens" : "");
     if (s->admin >= 0)
         printf("  %-8s weir status, requests, explain, reload or drain --socket %s\n", "admin", s->socket);
     fflush(stdout);
@@ -215,7 +227,7 @@ static void announce(struct task *t, void *arg)
     }
     if (t->cancel == OK) {
         print_found(a, r, reaches, count);
-        print_rest(a->serving);
+        print_rest(a->serving, a->gateway);
     }
     roster_unref(r);
     mem_free(reaches);

@@ -5,7 +5,7 @@
 #ifndef WEIR_DB_H
 #define WEIR_DB_H
 
-#include "store/keys.h"
+#include "store/keyring.h"
 
 #define DB_PERIODS_KEPT 32 /* of each key and tenant: a month of days */
 
@@ -27,9 +27,9 @@ MUSTUSE enum fail db_begin(struct db *db, struct complaint *why);
 MUSTUSE enum fail db_commit(struct db *db, struct complaint *why);
 void db_rollback(struct db *db);
 
-/* Every key that is not revoked. The caller owns one reference. */
-MUSTUSE enum fail db_keys(struct db *db, struct store_keys **out, struct complaint *why);
-/* FAIL_BAD_FIELD: the name or the key is taken, or there are STORE_KEYS_MAX. now: seconds since 1970. */
+/* Every key that is not revoked; NULL if there never was one. The caller owns one reference. */
+MUSTUSE enum fail db_keys(struct db *db, struct keyring **out, struct complaint *why);
+/* FAIL_BAD_FIELD: the name or the key is taken, or there are KEYRING_MAX. now: seconds since 1970. */
 MUSTUSE enum fail db_key_add(struct db *db, const struct conf_key *key, int64_t now, struct complaint *why);
 /* By its name or its fingerprint; *out_name (room for 65 bytes) is its name. FAIL_BAD_FIELD: there is none. */
 MUSTUSE enum fail db_key_revoke(struct db *db, struct text which, int64_t now, char *out_name, struct complaint *why);

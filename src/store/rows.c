@@ -118,15 +118,17 @@ static bool read_key(sqlite3_stmt *s, struct conf_key *k)
     return k->limits.period > 0;
 }
 
-static enum fail add_row(struct store_keys *keys, sqlite3_stmt *s)
+/* Into place *i, and on to the next. */
+static enum fail set_row(struct keyring *ring, uint32_t *i, sqlite3_stmt *s)
 {
     const char *models[CONF_LIST_MAX];
     struct conf_key k;
+    enum fail f = OK;
     char *lines = mem_copy_text(column_text(s, 4));
     if (lines == NULL)
         return FAIL_NO_MEMORY;
-    bool is_ours = read_key(s, &k) && cut_models(lines, models, &k.models);
-    enum fail f = is_ours ? store_keys_add(keys, &k, sqlite3_column_int64(s, 12)) : OK;
+    if (read_key(s, &k) && cut_models(lines, models, &k.models))
+        f = keyring_set(ring, (*i)++, &k, sqlite3_column_int64(s, 12));
     mem_free(lines);
     return f;
 }
@@ -145,39 +147,43 @@ static enum fail count_keys(struct db *db, int64_t *out_ever, int64_t *out_now, 
     return f;
 }
 
-static enum fail read_keys(struct db *db, sqlite3_stmt *s, struct store_keys *keys, struct complaint *why)
+static enum fail no_memory(struct complaint *why)
+{
+    (void)complain(why, NULL, 0, 0, "no memory left for the stored keys");
+    return FAIL_NO_MEMORY;
+}
+
+static enum fail read_keys(struct db *db, sqlite3_stmt *s, struct keyring *ring, struct complaint *why)
 {
     int code = SQLITE_DONE;
+    uint32_t i = 0;
     enum fail f = OK;
-    (void)sqlite3_bind_int64(s, 1, keys->room);
+    (void)sqlite3_bind_int64(s, 1, ring->count);
     while (f == OK && (code = sqlite3_step(s)) == SQLITE_ROW)
-        f = add_row(keys, s);
-    if (f == OK && code != SQLITE_DONE)
+        f = set_row(ring, &i, s);
+    if (f != OK)
+        f = no_memory(why);
+    else if (code != SQLITE_DONE)
         f = db_failed(db, code, why);
-    else if (f != OK)
-        (void)complain(why, NULL, 0, 0, "no memory left for the stored keys");
+    ring->count = i;
     reset(s);
     return f;
 }
 
-enum fail db_keys(struct db *db, struct store_keys **out, struct complaint *why)
+enum fail db_keys(struct db *db, struct keyring **out, struct complaint *why)
 {
     int64_t ever = 0, now = 0;
+    struct keyring *ring = NULL;
     enum fail f = count_keys(db, &ever, &now, why);
     sqlite3_stmt *s = f == OK ? statement(db, STATEMENT_KEYS, &f, why) : NULL;
-    if (f != OK)
-        return f;
-    struct store_keys *keys = store_keys_new((uint32_t)MIN(now, STORE_KEYS_MAX));
-    if (keys == NULL) {
-        (void)complain(why, NULL, 0, 0, "no memory left for the stored keys");
-        return FAIL_NO_MEMORY;
+    if (f == OK && ever > 0) {
+        ring = keyring_new((uint32_t)MIN(now, KEYRING_MAX));
+        f = ring != NULL ? read_keys(db, s, ring, why) : no_memory(why);
     }
-    keys->is_closed = ever > 0;
-    f = read_keys(db, s, keys, why);
     if (f == OK)
-        *out = keys;
+        *out = ring;
     else
-        store_keys_unref(keys);
+        keyring_unref(ring);
     return f;
 }
 
@@ -221,8 +227,8 @@ enum fail db_key_add(struct db *db, const struct conf_key *key, int64_t now, str
     sqlite3_stmt *s = f == OK ? statement(db, STATEMENT_KEY_ADD, &f, why) : NULL;
     if (f != OK)
         return f;
-    if (alive >= STORE_KEYS_MAX) {
-        (void)complain(why, NULL, 0, 0, "%s has %d keys, and that is the most it takes: revoke some", db->path, STORE_KEYS_MAX);
+    if (alive >= KEYRING_MAX) {
+        (void)complain(why, NULL, 0, 0, "%s has %d keys, and that is the most it takes: revoke some", db->path, KEYRING_MAX);
         return FAIL_BAD_FIELD;
     }
     f = bind_key(s, key, now);

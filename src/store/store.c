@@ -21,8 +21,8 @@ struct store {
     struct list jobs;
     nanos first_job, first_spend;
     struct spend spend;      /* not yet written */
-    bool is_ending;
-    struct store_keys *keys;
+    bool is_started, is_ending;
+    struct keyring *keys;    /* NULL: none was ever made */
     struct store_status status;
 
     struct db *db;           /* from here on the writer's own; NULL: not open */
@@ -83,20 +83,20 @@ static void worked(struct store *s)
 
 /* ---- keys in memory ---- */
 
-static void take_keys(struct store *s, struct store_keys *keys)
+static void take_keys(struct store *s, struct keyring *keys)
 {
     pthread_mutex_lock(&s->lock);
-    struct store_keys *old = s->keys;
+    struct keyring *old = s->keys;
     s->keys = keys;
-    s->status.keys = keys->count;
+    s->status.keys = keys != NULL ? keys->count : 0;
     pthread_mutex_unlock(&s->lock);
-    store_keys_unref(old);
+    keyring_unref(old);
     s->options.changed(s->options.arg);
 }
 
 static enum fail read_keys(struct store *s, struct complaint *why)
 {
-    struct store_keys *keys;
+    struct keyring *keys;
     enum fail f = db_keys(s->db, &keys, why);
     s->is_stale = f != OK;
     if (f == OK)
@@ -104,10 +104,10 @@ static enum fail read_keys(struct store *s, struct complaint *why)
     return f;
 }
 
-struct store_keys *store_keys_now(struct store *s)
+struct keyring *store_keys(struct store *s)
 {
     pthread_mutex_lock(&s->lock);
-    struct store_keys *keys = store_keys_ref(s->keys);
+    struct keyring *keys = keyring_ref(s->keys);
     pthread_mutex_unlock(&s->lock);
     return keys;
 }
@@ -436,13 +436,15 @@ void store_status(struct store *s, struct store_status *out)
 /* ---- the whole ---- */
 
 /* No signal is the writer's: they are for the main thread. */
-static enum fail start_thread(struct store *s)
+enum fail store_start(struct store *s)
 {
     sigset_t all, before;
+    CHECK(s, STORE);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&s->thread, NULL, write_on, s);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    s->is_started = error == 0;
     return error == 0 ? OK : FAIL_SYSTEM;
 }
 
@@ -457,17 +459,27 @@ static void init(struct store *s, const struct store_options *options)
     pthread_condattr_destroy(&clock);
     list_init(&s->jobs);
     spend_init(&s->spend);
-    s->keys = store_keys_new(0);
 }
 
 static void fini(struct store *s)
 {
     db_close(s->db);
     spend_fini(&s->spend);
-    store_keys_unref(s->keys);
+    keyring_unref(s->keys);
     pthread_cond_destroy(&s->more);
     pthread_mutex_destroy(&s->lock);
     mem_free(s);
+}
+
+/* There is a file and nobody knows its keys: until it can be read only those of the configuration are good, also where that has none. */
+static bool close_unread(struct store *s)
+{
+    if (!db_is_there(s->options.path))
+        return true;
+    s->keys = keyring_new(0);
+    if (s->keys != NULL)
+        s->keys->is_unread = true;
+    return s->keys != NULL;
 }
 
 enum fail store_new(const struct store_options *options, struct store **out)
@@ -477,22 +489,16 @@ enum fail store_new(const struct store_options *options, struct store **out)
     if (s == NULL)
         return FAIL_NO_MEMORY;
     init(s, options);
-    if (s->keys == NULL) {
-        fini(s);
-        return FAIL_NO_MEMORY;
-    }
     if (open_file(s, options->make, BUSY_AT_MS, &why) != OK) {
-        s->keys->is_unread = db_is_there(options->path); /* nobody else has the table yet */
+        if (!close_unread(s)) {
+            fini(s);
+            return FAIL_NO_MEMORY;
+        }
         failed(s, why.text);
     } else if (s->db != NULL && !db_is_read_only(s->db)) {
         set_state(s, STORE_OPEN, "");
     }
     s->look_at = now_of(s) + STORE_LOOK_NS;
-    enum fail f = start_thread(s);
-    if (f != OK) {
-        fini(s);
-        return f;
-    }
     *out = s;
     return OK;
 }
@@ -506,7 +512,8 @@ void store_free(struct store *s)
     s->is_ending = true;
     pthread_cond_signal(&s->more);
     pthread_mutex_unlock(&s->lock);
-    pthread_join(s->thread, NULL);
+    if (s->is_started)
+        pthread_join(s->thread, NULL);
     if (spend_count(&s->spend) > 0)
         log_line(NULL, LOG_LEVEL_WARN, "store", "what %u keys and tenants spent last is lost: %s", spend_count(&s->spend), s->status.why);
     fini(s);

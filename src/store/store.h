@@ -33,18 +33,20 @@ struct store_options {
     struct world *world;
     const char *path;             /* outlives the store */
     bool make;                    /* make the file at once: somebody has named it */
-    void (*changed)(void *arg);   /* store_keys_now has another answer. On the writer's thread, or on the caller's within store_new */
+    void (*changed)(void *arg);   /* store_keys has another answer. On the writer's thread, or on the caller's within store_new */
     spend_fn *restore;            /* each period of the file, when it is first opened; on the same threads. May be NULL */
     void *arg;                    /* of both */
 };
-/* Opens the file once, on this thread, and starts the writer; a file that cannot be opened is logged and tried again. FAIL_NO_MEMORY, FAIL_SYSTEM (no thread). */
+/* Opens the file once, on this thread; one that cannot be opened is logged, and tried again later. FAIL_NO_MEMORY. */
 MUSTUSE enum fail store_new(const struct store_options *options, struct store **out);
+/* Starts the writer. FAIL_SYSTEM: there is no thread. */
+MUSTUSE enum fail store_start(struct store *s);
 /* Writes what money is left, for two seconds at most if the file is locked. No task may wait any more. Takes NULL. */
 void store_free(struct store *s);
 
 const char *store_path(const struct store *s);
-/* The keys as of now, with a reference for the caller; never NULL. Any thread. */
-struct store_keys *store_keys_now(struct store *s);
+/* The keys as of now, with a reference for the caller; NULL: none was ever made. Any thread. */
+struct keyring *store_keys(struct store *s);
 /* Adds all keys of a configuration, or takes one away by its name or fingerprint. OK: it is on the disk, and `changed` was called. Else why says why, for a person:
    FAIL_BAD_FIELD cannot be done; FAIL_BUSY, FAIL_STORE the file; FAIL_TIMEOUT, FAIL_DEADLINE or the cancellation: nobody knows yet. out_name: 65 bytes. */
 MUSTUSE enum fail store_key_add(struct task *t, struct store *s, const struct conf *keys, nanos deadline, struct complaint *why);

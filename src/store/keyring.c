@@ -1,40 +1,43 @@
-/* keys.c: the table of stored keys: made by rows.c, looked into by auth/ on every worker, printed for `weir key list`. */
-#include "store/keys.h"
+/* keyring.c: see keyring.h; and how `weir key list` shows one. */
+#include "store/keyring.h"
 #include "base/json.h"
 #include <stdatomic.h>
 #include <stdio.h>
 
-struct store_keys *store_keys_new(uint32_t room)
+#define BYTES_MAX (64u << 20) /* KEYRING_MAX keys of 4 KiB, which is 20 long names of models each */
+
+struct keyring *keyring_new(uint32_t count)
 {
-    struct store_keys *k = mem_zero(sizeof *k);
-    if (k == NULL)
+    struct keyring *r = mem_zero(sizeof *r);
+    if (r == NULL)
         return NULL;
-    k->references = 1;
-    k->room = room;
-    arena_init(&k->arena, NULL, 0, ARENA_NO_MAX); /* bounded by STORE_KEYS_MAX rows */
-    map_init(&k->by_hash, 0);                     /* keyed by SHA-256: nobody can aim collisions */
-    k->at = arena_alloc(&k->arena, room * sizeof *k->at + 1);
-    k->created = arena_alloc(&k->arena, room * sizeof *k->created + 1);
-    if (k->at != NULL && k->created != NULL)
-        return k;
-    store_keys_unref(k);
-    return NULL;
+    r->references = 1;
+    r->count = count;
+    arena_init(&r->arena, NULL, 0, BYTES_MAX);
+    r->keys = arena_alloc(&r->arena, count * sizeof *r->keys + 1);
+    r->created = arena_alloc(&r->arena, count * sizeof *r->created + 1);
+    if (r->keys == NULL || r->created == NULL) {
+        keyring_unref(r);
+        return NULL;
+    }
+    memset(r->keys, 0, count * sizeof *r->keys);
+    memset(r->created, 0, count * sizeof *r->created);
+    return r;
 }
 
-struct store_keys *store_keys_ref(struct store_keys *k)
+struct keyring *keyring_ref(struct keyring *r)
 {
-    if (k != NULL)
-        atomic_fetch_add_explicit(&k->references, 1, memory_order_relaxed);
-    return k;
+    if (r != NULL)
+        atomic_fetch_add_explicit(&r->references, 1, memory_order_relaxed);
+    return r;
 }
 
-void store_keys_unref(struct store_keys *k)
+void keyring_unref(struct keyring *r)
 {
-    if (k == NULL || atomic_fetch_sub_explicit(&k->references, 1, memory_order_acq_rel) > 1)
+    if (r == NULL || atomic_fetch_sub_explicit(&r->references, 1, memory_order_acq_rel) != 1)
         return;
-    map_fini(&k->by_hash);
-    arena_fini(&k->arena);
-    mem_free(k);
+    arena_fini(&r->arena);
+    mem_free(r);
 }
 
 static bool copy_models(struct arena *a, struct conf_names *names)
@@ -49,38 +52,21 @@ static bool copy_models(struct arena *a, struct conf_names *names)
     return at != NULL;
 }
 
-enum fail store_keys_add(struct store_keys *k, const struct conf_key *key, int64_t created)
+enum fail keyring_set(struct keyring *r, uint32_t i, const struct conf_key *key, int64_t created)
 {
-    ASSERT(k->count < k->room);
-    struct conf_key *own = &k->at[k->count];
+    ASSERT(i < r->count);
+    struct conf_key *own = &r->keys[i];
     *own = *key;
     own->line = 0;
-    own->name = arena_copy(&k->arena, text_of(key->name));
-    own->tenant = arena_copy(&k->arena, text_of(key->tenant));
-    if (own->name == NULL || own->tenant == NULL || !copy_models(&k->arena, &own->models))
-        return FAIL_NO_MEMORY;
-    k->created[k->count] = created;
-    enum fail f = map_set(&k->by_hash, (struct text){ (const char *)own->sha256, sizeof own->sha256 }, own, NULL);
-    k->count += f == OK;
-    return f;
+    own->name = arena_copy(&r->arena, text_of(key->name));
+    own->tenant = arena_copy(&r->arena, text_of(key->tenant));
+    r->created[i] = created;
+    return own->name != NULL && own->tenant != NULL && copy_models(&r->arena, &own->models) ? OK : FAIL_NO_MEMORY;
 }
 
-const struct conf_key *store_keys_find(const struct store_keys *k, const uint8_t *sha256)
+const char *keyring_fingerprint(const uint8_t *sha256, char out[KEYRING_FINGERPRINT])
 {
-    return map_get(&k->by_hash, (struct text){ (const char *)sha256, sizeof k->at->sha256 });
-}
-
-const struct conf_key *store_keys_named(const struct store_keys *k, struct text name)
-{
-    for (uint32_t i = 0; i < k->count; i++)
-        if (text_eq(text_of(k->at[i].name), name))
-            return &k->at[i];
-    return NULL;
-}
-
-const char *store_fingerprint(const uint8_t *sha256, char out[STORE_FINGERPRINT])
-{
-    snprintf(out, STORE_FINGERPRINT, "%02x%02x%02x%02x", sha256[0], sha256[1], sha256[2], sha256[3]);
+    snprintf(out, KEYRING_FINGERPRINT, "%02x%02x%02x%02x", sha256[0], sha256[1], sha256[2], sha256[3]);
     return out;
 }
 
@@ -124,12 +110,12 @@ static enum fail put_limits(struct buf *out, const struct conf_limits *l)
 
 static enum fail put_key(struct buf *out, const struct conf_key *k, int64_t created)
 {
-    char fingerprint[STORE_FINGERPRINT];
+    char fingerprint[KEYRING_FINGERPRINT];
     enum fail f = buf_add_text(out, TEXT("{"));
     if (f == OK)
         f = put_string(out, "name", k->name);
     if (f == OK)
-        f = put_string(out, "fingerprint", store_fingerprint(k->sha256, fingerprint));
+        f = put_string(out, "fingerprint", keyring_fingerprint(k->sha256, fingerprint));
     if (f == OK)
         f = put_string(out, "tenant", k->tenant);
     if (f == OK)
@@ -145,17 +131,17 @@ static enum fail put_key(struct buf *out, const struct conf_key *k, int64_t crea
     return f == OK ? buf_printf(out, "\"created\":%lld}", (long long)created) : f;
 }
 
-enum fail store_keys_print(const struct store_keys *k, const char *path, struct buf *out)
+enum fail keyring_print(const struct keyring *r, const char *path, struct buf *out)
 {
     enum fail f = buf_add_text(out, TEXT("{\"store\":"));
     if (f == OK)
         f = json_add_string(out, text_of(path));
     if (f == OK)
         f = buf_add_text(out, TEXT(",\"keys\":["));
-    for (uint32_t i = 0; f == OK && i < k->count; i++) {
+    for (uint32_t i = 0; f == OK && r != NULL && i < r->count; i++) {
         f = i > 0 ? buf_add_text(out, TEXT(",")) : OK;
         if (f == OK)
-            f = put_key(out, &k->at[i], k->created[i]);
+            f = put_key(out, &r->keys[i], r->created[i]);
     }
     return f == OK ? buf_add_text(out, TEXT("]}\n")) : f;
 }
