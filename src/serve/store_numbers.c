@@ -18,7 +18,7 @@ static enum fail metrics(void *arg, struct buf *out)
         { "store_rows_total", "counter", "Changes in these.", s.rows },
         { "store_failures_total", "counter", "Times it could not be opened or written.", s.failures },
         { "store_spend_waiting", "gauge", "Keys and tenants whose spend is not yet written.", s.spend_rows },
-        { "store_spend_lost_total", "counter", "Millionths of a dollar that no memory was left for.", s.spend_lost },
+        { "store_spend_lost_total", "counter", "Times that a sum found no memory on its way there; the next one of its key makes up for it.", s.spend_lost },
     };
     enum fail f = OK;
     for (size_t i = 0; i < ARRAY_LEN(rows) && f == OK; i++) {
@@ -47,7 +47,7 @@ enum fail store_print_json(struct store *store, struct buf *out)
         f = buf_add_text(out, TEXT(",\"why\":"));
     if (f == OK)
         f = json_add_string(out, text_of(s.why));
-    return f == OK ? buf_printf(out, ",\"keys\":%u,\"waiting\":%u,\"commits\":%llu,\"rows\":%llu,\"failures\":%llu,\"spend_waiting\":%u,\"spend_lost_micro\":%llu}",
+    return f == OK ? buf_printf(out, ",\"keys\":%u,\"waiting\":%u,\"commits\":%llu,\"rows\":%llu,\"failures\":%llu,\"spend_waiting\":%u,\"spend_lost\":%llu}",
                                 s.keys, s.waiting, (unsigned long long)s.commits, (unsigned long long)s.rows, (unsigned long long)s.failures, s.spend_rows,
                                 (unsigned long long)s.spend_lost) : f;
 }

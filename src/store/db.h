@@ -33,8 +33,8 @@ MUSTUSE enum fail db_keys(struct db *db, struct keyring **out, struct complaint 
 MUSTUSE enum fail db_key_add(struct db *db, const struct conf_key *key, int64_t now, struct complaint *why);
 /* By its name or its fingerprint; *out_name (room for 65 bytes) is its name. FAIL_BAD_FIELD: there is none. */
 MUSTUSE enum fail db_key_revoke(struct db *db, struct text which, int64_t now, char *out_name, struct complaint *why);
-/* Adds to what was spent in a period, and forgets periods that are long over. */
-MUSTUSE enum fail db_spend_add(struct db *db, enum spend_kind kind, struct text name, int64_t start, int64_t micro, struct complaint *why);
+/* What was spent in a period so far: the larger sum stays, so that none goes back whoever comes late. Forgets periods that are long over. */
+MUSTUSE enum fail db_spend_set(struct db *db, enum spend_kind kind, struct text name, int64_t start, int64_t micro, struct complaint *why);
 /* Every period that is kept. */
 typedef void spend_fn(void *arg, enum spend_kind kind, struct text name, int64_t start, int64_t micro);
 MUSTUSE enum fail db_spend_each(struct db *db, spend_fn *fn, void *arg, struct complaint *why);

@@ -15,8 +15,8 @@ static const char *const sql[STATEMENT_COUNT] = {
                            "ORDER BY name = ?1 DESC LIMIT 1",
     [STATEMENT_KEY_REVOKE] = "UPDATE keys SET revoked = ?2 WHERE sha256 = ?1",
     [STATEMENT_SPEND] = "SELECT kind, name, start, micro FROM spend",
-    [STATEMENT_SPEND_ADD] = "INSERT INTO spend(kind, name, start, micro) VALUES(?1, ?2, ?3, ?4) "
-                            "ON CONFLICT(kind, name, start) DO UPDATE SET micro = micro + excluded.micro",
+    [STATEMENT_SPEND_SET] = "INSERT INTO spend(kind, name, start, micro) VALUES(?1, ?2, ?3, ?4) "
+                            "ON CONFLICT(kind, name, start) DO UPDATE SET micro = max(micro, excluded.micro)",
     [STATEMENT_SPEND_FORGET] = "DELETE FROM spend WHERE kind = ?1 AND name = ?2 AND start <= "
                                "(SELECT start FROM spend WHERE kind = ?1 AND name = ?2 ORDER BY start DESC LIMIT 1 OFFSET ?3)",
 };
@@ -276,10 +276,10 @@ static void bind_spend(sqlite3_stmt *s, enum spend_kind kind, struct text name, 
     (void)sqlite3_bind_int64(s, 3, third);
 }
 
-enum fail db_spend_add(struct db *db, enum spend_kind kind, struct text name, int64_t start, int64_t micro, struct complaint *why)
+enum fail db_spend_set(struct db *db, enum spend_kind kind, struct text name, int64_t start, int64_t micro, struct complaint *why)
 {
     enum fail f;
-    sqlite3_stmt *add = statement(db, STATEMENT_SPEND_ADD, &f, why), *forget = f == OK ? statement(db, STATEMENT_SPEND_FORGET, &f, why) : NULL;
+    sqlite3_stmt *add = statement(db, STATEMENT_SPEND_SET, &f, why), *forget = f == OK ? statement(db, STATEMENT_SPEND_FORGET, &f, why) : NULL;
     if (f != OK)
         return f;
     bind_spend(add, kind, name, start);

@@ -1,4 +1,4 @@
-/* spend.c: many small sums become few rows. store.c calls it. */
+/* spend.c: many sums become few rows. store.c calls it. */
 #include "store/spend.h"
 
 struct spend_row {
@@ -26,13 +26,13 @@ void spend_fini(struct spend *s)
     spend_init(s);
 }
 
-enum fail spend_add(struct spend *s, enum spend_kind kind, struct text name, int64_t start, int64_t micro)
+enum fail spend_set(struct spend *s, enum spend_kind kind, struct text name, int64_t start, int64_t micro)
 {
     struct spend_id id = { .start = start, .kind = kind, .len = (uint32_t)MIN(name.len, sizeof id.name) };
     memcpy(id.name, name.len > 0 ? name.at : "", id.len);
     struct spend_row *row = map_get(&s->rows, id_text(&id));
     if (row != NULL) {
-        row->micro += micro;
+        row->micro = MAX(row->micro, micro);
         return OK;
     }
     if (s->rows.count >= SPEND_ROWS_MAX)

@@ -6,7 +6,7 @@
 #include "base/map.h"
 #include "store/db.h"
 
-#define SPEND_ROWS_MAX 32768 /* every key and tenant that a configuration may have, in two periods; what comes on top is counted as lost */
+#define SPEND_ROWS_MAX 32768 /* every key and tenant that a configuration may have, in two periods; what comes on top is counted, and comes again with the next request */
 
 struct spend {
     struct map rows; /* kind, start and name -> struct spend_row */
@@ -15,8 +15,8 @@ struct spend {
 void spend_init(struct spend *s);
 void spend_fini(struct spend *s); /* takes all rows out */
 static inline uint32_t spend_count(const struct spend *s) { return s->rows.count; }
-/* FAIL_NO_MEMORY; FAIL_BUSY past SPEND_ROWS_MAX. */
-MUSTUSE enum fail spend_add(struct spend *s, enum spend_kind kind, struct text name, int64_t start, int64_t micro);
+/* The sum of a period so far; the larger one stays. FAIL_NO_MEMORY; FAIL_BUSY past SPEND_ROWS_MAX. */
+MUSTUSE enum fail spend_set(struct spend *s, enum spend_kind kind, struct text name, int64_t start, int64_t micro);
 /* Until fn fails. */
 MUSTUSE enum fail spend_each(const struct spend *s, enum fail (*fn)(void *arg, enum spend_kind kind, struct text name, int64_t start, int64_t micro), void *arg);
 

@@ -189,7 +189,7 @@ static enum fail write_spend(void *arg, enum spend_kind kind, struct text name, 
 {
     struct group_commit *g = arg;
     g->rows++;
-    return db_spend_add(g->store->db, kind, name, start, micro, &g->why);
+    return db_spend_set(g->store->db, kind, name, start, micro, &g->why);
 }
 
 /* Failures of the file end the group; that one change cannot be done ends that change. */
@@ -410,15 +410,15 @@ enum fail store_key_revoke(struct task *t, struct store *s, struct text which, n
 
 void store_spend(struct store *s, enum spend_kind kind, struct text name, int64_t start, int64_t micro)
 {
-    if (s == NULL || micro == 0)
+    if (s == NULL)
         return;
     pthread_mutex_lock(&s->lock);
     if (spend_count(&s->spend) == 0) {
         s->first_spend = now_of(s);
         pthread_cond_signal(&s->more);
     }
-    if (spend_add(&s->spend, kind, name, start, micro) != OK)
-        s->status.spend_lost += (uint64_t)micro;
+    if (spend_set(&s->spend, kind, name, start, micro) != OK)
+        s->status.spend_lost++;
     pthread_mutex_unlock(&s->lock);
 }
 

@@ -51,7 +51,8 @@ struct keyring *store_keys(struct store *s);
    FAIL_BAD_FIELD cannot be done; FAIL_BUSY, FAIL_STORE the file; FAIL_TIMEOUT, FAIL_DEADLINE or the cancellation: nobody knows yet. out_name: 65 bytes. */
 MUSTUSE enum fail store_key_add(struct task *t, struct store *s, const struct conf *keys, nanos deadline, struct complaint *why);
 MUSTUSE enum fail store_key_revoke(struct task *t, struct store *s, struct text which, nanos deadline, char *out_name, struct complaint *why);
-/* Money to keep: waits for nothing, fails for nobody. start: of the period, in seconds since 1970. Any thread, not inside a gate. s may be NULL: then it is forgotten. */
+/* What was spent in a period so far, in millionths of a dollar: waits for nothing, fails for nobody; of one period the larger sum stays. start: of the period, in
+   seconds since 1970. Any thread, not inside a gate. s may be NULL: then it is forgotten. */
 void store_spend(struct store *s, enum spend_kind kind, struct text name, int64_t start, int64_t micro);
 
 enum store_state { STORE_NONE, STORE_OPEN, STORE_READ_ONLY, STORE_FAILED };
@@ -60,7 +61,7 @@ struct store_status {
     char why[480];           /* FAILED: a sentence */
     uint32_t keys, waiting;  /* tasks */
     uint32_t spend_rows;     /* not yet written */
-    uint64_t commits, rows, failures, spend_lost;
+    uint64_t commits, rows, failures, spend_lost; /* lost: sums that no memory was left for */
 };
 /* As of now. Any thread. */
 void store_status(struct store *s, struct store_status *out);

@@ -4,7 +4,7 @@
 #include "run/task.h"
 #include "store/spend.h"
 #include "test_base.h"
-#include <fcntl.h>
+#include <signal.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -136,7 +136,7 @@ TEST(an_older_file_is_brought_forward_and_keeps_its_keys)
     struct complaint why;
     assert_int_equal(ring->count, 1);
     assert_string_equal(ring->keys[0].tenant, "acme");
-    assert_int_equal(db_spend_add(db, SPEND_KEY, TEXT("old"), 0, 1, &why), OK);
+    assert_int_equal(db_spend_set(db, SPEND_KEY, TEXT("old"), 0, 1, &why), OK);
     keyring_unref(ring);
     db_close(db);
     assert_int_equal(number_in(path, "SELECT count(*) FROM schema"), 2);
@@ -267,12 +267,12 @@ TEST(many_sums_are_few_rows)
     int64_t sum[2] = { 0 };
     spend_init(&s);
     for (int i = 0; i < 100000; i++) {
-        assert_int_equal(spend_add(&s, SPEND_KEY, i % 2 ? TEXT("a") : TEXT("b"), i % 3, 7), OK);
-        assert_int_equal(spend_add(&s, SPEND_TENANT, TEXT("a"), 0, 7), OK);
+        assert_int_equal(spend_set(&s, SPEND_KEY, i % 2 ? TEXT("a") : TEXT("b"), i % 3, i), OK);
+        assert_int_equal(spend_set(&s, SPEND_TENANT, TEXT("a"), 0, 100000 - i), OK); /* whoever comes late */
     }
     assert_int_equal(spend_each(&s, count_row, sum), OK);
     assert_int_equal(sum[0], 7);
-    assert_int_equal(sum[1], 2 * 7 * 100000);
+    assert_int_equal(sum[1], 100000 + 99999 + 99998 + 99997 + 99996 + 99995 + 99994);
     spend_fini(&s);
     assert_int_equal(spend_count(&s), 0);
 }
@@ -282,12 +282,12 @@ TEST(periods_that_are_long_over_are_forgotten)
     struct db *db = open_db(path, true);
     struct complaint why;
     for (int64_t start = 0; start < 100; start++)
-        for (int twice = 0; twice < 2; twice++)
-            assert_int_equal(db_spend_add(db, SPEND_KEY, TEXT("a"), start, 5, &why), OK);
+        for (int64_t sum = 5; sum >= 4; sum--)
+            assert_int_equal(db_spend_set(db, SPEND_KEY, TEXT("a"), start, sum, &why), OK);
     db_close(db);
     assert_int_equal(number_in(path, "SELECT count(*) FROM spend"), DB_PERIODS_KEPT);
     assert_int_equal(number_in(path, "SELECT min(start) FROM spend"), 100 - DB_PERIODS_KEPT);
-    assert_int_equal(number_in(path, "SELECT micro FROM spend WHERE start = 99"), 10);
+    assert_int_equal(number_in(path, "SELECT micro FROM spend WHERE start = 99"), 5);
 }
 
 /* ---- the writer ---- */
@@ -413,14 +413,51 @@ TEST(a_flood_of_money_is_few_rows_and_none_is_lost)
     struct store_status status;
     scene_open(&s, false);
     for (int i = 0; i < 300000; i++)
-        store_spend(s.store, SPEND_KEY, i % 2 ? TEXT("a") : TEXT("b"), 60, 3);
+        store_spend(s.store, SPEND_KEY, i % 2 ? TEXT("a") : TEXT("b"), 60, i + 1);
     store_status(s.store, &status);
     scene_close(&s);
-    assert_int_equal(number_in(path, "SELECT sum(micro) FROM spend"), 900000);
+    assert_int_equal(number_in(path, "SELECT sum(micro) FROM spend"), 300000 + 299999);
     assert_true(status.rows < 300); /* two a tenth of a second */
     scene_open(&s, false);
-    assert_int_equal(s.restored, 900000);
+    assert_int_equal(s.restored, 300000 + 299999);
     scene_close(&s);
+}
+
+/* A server that spends, for its parent to kill. */
+static void spend_until_killed(void)
+{
+    struct scene s;
+    scene_open(&s, false);
+    int64_t sum = s.restored;
+    for (;;) {
+        store_spend(s.store, SPEND_KEY, TEXT("a"), 60, ++sum);
+        usleep(20);
+    }
+}
+
+#define KILLS 20
+
+TEST(no_sum_goes_back_when_the_server_is_killed)
+{
+    int64_t seen = 0;
+    db_close(open_db(path, true));
+    for (int i = 0; i < KILLS; i++) {
+        int64_t before = seen;
+        fflush(NULL);
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0)
+            spend_until_killed();
+        for (int looks = 0; looks < 20000 && (seen <= before || looks < i * 5); looks++) { /* each time at another moment */
+            usleep(1000);
+            int64_t now = number_in(path, "SELECT coalesce(max(micro), 0) FROM spend");
+            assert_true(now >= seen);
+            seen = now;
+        }
+        assert_int_equal(kill(child, SIGKILL), 0);
+        assert_int_equal(waitpid(child, NULL, 0), child);
+        assert_true(seen > before);
+    }
 }
 
 /* Keeps the file locked from a connection of its own. */
@@ -449,11 +486,11 @@ TEST(a_locked_file_keeps_nobody_waiting_and_its_money_is_written_later)
     sqlite3 *other = lock_file();
     store_spend(s.store, SPEND_TENANT, TEXT("acme"), 0, 40);
     wait_for_failure(&s);
-    store_spend(s.store, SPEND_TENANT, TEXT("acme"), 0, 2);
+    store_spend(s.store, SPEND_TENANT, TEXT("other"), 0, 2);
     do_sql(other, "ROLLBACK");
     sqlite3_close(other);
     scene_close(&s);
-    assert_int_equal(number_in(path, "SELECT micro FROM spend"), 42);
+    assert_int_equal(number_in(path, "SELECT sum(micro) FROM spend"), 42);
 }
 
 static void add_to_gone(struct task *t, struct scene *s)
@@ -515,6 +552,7 @@ int main(void)
         ROW(periods_that_are_long_over_are_forgotten),
         ROW(what_was_acknowledged_survives_a_loss_of_power),
         ROW(a_flood_of_money_is_few_rows_and_none_is_lost),
+        ROW(no_sum_goes_back_when_the_server_is_killed),
         ROW(a_locked_file_keeps_nobody_waiting_and_its_money_is_written_later),
         ROW(a_file_that_is_gone_is_not_begun_anew),
         ROW(a_damaged_file_is_no_reason_to_let_everybody_in),
