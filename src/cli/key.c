@@ -1,140 +1,16 @@
 /* key.c: `weir key new|list|revoke`: keys in the store. A running weir is asked through its admin socket, so that what it says holds at once on all its workers; where
    none runs the file is opened here. The key itself is made here and printed here; everybody else has its SHA-256. */
-#include "base/json.h"
-#include "cli/admin.h"
+#include "cli/key.h"
 #include "cli/ask.h"
 #include "cli/cli.h"
-#include "cli/options.h"
-#include "cli/table.h"
 #include "cli/tell.h"
-#include "net/http_write.h"
-#include "store/store.h"
 #include <openssl/evp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#define ANSWER_WAIT_NS (10 * NANOS_PER_S)
-#define BUSY_MS        5000 /* for another process's lock */
 #define KEY_DIGITS     32   /* of 62 each: 190 bits */
 #define KEY_ROOM       (3 + KEY_DIGITS + 1)
 #define SETTINGS_MAX   (64u << 10)
-
-extern char **environ;
-
-struct key_options {
-    const char *socket, *config;
-    bool json;
-    const char *tenant, *role, *models, *priority, *priority_max, *rpm, *tpm, *concurrency, *budget, *per;
-    const char *word; /* NAME, or NAME|FINGERPRINT */
-};
-
-/* Where it is done: a running weir, or a file. */
-struct place {
-    const char *command;  /* "key new" */
-    bool is_running;
-    char socket[SOCKET_PATH_MAX];
-    char path[STORE_PATH_MAX];
-    const struct conf *conf; /* -c; NULL = none */
-    struct db *db;           /* of a file that is there, or was made */
-    struct buf answer;
-    struct arena arena;
-    yyjson_val *root;        /* of the answer, as JSON */
-};
-
-static int refuse(const struct place *p, const char *format, ...) PRINTF(2, 3);
-static int refuse(const struct place *p, const char *format, ...)
-{
-    va_list args;
-    fprintf(stderr, "weir %s: ", p->command);
-    va_start(args, format);
-    vfprintf(stderr, format, args);
-    va_end(args);
-    fputc('\n', stderr);
-    return EXIT_FAILED;
-}
-
-/* ---- where ---- */
-
-static bool answers(const char *path)
-{
-    struct ask a = { .method = "GET", .target = "/healthz", .wait = ANSWER_WAIT_NS };
-    addr_unix(&a.to, path);
-    bool yes = ask_all(&a, 1) == OK && a.fail == OK;
-    ask_fini(&a);
-    return yes;
-}
-
-/* Nobody answers: the file that the configuration of -c means, or the one of a weir that was started without any. */
-static bool find_file(struct place *p, const char *config, struct complaint *why)
-{
-    struct conf_options options = { .path = config, .environ = environ, .local_fallback = true };
-    if (!conf_load(&options, &p->conf, why) || !store_place(p->conf, p->path, why))
-        return false;
-    return p->path[0] != '\0' || complain(why, config, 0, 0, "store is off, so there is no place for keys");
-}
-
-static bool find_place(struct place *p, const struct key_options *o, struct complaint *why)
-{
-    static char found[RUNTIME_SOCKETS_MAX][SOCKET_PATH_MAX]; /* static: larger than a frame should be */
-    bool may_run = o->socket != NULL || o->config != NULL || runtime_sockets(found) > 0;
-    if (may_run && admin_find(o->socket, o->config, p->socket, why))
-        p->is_running = o->socket != NULL || answers(p->socket);
-    else if (may_run && o->config == NULL)
-        return false;
-    return p->is_running || find_file(p, o->config, why);
-}
-
-static void leave(struct place *p)
-{
-    db_close(p->db);
-    buf_fini(&p->answer);
-    arena_fini(&p->arena);
-    if (p->conf != NULL)
-        conf_unref(p->conf);
-}
-
-static int complain_place(const struct place *p, const struct complaint *why)
-{
-    char text[700];
-    complaint_print(why, text, sizeof text);
-    return refuse(p, "%s", text);
-}
-
-/* ---- asking a running one ---- */
-
-static bool read_answer(struct place *p)
-{
-    yyjson_doc *doc;
-    if (json_parse(&p->arena, buf_text(&p->answer), &doc, NULL) != OK)
-        return false;
-    p->root = yyjson_doc_get_root(doc);
-    return true;
-}
-
-/* True: it said yes, and p->root is what it said. */
-static bool ask_running(struct place *p, const char *method, const char *target, struct text content)
-{
-    struct ask a = { .method = method, .target = target, .content = content, .wait = ANSWER_WAIT_NS };
-    addr_unix(&a.to, p->socket);
-    enum fail f = ask_all(&a, 1);
-    if (f != OK || a.fail != OK) {
-        (void)refuse(p, "%s: %s%s", p->socket, f != OK ? fail_row(f)->text : ask_why(&a), a.fail == FAIL_CONNECT ? ": is that weir running?" : "");
-        if (f == OK)
-            ask_fini(&a);
-        return false;
-    }
-    p->answer = a.body;
-    bool is_json = read_answer(p);
-    yyjson_val *said = yyjson_obj_get(yyjson_obj_get(p->root, "error"), "message");
-    if (is_json && a.status / 100 == 2)
-        return true;
-    if (said != NULL)
-        (void)refuse(p, "%s", tell_plain(said));
-    else
-        (void)refuse(p, "%s answered %d: is that a weir of this version?", p->socket, a.status);
-    return false;
-}
 
 /* ---- new ---- */
 
@@ -242,61 +118,39 @@ static int64_t seconds_now(void)
     return now;
 }
 
-/* Opens, does and commits. fn's failure undoes it. */
-static bool change_file(struct place *p, enum fail (*fn)(struct place *p, void *arg, struct complaint *why), void *arg, bool make)
-{
-    struct complaint why;
-    enum fail f = db_open(p->path, make, BUSY_MS, &p->db, &why);
-    if (f == OK && p->db == NULL) {
-        (void)refuse(p, "there is no store at %s, so there are no keys", p->path);
-        return false;
-    }
-    if (f == OK)
-        f = db_begin(p->db, &why);
-    if (f == OK) {
-        f = fn(p, arg, &why);
-        if (f == OK)
-            f = db_commit(p->db, &why);
-        else
-            db_rollback(p->db);
-    }
-    if (f != OK)
-        (void)refuse(p, "%s", why.text);
-    return f == OK;
-}
-
-static enum fail add_key(struct place *p, void *arg, struct complaint *why)
+static enum fail add_key(struct key_place *p, void *arg, struct complaint *why)
 {
     return db_key_add(p->db, arg, seconds_now(), why);
 }
 
-static void told_new(const struct place *p, const struct conf_key *k, const char *key)
+static void told_new(const struct key_place *p, const struct conf_key *k, const char *key)
 {
     char fingerprint[KEYRING_FINGERPRINT];
     bool closes = yyjson_get_bool(yyjson_obj_get(p->root, "closes"));
     printf("%s\n", key);
     fprintf(stderr, "Key \"%s\" (%s) %s. It is shown only this once.\n", k->name, keyring_fingerprint(k->sha256, fingerprint),
             p->is_running ? "holds from now on" : "holds as soon as weir runs");
-    fprintf(stderr, "  kept in  %s%s\n", p->is_running ? tell_plain(yyjson_obj_get(p->root, "store")) : p->path, p->is_running ? "" : ", as no weir of this user is running");
+    fprintf(stderr, "  kept in  %s%s\n", p->is_running ? tell_plain(yyjson_obj_get(p->root, "store")) : p->path,
+            p->is_running ? "" : ", as no weir of this user is running");
     if (closes)
         fprintf(stderr, "  from now on this weir asks everybody for a key; until now every program on this machine might ask\n");
     if (!p->is_running && (p->conf == NULL || p->conf->keys_count == 0))
         fprintf(stderr, "  with it a weir that uses this store asks everybody for a key\n");
 }
 
-static int make_in(struct place *p, struct text settings, const struct conf *made, const char *key)
+static int make_in(struct key_place *p, struct text settings, const struct conf *made, const char *key)
 {
     struct complaint why;
     struct conf_key *k = &made->keys[0];
     if (!check_clash(p->conf, k, &why))
-        return complain_place(p, &why);
-    bool ok = p->is_running ? ask_running(p, "POST", "/keys/new", settings) : change_file(p, add_key, k, true);
+        return key_complain(p, &why);
+    bool ok = p->is_running ? key_place_ask(p, "POST", "/keys/new", settings) : key_place_change(p, add_key, k, true);
     if (ok)
         told_new(p, k, key);
     return ok ? EXIT_OK : EXIT_FAILED;
 }
 
-static int new_key(struct place *p, const struct usage *u, const struct key_options *o)
+static int new_key(struct key_place *p, const struct usage *u, const struct key_options *o)
 {
     char key[KEY_ROOM];
     struct buf settings;
@@ -305,7 +159,7 @@ static int new_key(struct place *p, const struct usage *u, const struct key_opti
     buf_init(&settings, SETTINGS_MAX);
     if (!make_key(key) || put_settings(&settings, o, key) != OK) {
         buf_fini(&settings);
-        return refuse(p, "no memory left for a key of this length");
+        return key_refuse(p, "no memory left for a key of this length");
     }
     const struct conf_options options = { .yaml = buf_text(&settings) };
     int code;
@@ -314,99 +168,12 @@ static int new_key(struct place *p, const struct usage *u, const struct key_opti
     else if (!conf_load(&options, &made, &why))
         code = refuse_settings(u, &why);
     else {
-        code = find_place(p, o, &why) ? make_in(p, options.yaml, made, key) : complain_place(p, &why);
+        code = key_place_find(p, o, &why) ? make_in(p, options.yaml, made, key) : key_complain(p, &why);
         conf_unref(made);
     }
     buf_fini(&settings);
     mem_wipe(key, sizeof key);
     return code;
-}
-
-/* ---- list ---- */
-
-static const char *text_at(yyjson_val *v, const char *name) { return tell_plain(yyjson_obj_get(v, name)); }
-
-static void add_number(struct table *t, yyjson_val *key, const char *name)
-{
-    yyjson_val *v = yyjson_obj_get(key, name);
-    if (v != NULL)
-        table_add(t, "%llu", (unsigned long long)yyjson_get_uint(v));
-    else
-        table_add(t, "-");
-}
-
-static void add_models(struct table *t, yyjson_val *key, struct arena *arena)
-{
-    yyjson_val *models = yyjson_obj_get(key, "models"), *first = yyjson_arr_get_first(models);
-    size_t count = yyjson_arr_size(models);
-    const char *names = count == 0 ? "all" : arena_printf(arena, count > 1 ? "%s and %zu more" : "%s", tell_plain(first), count - 1);
-    table_add(t, "%s", names != NULL ? names : "?");
-}
-
-static void add_key_row(struct table *t, yyjson_val *key, struct arena *arena)
-{
-    struct http_date date = { 0 };
-    yyjson_val *budget = yyjson_obj_get(key, "budget");
-    static const char *const texts[] = { "name", "fingerprint", "tenant", "role" }, *const numbers[] = { "rpm", "tpm", "concurrency" };
-    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-        table_add(t, "%s", text_at(key, texts[i]));
-    add_models(t, key, arena);
-    table_add(t, strcmp(text_at(key, "priority"), text_at(key, "priority_max")) == 0 ? "%s" : "%s to %s", text_at(key, "priority"), text_at(key, "priority_max"));
-    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
-        add_number(t, key, numbers[i]);
-    if (budget != NULL)
-        table_add(t, "%.2f/%s", yyjson_get_num(yyjson_obj_get(budget, "usd")), text_at(budget, "per"));
-    else
-        table_add(t, "-");
-    struct text made = http_date_at(&date, yyjson_get_sint(yyjson_obj_get(key, "created")));
-    table_add(t, "%.*s", TEXT_ARG(made));
-}
-
-static void tell_keys(yyjson_val *root, struct arena *arena)
-{
-    static const char *const headings[] = { "NAME", "FINGERPRINT", "TENANT", "ROLE", "MODELS", "PRIORITY", ">RPM", ">TPM", ">AT ONCE", ">USD", "MADE" };
-    struct table t;
-    size_t i, n;
-    yyjson_val *key;
-    table_init(&t, arena, ARRAY_LEN(headings), headings);
-    yyjson_arr_foreach(yyjson_obj_get(root, "keys"), i, n, key)
-        add_key_row(&t, key, arena);
-    table_print(&t, "No key was made by weir key, or all were revoked.");
-    fprintf(stderr, "kept in %s\n", text_at(root, "store"));
-}
-
-static bool list_file(struct place *p)
-{
-    struct complaint why;
-    struct keyring *ring = NULL;
-    enum fail f = db_open(p->path, false, BUSY_MS, &p->db, &why);
-    if (f == OK && p->db != NULL)
-        f = db_keys(p->db, &ring, &why);
-    if (f != OK) {
-        (void)refuse(p, "%s", why.text);
-        return false;
-    }
-    f = keyring_print(ring, p->path, &p->answer);
-    keyring_unref(ring);
-    if (f == OK && read_answer(p))
-        return true;
-    (void)refuse(p, "no memory left for so many keys");
-    return false;
-}
-
-static int list_keys(struct place *p, const struct usage *u, const struct key_options *o)
-{
-    struct complaint why;
-    (void)u;
-    if (!find_place(p, o, &why))
-        return complain_place(p, &why);
-    if (!(p->is_running ? ask_running(p, "GET", "/keys", TEXT_NONE) : list_file(p)))
-        return EXIT_FAILED;
-    if (o->json)
-        printf("%.*s", TEXT_ARG(buf_text(&p->answer)));
-    else
-        tell_keys(p->root, &p->arena);
-    return EXIT_OK;
 }
 
 /* ---- revoke ---- */
@@ -416,13 +183,13 @@ struct revoking {
     char name[65];
 };
 
-static enum fail revoke_in(struct place *p, void *arg, struct complaint *why)
+static enum fail revoke_in(struct key_place *p, void *arg, struct complaint *why)
 {
     struct revoking *r = arg;
     return db_key_revoke(p->db, text_of(r->which), seconds_now(), r->name, why);
 }
 
-static bool revoke_running(struct place *p, struct revoking *r)
+static bool revoke_running(struct key_place *p, struct revoking *r)
 {
     struct buf content;
     buf_init(&content, SETTINGS_MAX);
@@ -431,21 +198,21 @@ static bool revoke_running(struct place *p, struct revoking *r)
         f = json_add_string(&content, text_of(r->which));
     if (f == OK)
         f = buf_add_text(&content, TEXT("}"));
-    bool ok = f == OK && ask_running(p, "POST", "/keys/revoke", buf_text(&content));
+    bool ok = f == OK && key_place_ask(p, "POST", "/keys/revoke", buf_text(&content));
     if (ok)
-        snprintf(r->name, sizeof r->name, "%s", text_at(p->root, "name"));
+        snprintf(r->name, sizeof r->name, "%s", tell_plain(yyjson_obj_get(p->root, "name")));
     buf_fini(&content);
     return ok;
 }
 
-static int revoke_key(struct place *p, const struct usage *u, const struct key_options *o)
+static int revoke_key(struct key_place *p, const struct usage *u, const struct key_options *o)
 {
     struct revoking r = { .which = o->word };
     struct complaint why;
     (void)u;
-    if (!find_place(p, o, &why))
-        return complain_place(p, &why);
-    if (!(p->is_running ? revoke_running(p, &r) : change_file(p, revoke_in, &r, false)))
+    if (!key_place_find(p, o, &why))
+        return key_complain(p, &why);
+    if (!(p->is_running ? revoke_running(p, &r) : key_place_change(p, revoke_in, &r, false)))
         return EXIT_FAILED;
     printf("Key \"%s\" is revoked%s.\n", r.name, p->is_running ? ": nobody is let in with it from now on" : "");
     if (yyjson_get_bool(yyjson_obj_get(p->root, "last")))
@@ -458,13 +225,15 @@ static int revoke_key(struct place *p, const struct usage *u, const struct key_o
 struct verb {
     const char *name, *command, *what, *examples, *arguments;
     bool makes, prints; /* has the options of a new key; has --json */
-    int (*run)(struct place *p, const struct usage *u, const struct key_options *o);
+    int (*run)(struct key_place *p, const struct usage *u, const struct key_options *o);
 };
 
 static const struct verb verbs[] = {
     { "new", "key new", "Makes a key and prints it, this once: only its SHA-256 is kept.",
-      "  weir key new alice\n  weir key new ci --models chat,embed --rpm 600 --budget 20 --per 1d\n  KEY=$(weir key new ops --role admin)\n", "NAME", true, false, new_key },
-    { "list", "key list", "The keys that weir key has made, without the keys themselves.", "  weir key list\n  weir key list --json\n", "", false, true, list_keys },
+      "  weir key new alice\n  weir key new ci --models chat,embed --rpm 600 --budget 20 --per 1d\n  KEY=$(weir key new ops --role admin)\n", "NAME",
+      true, false, new_key },
+    { "list", "key list", "The keys that weir key has made, without the keys themselves.",
+      "  weir key list\n  weir key list --json\n", "", false, true, key_list },
     { "revoke", "key revoke", "Takes a key away, by its name or by the fingerprint that weir key list shows.",
       "  weir key revoke alice\n  weir key revoke 1f3a9c07\n", "NAME|FINGERPRINT", false, false, revoke_key },
 };
@@ -502,12 +271,12 @@ static int run(const struct verb *v, int argc, char **argv)
     o.word = words.count > 0 ? at[0] : NULL;
     if (o.per != NULL && o.budget == NULL)
         return usage_refuse(&usage, "--per is the period of a --budget, and there is none");
-    static struct place p; /* one a process, and larger than a frame should be */
+    static struct key_place p; /* one a process, and larger than a frame should be */
     p.command = v->command;
     buf_init(&p.answer, ASK_ANSWER_MAX);
     arena_init(&p.arena, NULL, 0, 4 * (size_t)ASK_ANSWER_MAX);
     code = v->run(&p, &usage, &o);
-    leave(&p);
+    key_place_leave(&p);
     return code;
 }
 

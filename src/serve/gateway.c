@@ -52,23 +52,15 @@ static struct http_server_options client_options(struct desk *d)
     return o;
 }
 
-static struct auth *new_auth(struct desk *d, const struct conf *conf)
-{
-    struct keyring *ring = d->gateway->store != NULL ? store_keys(d->gateway->store) : NULL;
-    struct auth *a = auth_new(conf, ring);
-    keyring_unref(ring);
-    return a;
-}
-
-/* Turns the desk to the roster that waits for it, and to the store's keys. Short of memory it comes again by the clock, and until then nobody is let in if keys may have changed:
-   a revoked one must not stay valid for lack of memory. */
+/* Turns the desk to the roster that waits for it, and to the store's keys. Short of memory it comes again by the clock, and until then nobody is let in if keys may
+   have changed: a revoked one must not stay valid for lack of memory. */
 static void read_news(struct worker *w, struct timer *self)
 {
     struct desk *d = CONTAINER_OF(self, struct desk, read_again);
     struct roster *roster = d->news != NULL ? d->news : d->view->roster;
     const struct conf *conf = roster_conf(roster);
     bool is_new = conf != d->view->conf || d->keys_changed;
-    struct auth *auth = is_new ? new_auth(d, conf) : NULL;
+    struct auth *auth = is_new ? stored_auth(d, conf) : NULL;
     struct view *next = is_new && auth == NULL ? NULL : view_new(roster_ref(roster));
     if (is_new) {
         auth_free(d->auth);
@@ -103,7 +95,7 @@ static enum fail desk_open(struct gateway *g, unsigned i)
     d->read_again.fire = read_news;
     hangar_init(&d->hangar);
     d->conns = conns_new(w);
-    d->auth = new_auth(d, d->view->conf);
+    d->auth = stored_auth(d, d->view->conf);
     d->stories = stories_new();
     struct http_server_options clients = client_options(d), admins = server_options(d, serve_admin);
     d->server = http_server_new(w, &clients);
@@ -146,24 +138,6 @@ static void take_roster(struct worker *w, void *arg, uint64_t number)
     read_news(w, &d->read_again);
     if (d->news != NULL)
         log_line(w, LOG_LEVEL_ERROR, "out_of_memory", "this worker cannot take the new roster yet; it tries again every 10 ms");
-}
-
-static void take_keys(struct worker *w, void *arg, uint64_t number)
-{
-    struct desk *d = w->owner;
-    (void)arg, (void)number;
-    atomic_store(&d->keys_called, false); /* before it looks: a change behind that calls again */
-    d->keys_changed = true;
-    read_news(w, &d->read_again);
-}
-
-/* On the store's thread. At most one letter a worker is under way. */
-static void keys_changed(void *arg)
-{
-    struct gateway *g = arg;
-    for (unsigned i = 0; i < g->workers; i++)
-        if (!atomic_exchange(&g->desk[i].keys_called, true))
-            mail_send(&g->worker[i], take_keys, NULL, 0);
 }
 
 static void roster_changed(struct fleet *f, void *arg)
@@ -411,7 +385,7 @@ enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
     if (f == OK)
         f = fleet_apply(g->fleet, o->conf);
     if (f == OK && o->store != NULL)
-        f = store_new(&(struct store_options){ .world = o->world, .path = o->store, .make = o->store_named, .changed = keys_changed, .arg = g }, &g->store);
+        f = stored_open(g, o, &g->store);
     for (unsigned i = 0; i < o->workers && f == OK; i++) {
         f = worker_init(&g->worker[i], o->world, i);
         if (f != OK)

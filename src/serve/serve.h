@@ -70,6 +70,10 @@ MUSTUSE enum fail openai_take_embedding(struct request *rq, const struct reading
 typedef enum fail page_fn(struct task *t, struct request *rq, struct text rest);
 page_fn page_models, page_model, page_health, page_healthz, page_readyz, page_metrics, page_numbers, page_status, page_requests, page_explain, page_reload, page_drain;
 page_fn page_keys, page_key_new, page_key_revoke;
+/* stored.c */
+MUSTUSE enum fail stored_open(struct gateway *g, const struct gateway_options *o, struct store **out);
+/* Over the configuration's keys and the store's. NULL when out of memory. */
+struct auth *stored_auth(struct desk *d, const struct conf *conf) MUSTUSE;
 struct stat_source store_numbers(struct store *s);
 MUSTUSE enum fail store_print_json(struct store *s, struct buf *out); /* "store":{…}; s may be NULL */
 struct stat_source backend_numbers(struct fleet *f);

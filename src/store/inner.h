@@ -20,6 +20,6 @@ struct db {
 };
 
 /* From SQLite's code to ours, with a sentence. */
-enum fail db_failed(struct db *db, int code, struct complaint *why);
+MUSTUSE enum fail db_failed(struct db *db, int code, struct complaint *why);
 
 #endif

@@ -1,47 +1,14 @@
 /* store.c: the writer thread: groups what tasks want changed and what was spent into transactions, and keeps trying when the file cannot be used. */
-#include "store/store.h"
+#include "store/writer.h"
 #include "base/account.h"
 #include "stat/stat.h"
-#include "store/spend.h"
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 
-#define STORE_MAGIC 0x5702e001u
 #define BUSY_MS     2000 /* the writer waits so long for a lock of another process */
 #define BUSY_AT_MS  500  /* and a start no longer than that */
 
-struct store {
-    uint32_t magic;
-    struct store_options options;
-    struct job_queue queue;
-    pthread_t thread;
-    pthread_mutex_t lock;    /* of everything down to `status`; held for moments, never over the disk */
-    pthread_cond_t more;
-    struct list jobs;
-    nanos first_job, first_spend;
-    struct spend spend;      /* not yet written */
-    bool is_started, is_ending;
-    struct keyring *keys;    /* NULL: none was ever made */
-    struct store_status status;
-
-    struct db *db;           /* from here on the writer's own; NULL: not open */
-    bool was_open;           /* a file that has gone since is not made anew: its keys would be forgotten */
-    bool is_stale;           /* the keys in memory are not the file's */
-    nanos again_at, again_ns, look_at;
-};
-
-/* A change that a task waits for. */
-struct change {
-    struct store *store;
-    const struct conf *keys; /* to add; NULL: revoke */
-    char which[65];          /* and becomes its name */
-    enum fail fail;
-    struct complaint why;
-};
-
 static nanos now_of(struct store *s) { return world_now(s->options.world); }
-static int64_t today(struct store *s) { return world_wall(s->options.world) / NANOS_PER_S; }
 
 /* ---- what state it is in ---- */
 
@@ -117,7 +84,8 @@ struct keyring *store_keys(struct store *s)
 static void only_read(struct store *s)
 {
     if (s->status.state != STORE_READ_ONLY)
-        log_line(NULL, LOG_LEVEL_WARN, "store", "%s can only be read: its keys work, but none can be made or revoked, and what is spent stays in memory", s->options.path);
+        log_line(NULL, LOG_LEVEL_WARN, "store", "%s can only be read: its keys work, but none can be made or revoked, and what is spent stays in memory",
+                 s->options.path);
     set_state(s, STORE_READ_ONLY, "it can only be read");
     s->again_at = now_of(s) + STORE_AGAIN_MAX;
 }
@@ -166,16 +134,6 @@ static enum fail open_again(struct store *s, bool make, struct complaint *why)
 }
 
 /* ---- one group ---- */
-
-static void change_work(void *arg)
-{
-    struct change *c = arg;
-    struct db *db = c->store->db;
-    if (c->keys == NULL)
-        c->fail = db_key_revoke(db, text_of(c->which), today(c->store), c->which, &c->why);
-    for (uint32_t i = 0; c->keys != NULL && i < c->keys->keys_count && c->fail == OK; i++)
-        c->fail = db_key_add(db, &c->keys->keys[i], today(c->store), &c->why);
-}
 
 struct group_commit {
     struct store *store;
@@ -342,71 +300,7 @@ static void *write_on(void *arg)
     return NULL;
 }
 
-/* ---- asking ---- */
-
-static enum fail submit(struct job_queue *q, struct job *job)
-{
-    struct store *s = CONTAINER_OF(q, struct store, queue);
-    enum fail f = FAIL_BUSY;
-    pthread_mutex_lock(&s->lock);
-    if (list_count(&s->jobs) < STORE_QUEUE_MAX) {
-        if (list_count(&s->jobs) == 0)
-            s->first_job = now_of(s);
-        list_push(&s->jobs, &job->node);
-        pthread_cond_signal(&s->more);
-        f = OK;
-    }
-    pthread_mutex_unlock(&s->lock);
-    return f;
-}
-
-static void change_drop(void *arg)
-{
-    struct change *c = arg;
-    if (c->keys != NULL)
-        conf_unref(c->keys);
-    mem_free(c);
-}
-
-/* Owns keys. */
-static enum fail change(struct task *t, struct store *s, const struct conf *keys, struct text which, nanos deadline, char *out_name, struct complaint *why)
-{
-    bool abandoned;
-    struct change *c = mem_zero(sizeof *c);
-    if (c == NULL) {
-        if (keys != NULL)
-            conf_unref(keys);
-        (void)complain(why, NULL, 0, 0, "no memory left");
-        return FAIL_NO_MEMORY;
-    }
-    *c = (struct change){ .store = s, .keys = keys };
-    snprintf(c->which, sizeof c->which, "%.*s", TEXT_ARG(which));
-    enum fail f = job_run_on(t, &s->queue, "the store", change_work, change_drop, c, deadline, &abandoned);
-    if (f != OK)
-        (void)complain(why, NULL, 0, 0, f == FAIL_BUSY ? "too many changes wait for the store" : "%s", fail_row(f)->text);
-    if (abandoned)
-        return f;
-    if (f == OK) {
-        f = c->fail;
-        *why = c->why;
-        if (out_name != NULL)
-            memcpy(out_name, c->which, sizeof c->which);
-    }
-    change_drop(c);
-    return f;
-}
-
-enum fail store_key_add(struct task *t, struct store *s, const struct conf *keys, nanos deadline, struct complaint *why)
-{
-    CHECK(s, STORE);
-    return change(t, s, conf_ref(keys), TEXT_NONE, deadline, NULL, why);
-}
-
-enum fail store_key_revoke(struct task *t, struct store *s, struct text which, nanos deadline, char *out_name, struct complaint *why)
-{
-    CHECK(s, STORE);
-    return change(t, s, NULL, which, deadline, out_name, why);
-}
+/* ---- from outside ---- */
 
 void store_spend(struct store *s, enum spend_kind kind, struct text name, int64_t start, int64_t micro)
 {
@@ -451,7 +345,7 @@ enum fail store_start(struct store *s)
 static void init(struct store *s, const struct store_options *options)
 {
     pthread_condattr_t clock;
-    *s = (struct store){ .magic = STORE_MAGIC, .options = *options, .queue.submit = submit, .again_ns = STORE_AGAIN_NS };
+    *s = (struct store){ .magic = STORE_MAGIC, .options = *options, .queue.submit = change_submit, .again_ns = STORE_AGAIN_NS };
     pthread_mutex_init(&s->lock, NULL);
     pthread_condattr_init(&clock);
     pthread_condattr_setclock(&clock, CLOCK_MONOTONIC); /* as the real world's own */

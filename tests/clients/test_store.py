@@ -234,7 +234,7 @@ def killed_once(disk, conf, chance, round_number, known):
 
 
 def test_a_key_that_was_acknowledged_survives_kill_9():
-    """hostile kill: the server and its keeper die at a random moment, again and again, with four clients making keys."""
+    """The server and its keeper die at a random moment, again and again, with four clients making keys."""
     chance, known = random.Random(6), set()
     with Disk() as disk, Mock() as m:
         conf = closed(m, store=str(disk.path))

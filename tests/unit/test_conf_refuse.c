@@ -42,7 +42,7 @@ static void keys_of_later_versions_are_known(void **state)
 {
     (void)state;
     static const struct row rows[] = {
-        { "store: auto", "1:1: store is not served by this version of weir", NULL },
+        { "store: postgres://db/weir", "1:8: store: postgres is not served by this version of weir", "store: /var/lib/weir/weir.db" },
         { "timeouts:\n  upgrade: 1s", "2:3: timeouts.upgrade is not served by this version of weir", "timeouts:\n" },
         { "timeouts: {upgrade: 1s}", "1:12: timeouts.upgrade is not served by this version of weir", NULL },
         { "keys: {a: {key: abc, budget: {usd: 20}}}", "1:31: keys.a.budget.usd is not served by this version of weir", "keys: {a: {key: abc}}" },
