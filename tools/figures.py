@@ -177,6 +177,11 @@ FIGURES = [
     Figure('Load test: streams that were held at once there', 'held', of('in_flight_max'), '', least=9500, quick_skips=True),
     Figure('Load test: plans of tests/load that ran to their end with each criterion judged, of 6', 'plans', of('judged'), '', least=6, quick_skips=True, beside=plans_beside),
     Figure('Instructions of a proxied call, outside the kernel', 'instructions', of('weir'), '', beside=lambda r: f"nginx {r['nginx']:,}: {r['ratio']:.2f} x; weir reads both bodies, nginx neither"),
+    Figure('Who asks: a key', 'auth', of('key'), 'µs', most=2, quick_skips=True),
+    Figure('Who asks: a token by RS256 (2048 bits)', 'auth', of('RS256'), 'µs', most=40, quick_skips=True, beside=lambda r: f"HS256 {r['HS256']:.1f} µs"),
+    Figure('Who asks: a token by ES256', 'auth', of('ES256'), 'µs', most=90, quick_skips=True),
+    Figure('Who asks: a token by EdDSA (Ed25519)', 'auth', of('EdDSA'), 'µs', most=130, quick_skips=True),
+    Figure('Who asks: a token that was seen', 'auth', of('seen'), 'µs', most=2, quick_skips=True),
     Figure('A task switch', 'switch', of('context switch'), 'ns'),
     Figure('A request that never parks: what being a task adds', 'switch', of('task adds'), 'ns'),
     Figure('A park and a wake', 'switch', of('park and wake'), 'ns'),
@@ -681,22 +686,39 @@ def measure_local(options, work):
     return record('local', options, results, samples, how=f'one llama-server with smollm2, asked directly and through weir in turn; {LONG_TOKENS} tokens, temperature 0, streamed; tokens of its usage over the time from asking to [DONE]')
 
 
-# ---- a task switch ----
+# ---- programs of a few functions: a task switch, who asks ----
 
-def measure_switch(options, work):
+def run_small(work, *sources):
+    """Compiles a program of tests/ against the library and runs it: what it printed, and its numbers by name. None: there is no library."""
     library = os.path.join(ROOT, 'build', 'release', 'libweir.a')
     if not os.path.exists(library):
         say('  no build/release/libweir.a: make makes it')
         return None
-    made = os.path.join(work, 'switch')
-    subprocess.run(['cc', '-std=gnu11', '-D_GNU_SOURCE', '-O2', '-g', '-fno-strict-aliasing', '-fno-omit-frame-pointer', '-Isrc', '-pthread', '-o', made, os.path.join(SPEED, 'switch.c'), library, '-lyaml', '-lcrypto', '-lm'],
-                   cwd=ROOT, check=True)
+    made = os.path.join(work, os.path.splitext(os.path.basename(sources[0]))[0])
+    subprocess.run(['cc', '-std=gnu11', '-D_GNU_SOURCE', '-O2', '-g', '-fno-strict-aliasing', '-fno-omit-frame-pointer', '-Isrc', '-Itests', '-Ibuild/deps/llhttp', '-Ibuild/deps/yyjson', '-pthread',
+                    '-o', made, *sources, library, '-lyaml', '-lssl', '-lcrypto', '-lcares', '-lm'], cwd=ROOT, check=True)
     text = subprocess.run([made], capture_output=True, text=True, check=True).stdout
-    results = {name.strip(): float(ns) for name, ns in re.findall(r'^(.+?)\s+([0-9.]+) ns', text, re.M)}
+    say('  ' + text.strip().replace('\n', '\n  '))
+    return text, {name.strip(): float(ns) for name, ns in re.findall(r'^(.+?)\s+([0-9.]+) ns', text, re.M)}
+
+
+def measure_switch(options, work):
+    ran = run_small(work, 'tests/speed/switch.c')
+    if ran is None:
+        return None
+    text, results = ran
     if 'never parks, task' in results and 'never parks, plain' in results:
         results['task adds'] = round(results['never parks, task'] - results['never parks, plain'], 1)
-    say('  ' + text.strip().replace('\n', '\n  '))
     return record('switch', options, results, text.splitlines(), how='tests/speed/switch.c, the best of its rounds: what a task costs the processor, without cache misses')
+
+
+def measure_auth(options, work):
+    ran = run_small(work, 'tests/speed/auth.c', 'tests/lib/tokens.c')
+    if ran is None:
+        return None
+    text, ns = ran
+    return record('auth', options, {name: round(n / 1000, 3) for name, n in ns.items()}, text.splitlines(),
+                  how='tests/speed/auth.c, the best of its rounds: from a parsed head to who asks; 2,000 tokens of 400 bytes that nobody has seen, or one again and again')
 
 
 # ---- instructions: the stopwatch that noise cannot reach ----
@@ -1034,7 +1056,7 @@ def read_start(options):
 
 
 MEASURES = {'calls': measure_calls, 'latency': measure_latency, 'model': measure_model,
-            'since': measure_since, 'streams': measure_streams, 'memory': measure_memory, 'ready': measure_ready, 'local': measure_local, 'switch': measure_switch, 'instructions': measure_instructions,
+            'since': measure_since, 'streams': measure_streams, 'memory': measure_memory, 'ready': measure_ready, 'local': measure_local, 'switch': measure_switch, 'auth': measure_auth, 'instructions': measure_instructions,
             'generator': measure_generator, 'agree': measure_agree, 'stopped': measure_stopped, 'drawn': measure_drawn, 'erlang': measure_erlang, 'queue': measure_queue, 'held': measure_held,
             'plans': measure_plans}
 QUICK = ['calls', 'streams', 'memory', 'ready', 'generator', 'agree', 'stopped', 'drawn', 'erlang']

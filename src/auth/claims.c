@@ -27,7 +27,11 @@ const char *token_untimely(nanos exp, nanos nbf, nanos skew, nanos wall)
     return wall + skew < nbf ? "The token is not valid yet." : NULL;
 }
 
-static struct text text_at(yyjson_val *v) { return (struct text){ yyjson_get_str(v), yyjson_get_len(v) }; }
+/* at NULL: it is no text. */
+static struct text text_at(yyjson_val *v)
+{
+    return yyjson_is_str(v) ? (struct text){ yyjson_get_str(v), yyjson_get_len(v) } : TEXT_NONE;
+}
 
 /* A NumericDate. What 64 bits of nanoseconds do not hold is for ever, or before everything. */
 static bool read_date(yyjson_val *v, nanos *out)

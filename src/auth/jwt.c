@@ -91,21 +91,21 @@ static enum fail read_header(struct arena *a, struct text encoded, struct header
 
 /* ---- signatures ---- */
 
-static bool verify_hmac(struct text secret, struct text what, struct text signature)
+static enum fail verify_hmac(struct text secret, struct text what, struct text signature)
 {
     unsigned char ours[EVP_MAX_MD_SIZE];
     unsigned len = 0;
     if (HMAC(EVP_sha256(), secret.at, (int)secret.len, (const unsigned char *)what.at, what.len, ours, &len) == NULL)
-        return false;
-    return text_eq_secret(signature, (struct text){ (const char *)ours, len });
+        return FAIL_NO_MEMORY;
+    return text_eq_secret(signature, (struct text){ (const char *)ours, len }) ? OK : FAIL_BAD_TOKEN;
 }
 
-/* r and s as OpenSSL wants them. 0: not of 64 bytes, or no memory. */
-static size_t der_of(struct text signature, unsigned char der[DER_MAX])
+/* r and s as OpenSSL wants them. */
+static enum fail der_of(struct text signature, unsigned char der[DER_MAX], size_t *out_len)
 {
     const unsigned char *raw = (const unsigned char *)signature.at;
     if (signature.len != 2 * HALF_BYTES)
-        return 0;
+        return FAIL_BAD_TOKEN;
     ECDSA_SIG *pair = ECDSA_SIG_new();
     BIGNUM *r = BN_bin2bn(raw, HALF_BYTES, NULL), *s = BN_bin2bn(raw + HALF_BYTES, HALF_BYTES, NULL);
     int len = 0;
@@ -116,32 +116,37 @@ static size_t der_of(struct text signature, unsigned char der[DER_MAX])
     ECDSA_SIG_free(pair);
     BN_free(r);
     BN_free(s);
-    return len > 0 ? (size_t)len : 0;
+    *out_len = (size_t)len;
+    return len > 0 ? OK : FAIL_NO_MEMORY;
 }
 
-static bool verify_public(const struct conf_jwt_key *k, struct text what, struct text signature)
+static enum fail verify_public(const struct conf_jwt_key *k, struct text what, struct text signature)
 {
     unsigned char der[DER_MAX];
-    if (k->alg == CONF_JWT_ES256)
-        signature = (struct text){ (const char *)der, der_of(signature, der) };
-    if (signature.len == 0)
-        return false;
+    enum fail f = OK;
+    if (k->alg == CONF_JWT_ES256) {
+        f = der_of(signature, der, &signature.len);
+        signature.at = (const char *)der;
+    }
+    if (f != OK)
+        return f;
     EVP_MD_CTX *c = EVP_MD_CTX_new();
-    bool is_ok = c != NULL && EVP_DigestVerifyInit(c, NULL, k->alg == CONF_JWT_EDDSA ? NULL : EVP_sha256(), NULL, k->public) == 1 &&
-                 EVP_DigestVerify(c, (const unsigned char *)signature.at, signature.len, (const unsigned char *)what.at, what.len) == 1;
+    int right = -1;
+    bool is_ready = c != NULL && EVP_DigestVerifyInit(c, NULL, k->alg == CONF_JWT_EDDSA ? NULL : EVP_sha256(), NULL, k->public) == 1;
+    if (is_ready) /* else there is no memory: the key is sound */
+        right = EVP_DigestVerify(c, (const unsigned char *)signature.at, signature.len, (const unsigned char *)what.at, what.len);
+    bool no_memory = right != 1 && (!is_ready || ERR_GET_REASON(ERR_peek_error()) == ERR_R_MALLOC_FAILURE); /* the first thing that went wrong */
     EVP_MD_CTX_free(c);
-    return is_ok;
+    return right == 1 ? OK : no_memory ? FAIL_NO_MEMORY : FAIL_BAD_TOKEN;
 }
 
 /* By the key's algorithm, whatever the token says of it. */
 static enum fail verify(const struct conf_jwt_key *k, struct text what, struct text signature)
 {
     ERR_clear_error();
-    if (k->alg == CONF_JWT_HS256 ? verify_hmac(k->secret, what, signature) : verify_public(k, what, signature))
-        return OK;
-    bool no_memory = ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE;
+    enum fail f = k->alg == CONF_JWT_HS256 ? verify_hmac(k->secret, what, signature) : verify_public(k, what, signature);
     ERR_clear_error();
-    return no_memory ? FAIL_NO_MEMORY : FAIL_BAD_TOKEN;
+    return f;
 }
 
 /* ---- keys ---- */

@@ -189,5 +189,7 @@ static bool check_models(struct loading *l)
 
 bool conf_check(struct loading *l)
 {
-    return check_limits(l) && check_keys(l) && jwt_check(l, tree_of(l, "jwt")) && check_backends(l) && check_models(l) && check_addresses(l) && tls_check_server(l, tree_of(l, "tls"));
+    if (!check_limits(l) || !check_keys(l) || !jwt_check(l, tree_of(l, "jwt")))
+        return false;
+    return check_backends(l) && check_models(l) && check_addresses(l) && tls_check_server(l, tree_of(l, "tls"));
 }

@@ -13,10 +13,11 @@
 #define EXPONENT_BYTES   8  /* OpenSSL's bound for large keys */
 #define KID_BYTES_MAX    256
 
+/* at NULL: it is absent, or no text. */
 static struct text member(yyjson_val *jwk, const char *name)
 {
     yyjson_val *v = yyjson_obj_get(jwk, name);
-    return (struct text){ yyjson_get_str(v), yyjson_get_len(v) };
+    return yyjson_is_str(v) ? (struct text){ yyjson_get_str(v), yyjson_get_len(v) } : TEXT_NONE;
 }
 
 /* Bytes of a member in base64url, in scratch; at NULL: it is absent, or none. */
@@ -47,7 +48,8 @@ static EVP_PKEY *rsa_key(struct text n, struct text e)
     EVP_PKEY *key = NULL;
     BIGNUM *bn = BN_bin2bn((const unsigned char *)n.at, (int)n.len, NULL), *be = BN_bin2bn((const unsigned char *)e.at, (int)e.len, NULL);
     OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
-    if (bn != NULL && be != NULL && build != NULL && OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, bn) == 1 && OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_E, be) == 1)
+    if (bn != NULL && be != NULL && build != NULL && OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, bn) == 1 &&
+        OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_E, be) == 1)
         key = key_from("RSA", build);
     OSSL_PARAM_BLD_free(build);
     BN_free(bn);
@@ -163,6 +165,8 @@ static bool read_set(const struct jwt_source *whole, struct text t)
     yyjson_val *object, *jwk;
     const char *why = "";
     size_t i, count;
+    if (t.len == 0)
+        return jwt_unfit(&s, "is empty");
     enum fail f = json_parse(&l->scratch, t, &doc, &why);
     if (f == OK)
         f = json_check_all_keys(doc, &object, &why);

@@ -32,7 +32,8 @@ static bool check_unnamed(const struct jwt_source *s, const struct conf_jwt_key 
             return jwt_unfit(s, say(s->l, "has the kid and the algorithm of an earlier one, %s", clipped(s->l, text_of(k->kid))));
     }
     if (k->kid == NULL && unnamed == CONF_JWT_UNNAMED_MAX)
-        return jwt_unfit(s, say(s->l, "is one too many for %s without a kid; %d may be, as each is tried: name the others in jwt.jwks", conf_jwt_alg_names[k->alg], CONF_JWT_UNNAMED_MAX));
+        return jwt_unfit(s, say(s->l, "is one too many for %s without a kid; %d may be, as each is tried: name the others in jwt.jwks", conf_jwt_alg_names[k->alg],
+                                CONF_JWT_UNNAMED_MAX));
     return true;
 }
 
@@ -156,7 +157,8 @@ static bool is_bare(struct loading *l, struct text t)
     bool is = false;
     if (der != NULL && decode != NULL) {
         EVP_DecodeInit(decode);
-        is = EVP_DecodeUpdate(decode, der, &len, (const unsigned char *)t.at, (int)t.len) >= 0 && EVP_DecodeFinal(decode, der + len, &rest) == 1 && is_der(der, len + rest);
+        is = EVP_DecodeUpdate(decode, der, &len, (const unsigned char *)t.at, (int)t.len) >= 0 && EVP_DecodeFinal(decode, der + len, &rest) == 1 &&
+             is_der(der, len + rest);
     }
     EVP_ENCODE_CTX_free(decode);
     return is;

@@ -2,25 +2,50 @@
 
 The routes are read from src/serve/routes.def, so a new row is asked in every way too: each route x each key x each spelling.
 """
+import atexit
 import base64
+import hashlib
+import hmac
 import json
+import os
+import shutil
+import tempfile
+import time
 
 import wire
 from probes import docs_rows
 
 KEYS = {'user': 'sk-canary-user-0123456789', 'admin': 'sk-canary-admin-0123456789', 'narrow': 'sk-canary-narrow-0123456789'}
-CONF = {'keys': {'user': {'key': KEYS['user']}, 'admin': {'key': KEYS['admin'], 'role': 'admin'}, 'narrow': {'key': KEYS['narrow'], 'models': ['chat']}}}
+SECRET = b'a secret of at least thirty-two bytes'
+SECRET_FILE = os.path.join(tempfile.mkdtemp(prefix='weir-hostile-'), 'secret')
+atexit.register(shutil.rmtree, os.path.dirname(SECRET_FILE), ignore_errors=True)
+with open(SECRET_FILE, 'wb') as f:
+    f.write(SECRET)
+CONF = {'jwt': {'keys': [SECRET_FILE]},
+        'keys': {'user': {'key': KEYS['user']}, 'admin': {'key': KEYS['admin'], 'role': 'admin'}, 'narrow': {'key': KEYS['narrow'], 'models': ['chat']}}}
 BAD = KEYS['user'][:-1] + '0'
+
+
+def jwt(header, payload, secret=None):
+    """secret None: nobody signs."""
+    part = lambda x: base64.urlsafe_b64encode(x).rstrip(b'=').decode()
+    what = part(json.dumps(header).encode()) + '.' + part(json.dumps(payload).encode())
+    return what + '.' + (part(hmac.digest(secret, what.encode(), hashlib.sha256)) if secret is not None else '')
+
+
+NOW = int(time.time())
+CLAIMS = {'sub': 'ann', 'role': 'admin', 'exp': NOW + 86400}    # a role is nothing that a token can have
+TOKENS = {'token': jwt({'alg': 'HS256'}, CLAIMS, SECRET), 'bad token': jwt({'alg': 'HS256'}, CLAIMS, SECRET + b'x'), 'old token': jwt({'alg': 'HS256'}, {**CLAIMS, 'exp': NOW - 86400}, SECRET)}
 BODIES = {'/v1/chat/completions': '{"model":"chat","messages":[{"role":"user","content":"Hey"}]}', '/v1/completions': '{"model":"chat","prompt":"Hey"}',
           '/v1/embeddings': '{"model":"chat","input":"Hey"}'}
 REST = {'/v1/models/*': 'chat', '/explain/*': 'x'}
 
 # What each key gets at a route of this kind, spelt as it is.
 GETS = {
-    'OPEN':   {None: 200, 'bad': 200, 'user': 200, 'admin': 200},
-    'USER':   {None: 401, 'bad': 401, 'user': 200, 'admin': 200},
-    'ADMIN':  {None: 401, 'bad': 401, 'user': 403, 'admin': 200},
-    'SOCKET': {None: 404, 'bad': 404, 'user': 404, 'admin': 404},
+    'OPEN':   {None: 200, 'bad': 200, 'user': 200, 'admin': 200, 'token': 200, 'bad token': 200, 'old token': 200},
+    'USER':   {None: 401, 'bad': 401, 'user': 200, 'admin': 200, 'token': 200, 'bad token': 401, 'old token': 401},
+    'ADMIN':  {None: 401, 'bad': 401, 'user': 403, 'admin': 200, 'token': 403, 'bad token': 401, 'old token': 401},
+    'SOCKET': {None: 404, 'bad': 404, 'user': 404, 'admin': 404, 'token': 404, 'bad token': 404, 'old token': 404},
 }
 REFUSED = (400, 401, 403, 404)
 
@@ -81,7 +106,7 @@ def ask(port, method, target, headers=(), body='', host='weir'):
 
 
 def key_headers(who):
-    return [] if who is None else [f'Authorization: Bearer {BAD if who == "bad" else KEYS[who]}']
+    return [] if who is None else [f'Authorization: Bearer {BAD if who == "bad" else TOKENS.get(who) or KEYS[who]}']
 
 
 # ---- the tests: each asks, and returns what was wrong; the first argument is a house with CONF ----
@@ -111,11 +136,6 @@ def every_other_method(house):
                     if got != want:
                         wrong.append(f'{method} {route.path}, key {who}, {more}: {got}, not {want}')
     return wrong
-
-
-def jwt(header, payload):
-    part = lambda x: base64.urlsafe_b64encode(json.dumps(x).encode()).rstrip(b'=').decode()
-    return f'{part(header)}.{part(payload)}.'
 
 
 def every_way_to_send_a_key(house):
@@ -180,16 +200,51 @@ def a_key_in_the_query(house):
     return wrong
 
 
+def every_way_to_send_a_token(house):
+    """hostile 42: two headers that disagree, a token where none belongs; each beside one that is right"""
+    good, key = TOKENS['token'], KEYS['user']
+    bearer = f'Authorization: Bearer {good}'
+    rows = [
+        ('the bearer', [bearer], 200),
+        ('blanks before the token', [f'Authorization: Bearer   {good}'], 200),
+        ('both, the same', [bearer, f'x-api-key: {good}'], 200),
+        ('as a key', [f'x-api-key: {good}'], 401),
+        ('a key beside it', [bearer, f'x-api-key: {key}'], 401),
+        ('twice', [bearer, bearer], 401),
+        ('twice, different', [bearer, f'Authorization: Bearer {key}'], 401),
+        ('in quotes', [f'Authorization: Bearer "{good}"'], 401),
+        ('another scheme', [f'Authorization: JWT {good}'], 401),
+        ('no scheme', [f'Authorization: {good}'], 401),
+        ('a word behind it', [f'Authorization: Bearer {good} x'], 401),
+        ('two with a comma', [f'Authorization: Bearer {good}, Bearer {good}'], 401),
+        ('in a cookie', [f'Cookie: token={good}'], 401),
+        ('60 KB', [f'Authorization: Bearer {good + "A" * 60000}'], 401),
+        ('64 KiB', [f'Authorization: Bearer {good + "A" * 65536}'], 431),
+        ('SQL', ["Authorization: Bearer ' OR '1'='1'.x.y"], 401),
+        ('dots', ['Authorization: Bearer ..'], 401),
+    ]
+    wrong = []
+    for name, headers, status in rows:
+        a = ask(house.port, 'POST', '/v1/chat/completions', headers, BODIES['/v1/chat/completions'])
+        if a.status != status or (a.status == 401) != ('www-authenticate' in a.headers):
+            wrong.append(f'{name}: {a.status} {a.headers}, not {status}')
+    return wrong
+
+
 def a_token_that_nobody_signed(house):
-    """hostile 41: no JWT is taken yet, so each is an unknown key; a key that is none of ours is told nothing more"""
-    claims = {'sub': 'user', 'role': 'admin', 'exp': 4102444800}
-    tokens = [jwt({'alg': 'none', 'typ': 'JWT'}, claims), jwt({'alg': 'HS256', 'kid': '../../dev/null'}, claims) + 'AA', jwt({'alg': 'HS256', 'kid': "' OR '1'='1"}, claims) + 'AA',
-              jwt({'alg': 'RS256', 'jwk': {'kty': 'oct', 'k': ''}}, claims) + 'AA', jwt({'alg': 'none'}, {**claims, 'pad': 'x' * 8000})]
+    """hostile 41: no algorithm, one that is not ours, a kid that leads somewhere, a key that comes along, a token too long: 401 in words of RFC 6750"""
+    headers = [{'alg': 'none', 'typ': 'JWT'}, {'alg': 'None'}, {'alg': 'nOnE'}, {'alg': ''}, {}, {'alg': None}, {'alg': ['HS256']}, {'alg': 'RS256'}, {'alg': 'HS512'}, {'alg': 'HS256'},
+               {'alg': 'HS256', 'kid': '../../../dev/null'}, {'alg': 'HS256', 'kid': "' OR '1'='1"}, {'alg': 'HS256', 'kid': SECRET_FILE}, {'alg': 'HS256', 'kid': 5},
+               {'alg': 'HS256', 'jwk': {'kty': 'oct', 'k': ''}}, {'alg': 'HS256', 'jku': 'http://127.0.0.1/keys'}, {'alg': 'HS256', 'crit': ['x'], 'x': 1}]
+    tokens = [jwt(header, claims, secret) for header in headers for secret in (None, b'', b'\0' * 32, SECRET_FILE.encode()) for claims in (CLAIMS, {**CLAIMS, 'pad': 'x' * 8000})]
+    tokens += [jwt({'alg': 'none'}, CLAIMS, SECRET), jwt({'alg': 'HS256', 'crit': []}, CLAIMS, SECRET), jwt({'alg': 'HS256'}, {**CLAIMS, 'pad': 'x' * 8000}, SECRET), jwt({'alg': 'HS256'}, {'sub': 'ann'}, SECRET)]
     wrong = []
     for token in tokens:
-        a = ask(house.port, 'GET', '/metrics', [f'Authorization: Bearer {token}'])
-        if a.status != 401 or json.loads(a.body)['error']['code'] != 'invalid_api_key':
-            wrong.append(f'{token[:60]}: {a.status} {a.body[:200]}')
+        a = ask(house.port, 'GET', '/v1/models', [f'Authorization: Bearer {token}'])
+        if a.status != 401 or json.loads(a.body)['error']['code'] != 'invalid_token' or not a.headers['www-authenticate'].startswith('Bearer error="invalid_token", error_description="'):
+            wrong.append(f'{token[:60]}: {a.status} {a.headers} {a.body[:200]}')
+    if (status := ask(house.port, 'GET', '/v1/models', key_headers('token')).status) != 200:
+        wrong.append(f'the right one: {status}')
     return wrong
 
 
@@ -208,8 +263,8 @@ def a_key_for_some_models_only(house):
 def no_key_was_written(house):
     """hostile 42: after all of the above, and before the house closes"""
     text = '\n'.join(house.weir.lines())
-    return [f'{who}\'s key stands in the log' for who, key in [*KEYS.items(), ('a bad one', BAD)] if key in text]
+    return [f'{who}\'s key stands in the log' for who, key in [*KEYS.items(), ('a bad one', BAD), *TOKENS.items()] if key in text]
 
 
-TESTS = [every_route_every_spelling_every_key, every_other_method, every_way_to_send_a_key, a_key_in_the_query, a_token_that_nobody_signed,
+TESTS = [every_route_every_spelling_every_key, every_other_method, every_way_to_send_a_key, every_way_to_send_a_token, a_key_in_the_query, a_token_that_nobody_signed,
          a_key_for_some_models_only, no_key_was_written]

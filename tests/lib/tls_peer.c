@@ -1,7 +1,9 @@
 /* tls_peer.c: see tls_peer.h. */
 #define OPENSSL_SUPPRESS_DEPRECATED /* RAND_METHOD is the one way to seed OpenSSL */
 #include "lib/tls_peer.h"
+#include "auth/auth.h"
 #include "conf/conf.h"
+#include "lib/tokens.h"
 #include "net/wire.h"
 #include "run/sim.h"
 #include <openssl/pem.h>
@@ -126,7 +128,7 @@ static void make_all(void)
 
 static void remove_all(void)
 {
-    static const char *const names[] = { "ca", "stranger-ca", "weir", "other", "backend", "expired", "early", "wrong", "common", "self", "stranger", "client" };
+    static const char *const names[] = { "ca", "stranger-ca", "weir", "other", "backend", "expired", "early", "wrong", "common", "self", "stranger", "client", "rfc" };
     char file[64];
     for (size_t i = 0; i < 2 * ARRAY_LEN(names); i++) {
         snprintf(file, sizeof file, "%s.%s", names[i / 2], i % 2 ? "key" : "crt");
@@ -186,6 +188,34 @@ static void read_files(void)
     conf_unref(conf);
 }
 
+/* And by verifying a token of each kind. */
+static void read_tokens(void)
+{
+    static struct worker worker = { .wall = 1300819380 * NANOS_PER_S };
+    char yaml[256], value[1024];
+    struct complaint why;
+    const struct conf *conf;
+    FILE *f = file_new("rfc", "crt");
+    ASSERT(fputs(tokens_rfc_set, f) >= 0 && fclose(f) == 0);
+    snprintf(yaml, sizeof yaml, "jwt: {jwks: %s, tenant: iss}\n", tls_peer_path("rfc.crt"));
+    struct conf_options o = { .yaml = text_of(yaml) };
+    ASSERT(conf_load(&o, &conf, &why));
+    struct auth *auth = auth_new(conf, NULL);
+    ASSERT(auth != NULL);
+    for (size_t i = 0; i < ARRAY_LEN(tokens_rfc); i++) {
+        struct identity who;
+        const char *sentence;
+        snprintf(value, sizeof value, "Bearer %s", tokens_rfc[i]);
+        struct http_header header = { TEXT("authorization"), text_of(value), HEADER_AUTHORIZATION };
+        struct http_head head = { .count = 1, .headers = &header };
+        head.first[HEADER_AUTHORIZATION] = 1;
+        ASSERT(auth_check(auth, &worker, &head, &who, &sentence) == OK);
+        identity_end(&who);
+    }
+    auth_free(auth);
+    conf_unref(conf);
+}
+
 /* Returns the session. */
 static SSL_SESSION *shake_hands(SSL_CTX *sc, SSL_CTX *cc, int version, SSL_SESSION *session)
 {
@@ -236,6 +266,7 @@ void tls_peer_start(void)
     make_all();
     atexit(remove_all);
     read_files();
+    read_tokens();
     meet(TLS1_3_VERSION);
     meet(TLS1_2_VERSION);
 }

@@ -9,6 +9,7 @@
 static char key_text[KEY_BYTES + 1];
 static const struct conf *conf;
 static struct auth *auth;
+static struct worker worker;
 
 static int begin(void **state)
 {
@@ -20,7 +21,7 @@ static int begin(void **state)
     snprintf(yaml, sizeof yaml, "keys: {a: {key: \"%s\"}}\nbackends: {b: {url: \"http://x\"}}", key_text);
     struct conf_options options = { .yaml = text_of(yaml) };
     assert_true(conf_load(&options, &conf, &why));
-    auth = auth_new(conf);
+    auth = auth_new(conf, NULL);
     return auth != NULL ? 0 : -1;
 }
 
@@ -37,9 +38,12 @@ static enum fail asks_with(struct text key)
     struct http_header header = { TEXT("x-api-key"), key, HEADER_X_API_KEY };
     struct http_head head = { .count = 1, .headers = &header };
     struct identity who;
+    const char *why;
     head.first[HEADER_X_API_KEY] = 1;
-    enum fail f = auth_check(auth, &head, &who);
+    enum fail f = auth_check(auth, &worker, &head, &who, &why);
     assert_true(f != OK || (who.is_known && text_eq(who.name, TEXT("a"))));
+    if (f == OK)
+        identity_end(&who);
     return f;
 }
 
