@@ -57,6 +57,8 @@ BARE = {
         'src/cli/server.c': ('pthread_create sigtimedwait', 'the server\'s main thread: starts the workers, then waits for signals'),
         'src/conf/file.c': ('open fstat read close', 'the configuration, at start or on a job thread'),
         'src/net/dns_cares.c': ('pthread_create eventfd poll read close', 'c-ares has sockets of its own, so it has a thread of its own'),
+        'src/store/db.c': ('open close stat access mkdir', 'the store\'s file, made with our rights before SQLite opens it; on the writer\'s thread'),
+        'src/store/store.c': ('pthread_create', 'SQLite waits for disks, so the store has a thread of its own'),
         'src/stat/log_file.c': ('open fstat write close poll', 'the log outlives every worker and is written where there is none'),
         'src/stat/process.c': ('open read close stat opendir', '/proc/self, when somebody asks for the numbers'),
     }),

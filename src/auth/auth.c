@@ -187,10 +187,11 @@ enum fail auth_check(struct auth *a, struct worker *w, const struct http_head *h
         return FAIL_NO_MEMORY;
     if (!conf_asks_who(a->conf) && a->ring == NULL)
         return check_open(a, head, out_who);
+    bool is_unread = a->ring != NULL && a->ring->is_unread;
     if (!presented(head, &key, &is_bearer))
         return FAIL_BAD_KEY;
     if (key.len == 0)
-        return FAIL_NO_KEY;
+        return is_unread && !conf_asks_who(a->conf) ? FAIL_STORE : FAIL_NO_KEY;
     bool is_token = a->conf->jwt.verify_count > 0 && is_bearer && jwt_has_shape(key);
     if (key.len > PRESENTED_MAX) {
         *out_why = "The token is longer than 8 KiB.";
@@ -203,7 +204,9 @@ enum fail auth_check(struct auth *a, struct worker *w, const struct http_head *h
         *out_who = lend_key(a, found);
         return OK;
     }
-    return is_token ? check_token(a, w, key, name, out_who, out_why) : FAIL_BAD_KEY;
+    if (is_token)
+        return check_token(a, w, key, name, out_who, out_why);
+    return is_unread ? FAIL_STORE : FAIL_BAD_KEY; /* it may well be one of those that nobody could read: not the client's mistake */
 }
 
 bool auth_may_use(const struct identity *who, struct text model)

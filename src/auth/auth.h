@@ -5,19 +5,7 @@
 #include "conf/conf.h"
 #include "net/http_head.h"
 #include "run/loop.h"
-
-/* Keys from elsewhere than the configuration, made and revoked while weir runs. Whoever makes one fills keys, with their texts in arena, and changes nothing
-   once others have seen it; every worker holds it. */
-struct keyring {
-    _Atomic uint32_t references;
-    struct arena arena;
-    uint32_t count;
-    struct conf_key *keys;
-};
-/* Room for count keys, zeroed; the caller has one reference. NULL when out of memory. */
-struct keyring *keyring_new(uint32_t count) MUSTUSE;
-struct keyring *keyring_ref(struct keyring *r); /* takes NULL */
-void keyring_unref(struct keyring *r);          /* the last one frees; takes NULL */
+#include "store/keyring.h"
 
 /* One worker's table over the keys of a configuration and of a ring, with the tokens that it has seen. Holds both. */
 struct auth;
@@ -45,7 +33,8 @@ void identity_end(struct identity *who);
 /* Who sends these headers: Authorization: Bearer KEY, or x-api-key: KEY; where jwt is configured also Authorization: Bearer TOKEN. Where nobody needs a key
    everybody may, but pages of other hosts in a browser here (FAIL_FOREIGN_PAGE).
    FAIL_NO_KEY; FAIL_BAD_KEY: unknown, or two headers that disagree about who asks; FAIL_BAD_TOKEN: with a static sentence in *out_why, fit for a quoted string;
-   FAIL_NO_MEMORY, also where a is NULL: nobody may then. *out_who is untouched by failures.
+   FAIL_STORE: it is no key of the configuration, and the ring could not be read. FAIL_NO_MEMORY, also where a is NULL: nobody may then. *out_who is untouched by
+   failures.
    Keys are looked up by SHA-256 and compared in constant time. A token is verified once, then known by its SHA-256 until it expires by w's wall clock. */
 MUSTUSE enum fail auth_check(struct auth *a, struct worker *w, const struct http_head *head, struct identity *out_who, const char **out_why);
 /* May they use this model? */

@@ -1,5 +1,6 @@
 /* admin.c: what asks a running weir through its admin socket: status, requests, explain, reload, drain. Tables for people, --json as it came. */
 #include "base/json.h"
+#include "cli/admin.h"
 #include "cli/ask.h"
 #include "cli/cli.h"
 #include "cli/options.h"
@@ -71,6 +72,12 @@ static bool find_socket(const struct admin_options *o, char out[SOCKET_PATH_MAX]
     if (snprintf(out, SOCKET_PATH_MAX, "%s", o->socket) < SOCKET_PATH_MAX)
         return true;
     return complain(why, NULL, 0, 0, "%s is too long for a socket", o->socket);
+}
+
+bool admin_find(const char *socket, const char *config, char out[SOCKET_PATH_MAX], struct complaint *why)
+{
+    const struct admin_options o = { .socket = socket, .config = config };
+    return find_socket(&o, out, why);
 }
 
 /* ---- asking ---- */

@@ -121,6 +121,23 @@ static bool is_listed(const struct roster *r)
     return count > 0;
 }
 
+/* Those of the store; *out_is_closed: there was one once. */
+static uint32_t count_stored(struct gateway *g, bool *out_is_closed)
+{
+    struct keyring *ring = gateway_store(g) != NULL ? store_keys(gateway_store(g)) : NULL;
+    uint32_t count = ring != NULL ? ring->count : 0;
+    *out_is_closed = ring != NULL;
+    keyring_unref(ring);
+    return count;
+}
+
+static bool asks_who(const struct announce *a)
+{
+    bool is_closed;
+    (void)count_stored(a->gateway, &is_closed);
+    return is_closed || conf_asks_who(a->serving->conf);
+}
+
 static void print_found(const struct announce *a, const struct roster *r, const struct reach *reaches, unsigned count)
 {
     static struct line models, missing; /* printed once in a process's life, and too large for a task's stack */
@@ -145,19 +162,22 @@ static void print_found(const struct announce *a, const struct roster *r, const 
     }
     if (chat != NULL)
         printf("  %-8s curl %s/chat/completions%s -d '{\"model\":\"%s\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n", "try", base_url(s, url),
-               conf_asks_who(s->conf) ? " -H \"Authorization: Bearer $KEY\"" : "", chat);
+               asks_who(a) ? " -H \"Authorization: Bearer $KEY\"" : "", chat);
     if (names_count == 0)
         line_item(&models, "", "none yet: weir goes on asking");
     line_print(&models, "models");
     line_print(&missing, "missing");
 }
 
-static void print_rest(const struct serving *s)
+static void print_rest(const struct announce *a)
 {
-    if (!conf_asks_who(s->conf))
+    const struct serving *s = a->serving;
+    bool is_closed;
+    uint32_t stored = count_stored(a->gateway, &is_closed);
+    if (!asks_who(a))
         printf("  %-8s none: every %s may ask\n", "keys", s->conf->tls.client_ca != NULL ? "client with a certificate" : "program on this machine");
     else
-        printf("  %-8s %u%s\n", "keys", s->conf->keys_count, s->conf->jwt.verify_count > 0 ? ", and signed tokens" : "");
+        printf("  %-8s %u%s\n", "keys", s->conf->keys_count + stored, s->conf->jwt.verify_count > 0 ? ", and signed tokens" : "");
     if (s->admin >= 0)
         printf("  %-8s weir status, requests, explain, reload or drain --socket %s\n", "admin", s->socket);
     fflush(stdout);
@@ -215,7 +235,7 @@ static void announce(struct task *t, void *arg)
     }
     if (t->cancel == OK) {
         print_found(a, r, reaches, count);
-        print_rest(a->serving);
+        print_rest(a);
     }
     roster_unref(r);
     mem_free(reaches);

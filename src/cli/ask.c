@@ -25,8 +25,10 @@ static enum fail compose(const struct ask *a, struct buf *out)
         f = http_write_header(out, TEXT("host"), TEXT("localhost"));
     if (f == OK)
         f = http_write_header(out, TEXT("connection"), TEXT("close"));
+    if (f == OK && a->content.at != NULL)
+        f = http_write_header(out, TEXT("content-type"), TEXT("application/json"));
     if (f == OK && text_eq(text_of(a->method), TEXT("POST")))
-        f = http_write_length(out, 0);
+        f = http_write_length(out, a->content.len);
     return f == OK ? http_write_head_end(out) : f;
 }
 
@@ -38,7 +40,7 @@ static enum fail ask_with(struct task *t, struct ask *a, struct conn *c, struct 
     conn_begin(c, arena, false);
     enum fail f = compose(a, &request);
     if (f == OK)
-        f = conn_send(t, c, buf_text(&request), TEXT_NONE, until);
+        f = conn_send(t, c, buf_text(&request), a->content, until);
     if (f == OK)
         f = conn_head(t, c, until, &head);
     if (f == OK)

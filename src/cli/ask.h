@@ -10,6 +10,7 @@
 struct ask {
     struct addr to;
     const char *method, *target; /* "GET", "/status" */
+    struct text content;         /* JSON that goes with it; at NULL = none */
     nanos wait;                  /* for all of it */
     int status;                  /* of the answer; 0 = there was none */
     struct buf body;             /* the answer's; ask_fini frees it */

@@ -107,6 +107,28 @@ static void models_wanted(void *arg)
     keeper_tell(s->line, KEEPER_MODELS);
 }
 
+static bool has_budgets(const struct conf *c)
+{
+    bool has = false;
+    for (uint32_t i = 0; i < c->keys_count; i++)
+        has |= c->keys[i].limits.budget.is_set;
+    for (uint32_t i = 0; i < c->tenants_count; i++)
+        has |= c->tenants[i].limits.budget.is_set;
+    return has;
+}
+
+/* NULL: nothing outlives this process. */
+static const char *find_store(const struct conf *conf)
+{
+    static char path[STORE_PATH_MAX];
+    struct complaint why;
+    if (!store_place(conf, path, &why))
+        log_line(NULL, LOG_LEVEL_WARN, "store", "%s; what is spent is forgotten at the end, and no keys can be made", why.text);
+    else if (path[0] == '\0' && has_budgets(conf))
+        log_line(NULL, LOG_LEVEL_WARN, "store", "budgets begin anew at every start, because store is off");
+    return path[0] != '\0' ? path : NULL;
+}
+
 static enum fail make(struct server *s, struct serving *serving, const struct server_start *start)
 {
     const struct conf *conf = choose_conf(serving, start->number);
@@ -115,7 +137,7 @@ static enum fail make(struct server *s, struct serving *serving, const struct se
         .workers = MIN(conf->workers != 0 ? conf->workers : serving->cpus, WORKERS_MAX),
         .listeners = serving->listeners, .listener_count = serving->listener_count,
         .admin_listeners = &serving->admin, .admin_listener_count = serving->admin >= 0 ? 1 : 0,
-        .dns = s->dns, .version = weir_version, .load = serving_load, .load_arg = serving,
+        .store = find_store(conf), .store_named = conf->store.mode == CONF_STORE_PATH, .dns = s->dns, .version = weir_version, .load = serving_load, .load_arg = serving,
     };
     enum fail f = gateway_new(&options, &s->gateway);
     conf_unref(conf);

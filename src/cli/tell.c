@@ -165,6 +165,15 @@ static void tell_memory(yyjson_val *memory)
     putchar('\n');
 }
 
+static void tell_store(yyjson_val *store)
+{
+    const char *state = text_at(store, "state");
+    if (strcmp(state, "failed") == 0)
+        printf("store: FAILED: %s; requests go on, and weir tries again\n", text_at(store, "why"));
+    else if (strcmp(state, "open") == 0 || strcmp(state, "read_only") == 0)
+        printf("store: %s%s, %llu keys\n", text_at(store, "path"), *state == 'r' ? " (CAN ONLY BE READ)" : "", (unsigned long long)number_at(store, "keys"));
+}
+
 void tell_status(yyjson_val *root, struct arena *arena)
 {
     char span[24] = "under 1s";
@@ -174,6 +183,7 @@ void tell_status(yyjson_val *root, struct arena *arena)
            is_true_at(root, "draining") ? "DRAINING, up" : "up", span,
            (unsigned long long)number_at(root, "requests"), (unsigned long long)number_at(root, "connections"),
            (unsigned long long)number_at(root, "workers"));
+    tell_store(yyjson_obj_get(root, "store"));
     tell_memory(yyjson_obj_get(root, "memory"));
     yyjson_val *fleet = yyjson_obj_get(root, "fleet");
     tell_backends(fleet, arena);

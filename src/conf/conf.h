@@ -25,6 +25,7 @@ enum conf_class { CONF_CLASS_LOW, CONF_CLASS_NORMAL, CONF_CLASS_HIGH }; /* in or
 #define CONF_CLASSES 3
 enum conf_switch { CONF_OFF, CONF_ON };
 enum conf_socket_mode { CONF_SOCKET_AUTO, CONF_SOCKET_OFF, CONF_SOCKET_PATH };
+enum conf_store_mode { CONF_STORE_AUTO, CONF_STORE_OFF, CONF_STORE_PATH };
 
 /* Where we listen. An IP address or localhost; no name is looked up. */
 struct conf_address {
@@ -37,6 +38,11 @@ struct conf_address {
 struct conf_socket {
     enum conf_socket_mode mode;
     const char *path; /* CONF_SOCKET_PATH only, fits sun_path; otherwise NULL */
+};
+
+struct conf_store {
+    enum conf_store_mode mode;
+    const char *path; /* CONF_STORE_PATH only; otherwise NULL */
 };
 
 /* An upstream's URL, taken apart. */
@@ -153,6 +159,7 @@ struct conf {
 
     struct conf_address listen;
     uint32_t workers; /* 0 = auto */
+    struct conf_store store;
     struct {
         struct conf_socket socket;
         struct conf_address listen; /* text NULL = off */

@@ -235,6 +235,23 @@ static bool read_socket(const struct given *g, void *field)
     return true;
 }
 
+static bool read_store(const struct given *g, void *field)
+{
+    struct conf_store s = { .mode = CONF_STORE_PATH };
+    if (text_starts(g->text, TEXT("postgres://")) || text_starts(g->text, TEXT("postgresql://")))
+        return refuse_later(g->l, &g->tree->place, say(g->l, "%s: postgres", g->path));
+    if (is_auto(g))
+        s.mode = CONF_STORE_AUTO;
+    else if (text_eq(g->text, TEXT("off")))
+        s.mode = CONF_STORE_OFF;
+    else if (g->text.len == 0 || g->text.at[0] != '/' || text_ends(g->text, TEXT("/")))
+        return refuse_value(g, "must be auto, off or an absolute path of a file");
+    else if (!read_text(g, &s.path))
+        return false;
+    *(struct conf_store *)field = s;
+    return true;
+}
+
 static bool read_log_file(const struct given *g, void *field)
 {
     if (!text_eq(g->text, TEXT("stderr")))
@@ -306,7 +323,8 @@ static bool read_word(const struct given *g, void *field)
 /* NULL: the type is one of words. */
 static bool (*const readers[TYPE_COUNT])(const struct given *, void *) = {
     [TYPE_address] = read_address,       [TYPE_address_or_off] = read_address_or_off,
-    [TYPE_socket] = read_socket,         [TYPE_log_file] = read_log_file,
+    [TYPE_socket] = read_socket,         [TYPE_store] = read_store,
+    [TYPE_log_file] = read_log_file,
     [TYPE_count] = read_count,           [TYPE_auto_count] = read_auto_count,
     [TYPE_size] = read_size,             [TYPE_auto_size] = read_auto_size,
     [TYPE_span] = read_span,             [TYPE_number] = read_number,

@@ -12,9 +12,9 @@
 #define VAULT_BYTES_MAX (16u << 20) /* the kernel gives a program 6 MiB of words at most */
 
 /* What this program, its libraries and the tools that watch it ask for themselves. Where one ends in '*', whatever begins like it. */
-static const char *const kept[] = { "PATH", "HOME", "USER", "LANG", "LC_*", "TZ", "TERM", "NO_COLOR", "TMPDIR", "XDG_*", "NOTIFY_SOCKET", "LISTEN_*", "WEIR_LOCAL",
-                                    "LD_*", "MALLOC_*", "GLIBC_TUNABLES", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "OPENSSL_CONF", "SSL_CERT_*",
-                                    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "ALL_PROXY", "all_proxy" };
+static const char *const kept[] = { "PATH", "HOME", "USER", "LANG", "LC_*", "TZ", "TERM", "NO_COLOR", "TMPDIR", "XDG_*", "STATE_DIRECTORY", "NOTIFY_SOCKET", "LISTEN_*",
+                                    "WEIR_LOCAL", "LD_*", "MALLOC_*", "GLIBC_TUNABLES", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "OPENSSL_CONF",
+                                    "SSL_CERT_*", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "ALL_PROXY", "all_proxy" };
 
 static bool is_kept(struct text name)
 {

@@ -33,6 +33,8 @@ struct desk {
     struct view *view;       /* swapped by mail when the fleet or the configuration changes */
     struct auth *auth;       /* over the view's configuration; NULL: there is no memory for that of the next one */
     struct roster *news;     /* the next view's, while there is no memory for that view */
+    bool keys_changed;       /* those of the store, since auth was made */
+    _Atomic bool keys_called;/* a letter that says so is under way */
     struct timer read_again;
     struct limits *limits;   /* the process's */
     struct hangar hangar;

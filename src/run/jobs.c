@@ -30,7 +30,18 @@ void job_finished(struct job *job)
     mail_send(job->waiter.worker, finished_letter, job, 0);
 }
 
+static enum fail submit(struct worker *w, struct job_queue *q, struct job *job)
+{
+    return q != NULL ? q->submit(q, job) : w->world->job_submit(w->world, job);
+}
+
 enum fail job_run(struct task *t, const char *what, void (*work)(void *), void (*drop)(void *), void *arg, nanos deadline, bool *out_abandoned)
+{
+    return job_run_on(t, NULL, what, work, drop, arg, deadline, out_abandoned);
+}
+
+enum fail job_run_on(struct task *t, struct job_queue *q, const char *what, void (*work)(void *), void (*drop)(void *), void *arg, nanos deadline,
+                     bool *out_abandoned)
 {
     *out_abandoned = false;
     struct job *job = mem_zero(sizeof *job);
@@ -42,7 +53,7 @@ enum fail job_run(struct task *t, const char *what, void (*work)(void *), void (
     job->waiter = task_ref(t);
     enum fail f = mail_own(t->worker, 1); /* the letter that it is back */
     if (f == OK) {
-        f = t->worker->world->job_submit(t->worker->world, job);
+        f = submit(t->worker, q, job);
         if (f != OK)
             mail_disown(t->worker, 1);
     }

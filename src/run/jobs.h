@@ -19,7 +19,14 @@ struct job {
    Any failure after it was queued: arg now belongs to the job, which calls drop(arg) when it has ended.
    FAIL_BUSY: never queued, arg is still the caller's, as is *out_abandoned == false. */
 MUSTUSE enum fail job_run(struct task *t, const char *what, void (*work)(void *), void (*drop)(void *), void *arg, nanos deadline, bool *out_abandoned);
-/* The world calls this on any thread when work has returned. */
+/* A thread of its own that takes jobs: it runs job->work(job->arg), and then job_finished. */
+struct job_queue {
+    enum fail (*submit)(struct job_queue *q, struct job *job); /* any thread; FAIL_BUSY when it is full */
+};
+/* The same on that thread. */
+MUSTUSE enum fail job_run_on(struct task *t, struct job_queue *q, const char *what, void (*work)(void *), void (*drop)(void *), void *arg, nanos deadline,
+                             bool *out_abandoned);
+/* The world, or a queue's thread, calls this when work has returned. */
 void job_finished(struct job *job);
 /* Jobs of this worker that are queued, running or on their way back; worker_run ends when there are none. Its own thread only. */
 unsigned jobs_alive(const struct worker *w);

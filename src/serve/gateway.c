@@ -13,6 +13,7 @@ struct gateway {
     struct stats stats;
     struct fleet *fleet;
     struct limits *limits;
+    struct store *store;     /* NULL: store: off */
     unsigned workers;
     struct worker worker[WORKERS_MAX];
     struct desk desk[WORKERS_MAX];
@@ -23,6 +24,7 @@ struct gateway {
 
 struct fleet *gateway_fleet(struct gateway *g) { return g->fleet; }
 struct limits *gateway_limits(struct gateway *g) { return g->limits; }
+struct store *gateway_store(struct gateway *g) { return g->store; }
 struct stats *gateway_stats(struct gateway *g) { return &g->stats; }
 struct worker *gateway_worker(struct gateway *g, unsigned i) { return &g->worker[i]; }
 unsigned gateway_workers(const struct gateway *g) { return g->workers; }
@@ -52,15 +54,16 @@ static struct http_server_options client_options(struct desk *d)
     return o;
 }
 
-/* Turns the desk to the roster that waits for it. Short of memory it comes again by the clock, and until then nobody is let in if keys may have changed:
-   a revoked one must not stay valid for lack of memory. */
+/* Turns the desk to the roster that waits for it, and to the store's keys. Short of memory it comes again by the clock, and until then nobody is let in if keys may
+   have changed: a revoked one must not stay valid for lack of memory. */
 static void read_news(struct worker *w, struct timer *self)
 {
     struct desk *d = CONTAINER_OF(self, struct desk, read_again);
-    const struct conf *conf = roster_conf(d->news);
-    bool is_new = conf != d->view->conf;
-    struct auth *auth = is_new ? auth_new(conf, NULL) : NULL;
-    struct view *next = is_new && auth == NULL ? NULL : view_new(roster_ref(d->news));
+    struct roster *roster = d->news != NULL ? d->news : d->view->roster;
+    const struct conf *conf = roster_conf(roster);
+    bool is_new = conf != d->view->conf || d->keys_changed;
+    struct auth *auth = is_new ? stored_auth(d, conf) : NULL;
+    struct view *next = is_new && auth == NULL ? NULL : view_new(roster_ref(roster));
     if (is_new) {
         auth_free(d->auth);
         d->auth = next != NULL ? auth : NULL;
@@ -73,6 +76,7 @@ static void read_news(struct worker *w, struct timer *self)
     timer_stop(w, self);
     roster_unref(d->news);
     d->news = NULL;
+    d->keys_changed = false;
     view_give(d->view);
     d->view = next;
     struct http_server_options clients = client_options(d), admins = server_options(d, serve_admin);
@@ -94,7 +98,7 @@ static enum fail desk_open(struct gateway *g, unsigned i)
     d->read_again.fire = read_news;
     hangar_init(&d->hangar);
     d->conns = conns_new(w);
-    d->auth = auth_new(d->view->conf, NULL);
+    d->auth = stored_auth(d, d->view->conf);
     d->stories = stories_new();
     struct http_server_options clients = client_options(d), admins = server_options(d, serve_admin);
     d->server = http_server_new(w, &clients);
@@ -384,6 +388,8 @@ enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
     enum fail f = g->limits == NULL ? FAIL_NO_MEMORY : fleet_new(o->world, &g->fleet);
     if (f == OK)
         f = fleet_apply(g->fleet, o->conf);
+    if (f == OK && o->store != NULL)
+        f = stored_open(g, o, &g->store);
     for (unsigned i = 0; i < o->workers && f == OK; i++) {
         f = worker_init(&g->worker[i], o->world, i);
         if (f != OK)
@@ -399,6 +405,10 @@ enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
         stat_add_source(&g->stats, memory_numbers());
         stat_add_source(&g->stats, limits_numbers(g->limits));
         f = upstream_discover(&g->worker[0], g->fleet, g->desk[0].conns, o->dns);
+    }
+    if (f == OK && g->store != NULL) {
+        stat_add_source(&g->stats, store_numbers(g->store));
+        f = store_start(g->store); /* from here on it may write to the workers */
     }
     if (f != OK) {
         gateway_free(g);
@@ -420,6 +430,7 @@ void gateway_free(struct gateway *g)
     if (g == NULL)
         return;
     CHECK(g, GATEWAY);
+    store_free(g->store);
     for (unsigned i = 0; i < g->workers; i++) {
         timer_stop(&g->worker[i], &g->desk[i].drain);
         desk_close(&g->desk[i]);

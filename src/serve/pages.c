@@ -215,6 +215,10 @@ enum fail page_status(struct task *t, struct request *rq, struct text rest)
     if (f == OK)
         f = memory_print_json(&out);
     if (f == OK)
+        f = buf_add_text(&out, TEXT(","));
+    if (f == OK)
+        f = store_print_json(gateway_store(g), &out);
+    if (f == OK)
         f = buf_add_text(&out, TEXT(",\"fleet\":"));
     if (f == OK)
         f = fleet_print_json(gateway_fleet(g), &out);

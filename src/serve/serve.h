@@ -5,6 +5,7 @@
 
 #include "path/path.h"
 #include "run/jobs.h"
+#include "store/store.h"
 
 struct gateway;
 
@@ -17,6 +18,8 @@ struct gateway_options {
     unsigned listener_count;
     const int *admin_listeners;       /* the admin socket: no key needed, all commands */
     unsigned admin_listener_count;
+    const char *store;                /* the file of keys and spend; NULL: store: off. Outlives the gateway */
+    bool store_named;                 /* somebody has named it: make it at once */
     struct dns *dns;                  /* who resolves names; outlives the gateway */
     const char *version;
     /* Loads the configuration anew for `reload`; on a job thread. NULL: reload is refused. */
@@ -38,6 +41,7 @@ void gateway_free(struct gateway *g);
 
 struct fleet *gateway_fleet(struct gateway *g);
 struct limits *gateway_limits(struct gateway *g);
+struct store *gateway_store(struct gateway *g); /* NULL: store: off */
 struct stats *gateway_stats(struct gateway *g);
 struct worker *gateway_worker(struct gateway *g, unsigned i);
 unsigned gateway_workers(const struct gateway *g);
@@ -66,6 +70,13 @@ MUSTUSE enum fail openai_take_embedding(struct request *rq, const struct reading
 /* A handler of routes.def that is not a surface: answers by itself. `rest`: what stood in place of the route's trailing *. */
 typedef enum fail page_fn(struct task *t, struct request *rq, struct text rest);
 page_fn page_models, page_model, page_health, page_healthz, page_readyz, page_metrics, page_numbers, page_status, page_requests, page_explain, page_reload, page_drain;
+page_fn page_keys, page_key_new, page_key_revoke;
+/* stored.c */
+MUSTUSE enum fail stored_open(struct gateway *g, const struct gateway_options *o, struct store **out);
+/* Over the configuration's keys and the store's. NULL when out of memory. */
+struct auth *stored_auth(struct desk *d, const struct conf *conf) MUSTUSE;
+struct stat_source store_numbers(struct store *s);
+MUSTUSE enum fail store_print_json(struct store *s, struct buf *out); /* "store":{…}; s may be NULL */
 struct stat_source backend_numbers(struct fleet *f);
 struct stat_source memory_numbers(void);
 MUSTUSE enum fail memory_print_json(struct buf *out); /* "memory":{…} */

@@ -40,7 +40,7 @@ class House:
         self.dir = tempfile.mkdtemp(prefix='weir-commands-')
         os.mkdir(self.dir + '/run', 0o700)
         self.env = {k: v for k, v in os.environ.items() if not k.startswith('WEIR_') and not k.endswith('_API_KEY')}
-        self.env.update(XDG_RUNTIME_DIR=self.dir + '/run', WEIR_LOCAL=self.dir + '/no-model')
+        self.env.update(XDG_RUNTIME_DIR=self.dir + '/run', XDG_STATE_HOME=self.dir + '/state', WEIR_LOCAL=self.dir + '/no-model')
         self.started = []
 
     def close(self):

@@ -42,7 +42,7 @@ static void keys_of_later_versions_are_known(void **state)
 {
     (void)state;
     static const struct row rows[] = {
-        { "store: auto", "1:1: store is not served by this version of weir", NULL },
+        { "store: postgres://db/weir", "1:8: store: postgres is not served by this version of weir", "store: /var/lib/weir/weir.db" },
         { "timeouts:\n  upgrade: 1s", "2:3: timeouts.upgrade is not served by this version of weir", "timeouts:\n" },
         { "timeouts: {upgrade: 1s}", "1:12: timeouts.upgrade is not served by this version of weir", NULL },
         { "cache: {exact: {enabled: true}}", "1:17: cache.exact.enabled is not served by this version of weir", "cache: {exact: }" },
@@ -224,7 +224,8 @@ static void overrides_say_where_they_come_from(void **state)
         { "models.m.use=[a/b", NULL, NULL, "--set models.m.use: not YAML: did not find expected ',' or ']' while parsing a flow sequence that begins in line 1" },
         { NULL, "WEIR_LIMITS__QUEU=1", NULL, "environment WEIR_LIMITS__QUEU: unknown key \"limits.queu\"; did you mean \"queue\"?" },
         { NULL, "WEIR_LISTN=1", NULL, "environment WEIR_LISTN: unknown key \"listn\"; did you mean \"listen\"?" },
-        { NULL, "WEIR_STORE=1", NULL, "environment WEIR_STORE: store is not served by this version of weir" },
+        { NULL, "WEIR_TIMEOUTS__UPGRADE=1s", NULL, "environment WEIR_TIMEOUTS__UPGRADE: timeouts.upgrade is not served by this version of weir" },
+        { NULL, "WEIR_STORE=weir.db", NULL, "environment WEIR_STORE: store must be auto, off or an absolute path of a file, not \"weir.db\"" },
         { NULL, "WEIR_=1", NULL, "environment WEIR_: not the name of a key, such as limits.queue or backends.NAME.url" },
         { NULL, "WEIR_KEYS__X__KEY=sk CANARY", NULL, "environment WEIR_KEYS__X__KEY: keys.x.key must consist of visible ASCII characters" },
         { NULL, NULL, "gpu:8000", "URL \"gpu:8000\": the URL must begin with http:// or https://" },
