@@ -4,7 +4,7 @@
 
 #include "base/mem.h"
 
-#define TABLE_COLUMNS_MAX 12
+#define TABLE_COLUMNS_MAX 16
 
 /* Cells row by row; the first row is the heading, bold on a terminal (not with NO_COLOR or TERM=dumb). A heading that begins with '>' is aligned to the right. */
 struct table {

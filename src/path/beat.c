@@ -2,6 +2,9 @@
    Called by the steps that wait: admit, upstream, relay. */
 #include "net/http_write.h"
 #include "path/path.h"
+#include <stdio.h>
+
+#define BEAT_MAX 80 /* bytes of a comment: "waiting, position 100000, about 86400 s", and room */
 
 enum fail path_stream_head(struct request *rq)
 {
@@ -20,18 +23,17 @@ enum fail path_stream_head(struct request *rq)
 enum fail path_beat(struct task *t, struct request *rq, struct text what)
 {
     struct http_request *http = rq->http;
+    char comment[BEAT_MAX + 8];
     enum fail f = OK;
+    ASSERT(what.len <= BEAT_MAX);
     if (!http->answer_begun) {
         rq->beats = true;
         f = path_stream_head(rq);
         if (f == OK)
             f = http_answer_stream(http, -1);
     }
+    int n = snprintf(comment, sizeof comment, ": %.*s\n\n", TEXT_ARG(what));
     if (f == OK)
-        f = http_answer_write(t, http, TEXT(": "));
-    if (f == OK)
-        f = http_answer_write(t, http, what);
-    if (f == OK)
-        f = http_answer_write(t, http, TEXT("\n\n"));
+        f = http_answer_write(t, http, (struct text){ comment, (size_t)n });
     return f == OK ? http_answer_flush(http) : f;
 }

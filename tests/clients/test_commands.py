@@ -316,6 +316,25 @@ def test_requests_in_flight(h):
     c.close()
 
 
+def test_requests_that_wait(h):
+    m = h.mock('--ttft', '30s')
+    path = h.write('weir.yaml', 'backends: {b: {url: "%s", concurrency: 1}}\nmodels: {chat: {use: [b/mock-1]}}\n' % m.url)
+    w = h.serve('-c', path)
+    asked = []
+    for n in range(2):
+        asked.append(http.client.HTTPConnection('127.0.0.1', w.port, timeout=DEADLINE))
+        asked[n].request('POST', '/v1/chat/completions', json.dumps({'model': 'chat', 'messages': [{'role': 'user', 'content': 'x'}]}))
+        wait_for('the request', lambda: len(json.loads(h.run('requests', '--json').stdout)['requests']) == n + 1)
+    rows = {row['waits_for']: row for row in json.loads(h.run('requests', '--json').stdout)['requests']}
+    assert rows['slot']['position'] == 1 and rows['slot']['class'] == 'normal' and 'position' not in rows['first token'], rows
+    line = next(line for line in h.run('requests').stdout.split('\n') if rows['slot']['id'] in line)
+    assert re.search(r'slot +normal +1 +- +chat', line), line
+    pool = json.loads(h.run('status', '--json').stdout)['fleet']['pools'][0]
+    assert pool['waiting'] == 1 and pool['waiting_by_class'] == {'high': 0, 'normal': 1, 'low': 0}, pool
+    for c in asked:
+        c.close()
+
+
 def test_which_weir(h):
     nobody = h.run('status')
     assert nobody.returncode == 1 and '--socket' in nobody.stderr, nobody

@@ -121,7 +121,7 @@ static void hundredfold(struct task *t, void *arg)
     static struct customer customers[TENANTS * FLOOD];
     static const char *const names[TENANTS] = { "flood", "bees", "cats", "dogs", "elks", "foxes" };
     struct total totals[TENANTS] = { 0 };
-    struct customer like = { .pool = pool_of(s->fleet, "chat"), .class = CONF_CLASS_NORMAL, .until = 600 * S };
+    struct customer like = { .pool = pool_of(s->fleet, "chat"), .class = CONF_CLASS_NORMAL, .until = 300 * S };
     for (unsigned i = 0; i < TENANTS; i++) {
         like.tenant = names[i];
         like.total = &totals[i];
@@ -129,7 +129,7 @@ static void hundredfold(struct task *t, void *arg)
         like.hold_max = 10 * like.hold_min;
         open_for(s, &customers[i * FLOOD], i == 0 ? FLOOD : 4, &like);
     }
-    all_gone(t, s);
+    pause_ms(t, 299000);
     double index = jain(totals, TENANTS);
     uint64_t served = 0;
     for (unsigned i = 0; i < TENANTS; i++)
@@ -137,11 +137,12 @@ static void hundredfold(struct task *t, void *arg)
     *(double *)s->arg = index;
     ASSERT(index >= 0.98 && served > 1000);
     ASSERT(totals[1].served > 2 * totals[5].served); /* by tokens, not by requests */
+    all_gone(t, s);
 }
 TEST(a_tenant_that_asks_a_hundred_times_more_gets_no_more_tokens)
 {
     double index = 0;
-    for (unsigned seed = 1; seed <= 3; seed++) {
+    for (unsigned seed = 1; seed <= 2; seed++) {
         scene_run(ONE_BACKEND("4") LONG_WAITS "limits: {queue: 300}\n", hundredfold, &index, seed);
         printf("jain, one tenant at 100 times the others, seed %u: %.4f\n", seed, index);
     }
@@ -379,13 +380,13 @@ static void from_below(struct task *t, void *arg)
     struct scene *s = arg;
     static struct customer customers[500];
     struct total low = { 0 }, normal = { 0 };
-    struct customer like = { .pool = pool_of(s->fleet, "chat"), .class = CONF_CLASS_LOW, .tenant = "low", .total = &low, .until = 300 * S, .hold_min = 50 * MS, .hold_max = 150 * MS };
+    struct customer like = { .pool = pool_of(s->fleet, "chat"), .class = CONF_CLASS_LOW, .tenant = "low", .total = &low, .until = 150 * S, .hold_min = 50 * MS, .hold_max = 150 * MS };
     open_for(s, customers, 450, &like);
     like.tenant = "normal";
     like.class = CONF_CLASS_NORMAL;
     like.total = &normal;
     open_for(s, customers + 450, 20, &like);
-    pause_ms(t, 290000);
+    pause_ms(t, 140000);
     ASSERT(low.served * 100 < (low.served + normal.served) * 14); /* old as they are: one in eight */
     all_gone(t, s);
 }
