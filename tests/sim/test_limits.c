@@ -324,6 +324,8 @@ static void storms(unsigned jumps)
     for (unsigned seed = 1; seed <= seeds; seed++)
         run_seed(seed, jumps);
     const struct storm *s = &here.storm;
+    if (seeds < SEEDS / 4)
+        return; /* a few seeds need not have seen everything */
     assert_true(s->results[OK] > 0 && s->results[FAIL_RATE_LIMIT] > 0 && s->results[FAIL_BUDGET] > 0); /* or it was no storm */
     assert_true(s->returned > 0 && s->overrun > 0);
 }
