@@ -718,7 +718,7 @@ def measure_auth(options, work):
         return None
     text, ns = ran
     return record('auth', options, {name: round(n / 1000, 3) for name, n in ns.items()}, text.splitlines(),
-                  how='tests/speed/auth.c, the best of its rounds: from a parsed head to who asks; 2,000 tokens of 400 bytes that nobody has seen, or one again and again')
+                  how='tests/speed/auth.c, the best of its rounds: from a parsed head to who asks; 40 tokens of 400 bytes that nobody has seen, or one again and again')
 
 
 # ---- instructions: the stopwatch that noise cannot reach ----

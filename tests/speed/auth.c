@@ -5,8 +5,8 @@
 #include "run/task.h"
 #include <stdio.h>
 
-#define ROUNDS 9
-#define CALLS  2000
+#define ROUNDS 100 /* short ones: on a machine with other work to do some are left alone */
+#define CALLS  40
 #define KEY    "sk-0123456789abcdef0123456789abcdef0123456789abcdef"
 
 static struct world *world;
