@@ -40,9 +40,9 @@ static void vacate(struct fleet *f, struct backend *b)
 }
 
 /* Takes a slot of one of set (free ones, not none) for the pool. */
-static const struct member *choose(struct fleet *f, struct pool *p, uint64_t set)
+static const struct member *choose(struct fleet *f, struct pool *p, uint64_t set, uint64_t affinity)
 {
-    unsigned index = choose_backend(f, p, set);
+    unsigned index = choose_backend(f, p, set, affinity);
     p->cursor = index;
     occupy(f, f->backends[index]);
     return members_find(roster_members(f->roster, p), 1ull << index);
@@ -52,7 +52,7 @@ static void grant(struct fleet *f, struct waiter *to)
 {
     uint64_t set = to->lane->accepts & f->free;
     queue_remove(f, to);
-    to->member = choose(f, to->pool, set);
+    to->member = choose(f, to->pool, set, to->affinity);
     to->roster = roster_ref(f->roster);
     to->state = GRANTED;
     list_push(&f->granted, &to->in_fleet);
@@ -131,6 +131,7 @@ static void avoid(struct fleet *f, struct backend *b, nanos until)
 static void enter(struct fleet *f, nanos now)
 {
     gate_enter(&f->gate);
+    f->now = now;
     for (uint64_t left = f->avoided; left != 0; left &= left - 1) {
         struct backend *b = f->backends[__builtin_ctzll(left)];
         if (avoided_until(b) <= now)
@@ -182,7 +183,7 @@ static enum fail ask(struct fleet *f, struct waiter *me)
         LIST_EACH(&f->lanes, node)
             set &= ~CONTAINER_OF(node, struct lane, in_lanes)->accepts;
     if (set != 0) {
-        me->member = choose(f, me->pool, set);
+        me->member = choose(f, me->pool, set, me->affinity);
         me->roster = roster_ref(f->roster);
         f->held[me->member->endpoint->backend->index]++;
         return OK;
@@ -237,7 +238,7 @@ enum fail slot_take(struct task *t, const struct claim *claim, struct slot *out_
     if (t->cancel != OK)
         return t->cancel;
     struct fleet *f = pool->fleet;
-    struct waiter me = { .pool = pool, .exclude = claim->exclude, .task = task_ref(t) };
+    struct waiter me = { .pool = pool, .exclude = claim->exclude, .affinity = claim->affinity, .task = task_ref(t) };
     nanos since = t->worker->now;
     enter(f, since);
     enum fail failure = ask(f, &me);
@@ -250,7 +251,7 @@ enum fail slot_take(struct task *t, const struct claim *claim, struct slot *out_
 
     struct backend *b = me.member->endpoint->backend;
     bool fallback = (roster_members(me.roster, pool)->fallback & backend_bit(b)) != 0;
-    *out_slot = (struct slot){ b, me.member->endpoint, pool, me.member->model, fallback, t->worker->now, t->worker->now - since, me.roster };
+    *out_slot = (struct slot){ b, me.member->endpoint, pool, me.member->model, fallback, t->worker->now, t->worker->now - since, 0, false, me.roster };
     return OK;
 }
 
@@ -269,6 +270,7 @@ void slot_give(struct worker *w, struct slot *slot)
     enter(f, w->now);
     ASSERT(f->held[slot->backend->index] > 0);
     f->held[slot->backend->index]--;
+    load_measured(f, slot, w->now);
     vacate(f, slot->backend);
     measure(slot->pool, w->now - slot->taken_at);
     leave(f, w);
@@ -325,7 +327,7 @@ struct roster *slots_install(struct fleet *f, struct roster *next)
     struct roster *before = f->roster;
     f->roster = next;
     for (uint32_t i = 0; i < f->backends_count; i++) {
-        count_set(&f->backends[i]->limit, next->limits[i]);
+        count_set(&f->backends[i]->limit, load_limit(f, i, next->limits[i]));
         note_free(f, f->backends[i]);
     }
     queue_move(f);
@@ -336,7 +338,7 @@ struct roster *slots_install(struct fleet *f, struct roster *next)
 void slots_set_limit(struct fleet *f, struct backend *b, uint32_t limit)
 {
     gate_enter(&f->gate);
-    count_set(&b->limit, limit);
+    count_set(&b->limit, load_limit(f, b->index, limit));
     note_free(f, b);
     f->serve_due = true;
     leave(f, NULL);

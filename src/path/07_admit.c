@@ -1,5 +1,6 @@
 /* 07_admit.c: a slot of the pool, or a wait for one, or a refusal with when to come back. */
 #include "path/path.h"
+#include "route/affinity.h"
 #include "upstream/local.h"
 
 #define LOCAL_START_NS (10 * NANOS_PER_S)      /* the local model loads in 0.4 s on an idle machine, in seconds on a busy one */
@@ -29,8 +30,11 @@ static enum fail take_slot(struct task *t, struct request *rq)
     const char *why = NULL;
     uint64_t exclude = 0;
     bool any_starting = false;
+    struct text session = http_head_get(rq->http->head, HEADER_X_WEIR_SESSION);
+    if (session.len > 0)
+        rq->affinity = affinity_of_session(session);
     for (;;) {
-        enum fail f = slot_take(t, &(struct claim){ .pool = rq->pool, .exclude = exclude, .deadline = NEVER }, &rq->slot); /* the request's own deadline caps it */
+        enum fail f = slot_take(t, &(struct claim){ .pool = rq->pool, .exclude = exclude, .affinity = rq->affinity, .deadline = NEVER }, &rq->slot); /* the request's own deadline caps it */
         if (f == FAIL_NO_BACKEND && any_starting && t->worker->now < give_up) {
             f = task_sleep(t, t->worker->now + LOCAL_LOOK_NS);
             exclude = 0;

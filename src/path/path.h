@@ -58,6 +58,7 @@ struct reading {
     size_t options_from, options_to; /* stream_options; 0, 0: absent */
     bool stream, usage_wanted, has_max_tokens, has_temperature;
     uint32_t max_tokens;
+    uint64_t affinity;          /* of its prompt's beginning */
     size_t model_len;
     char model[MODEL_NAME_MAX]; /* from here on nothing is cleared */
     char llama_must[96];
@@ -108,6 +109,7 @@ struct request {
     bool stream, usage_wanted;
     bool fetches;               /* a URL in its messages would have to be fetched by the backend */
     uint32_t max_tokens;
+    uint64_t affinity;          /* of its session, else of its prompt's beginning; 0 = none */
     struct splice splices[SPLICES_MAX];
     unsigned splice_count;
 

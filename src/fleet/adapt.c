@@ -1,0 +1,130 @@
+/* adapt.c: concurrency control of one backend. Called by slots.c for each slot that comes back.
+
+   It counts who waits inside the backend, as TCP Vegas counts its packets in queues (Brakmo, O'Malley, Peterson 1994), but by Little's law on the time to first
+   token: of a request's whole time, first - unloaded was spent waiting, so that share of those in flight waits. Between an eighth and a sixteenth of the limit
+   is the aim. The way down goes by that count, so one window follows a knee that fell to a quarter; the way up is multiplicative.
+   What else was tried is in tests/sim/test_adapt.c, with its table: AIMD (Chiu, Jain 1989) falls to 1 by noise, as a least time to first token is an outlier;
+   the gradient of Netflix's concurrency-limits (gradient2) grows without end under lasting load, as its measure follows the load; its Vegas does both.
+   Hence a measure taken anew at half the limit, and decisions only past three standard errors. */
+#include "fleet/adapt.h"
+
+#include <math.h>
+
+#define WINDOW_MIN  16u   /* attempts a window has at least; else as many as the limit, so that all of its requests are seen */
+#define LOOK_FIRST  4u    /* windows to the second look; then twice as many each time, as the measure gets better */
+#define LOOK_EVERY  24u   /* at most: half the limit for one window in 24 costs 2 % */
+#define LOOKS_MEAN  4u    /* looks that the measure is a mean of: it follows longer prompts within some */
+#define SURE        3    /* standard errors that are no chance */
+#define SATURATED   2    /* times the measure: who doubles in time from half the limit to all of it shares one thing among all */
+#define REFUSED_MAX 0.125 /* more refusals than at half the limit */
+
+static uint32_t step(uint32_t limit) { return 1 + limit / 8; }
+
+/* A new window begins. */
+static bool set(struct adapt *a, uint32_t limit, nanos now)
+{
+    uint32_t before = a->limit;
+    a->limit = MIN(MAX(limit, 1u), (uint32_t)ADAPT_MAX);
+    a->since = now;
+    a->answered = a->refused = a->full = 0;
+    a->first = a->squares = a->whole = a->in_flight = 0;
+    return a->limit != before;
+}
+
+void adapt_begin(struct adapt *a, nanos now)
+{
+    *a = (struct adapt){ 0 };
+    (void)set(a, ADAPT_FIRST, now);
+}
+
+/* What a window says. */
+struct verdict {
+    double refusing; /* share of its attempts */
+    double first;    /* mean */
+    double wait;     /* of that, waiting inside */
+    double error;    /* standard error of first */
+    double waiting;  /* requests */
+    bool in_use;     /* most attempts found every slot taken: only then a higher limit could have been used */
+};
+
+static struct verdict judge(const struct adapt *a)
+{
+    double n = a->answered, all = n + a->refused;
+    struct verdict v = { .refusing = a->refused / all, .in_use = a->full * 2 >= all };
+    if (n > 0) {
+        v.first = a->first / n;
+        v.wait = a->unloaded > 0 ? v.first - a->unloaded : 0;
+        v.error = sqrt(fmax(a->squares / n - v.first * v.first, 0) / n);
+        v.waiting = a->in_flight / n * v.wait / fmax(a->whole / n, 1);
+    }
+    return v;
+}
+
+static bool look_ends(struct adapt *a, const struct verdict *v, nanos now)
+{
+    uint32_t kept = a->kept;
+    a->kept = 0;
+    a->looks = MIN(a->looks + 1, LOOKS_MEAN);
+    a->refusing = v->refusing;
+    if (a->answered > 0)
+        a->unloaded += (v->first - a->unloaded) / MIN(a->looks + 1, LOOKS_MEAN);
+    return set(a, kept, now);
+}
+
+/* Windows of few requests, and those before the first knee, are a measure too. */
+static void learn(struct adapt *a, const struct verdict *v)
+{
+    if (a->answered == 0)
+        return;
+    if (a->unloaded == 0)
+        a->unloaded = v->first;
+    else if (a->limit == 1)
+        a->unloaded += v->wait / 2; /* nobody waits for himself */
+    else if (!v->in_use || (!a->follows && v->wait < v->error))
+        a->unloaded += v->wait / 4;
+}
+
+static bool decide(struct adapt *a, nanos now)
+{
+    struct verdict v = judge(a);
+    if (a->kept != 0)
+        return look_ends(a, &v, now);
+    double slack = step(a->limit);
+    bool is_turned_away = v.refusing > a->refusing + REFUSED_MAX, is_saturated = v.first > SATURATED * a->unloaded;
+    if (is_turned_away || ((v.waiting > slack || is_saturated) && v.wait > SURE * v.error && a->limit > 1 && a->unloaded > 0)) {
+        a->follows = true;
+        if (is_turned_away)
+            a->refusing = v.refusing; /* until the next look: if fewer are refused as often, it is not for our number */
+        double surplus = fmax(v.waiting - slack / 2, is_turned_away || is_saturated ? slack : 0);
+        return set(a, MAX(a->limit / 2, a->limit - (uint32_t)fmin(surplus, a->limit)), now);
+    }
+    learn(a, &v);
+    if (!v.in_use)
+        return set(a, a->limit, now);
+    if (++a->since_look >= MIN(LOOK_FIRST << a->looks, LOOK_EVERY) && a->limit > 1) {
+        a->since_look = 0;
+        a->kept = a->limit;
+        return set(a, a->limit / 2, now);
+    }
+    bool is_well = v.waiting < slack / 2 && v.first < (1 + SATURATED) / 2.0 * a->unloaded;
+    if (v.refusing > a->refusing / 2 + REFUSED_MAX / 2 || !(is_well || v.wait < v.error))
+        return set(a, a->limit, now);
+    return set(a, a->follows ? a->limit + (uint32_t)slack : 2 * a->limit, now);
+}
+
+bool adapt_take(struct adapt *a, const struct adapt_sample *s, nanos now)
+{
+    if (s->began < a->since)
+        return false;
+    a->full += s->in_flight >= a->limit;
+    if (s->is_refused) {
+        a->refused++;
+    } else {
+        a->answered++;
+        a->first += (double)s->first;
+        a->squares += (double)s->first * (double)s->first;
+        a->whole += (double)s->whole;
+        a->in_flight += s->in_flight;
+    }
+    return a->answered + a->refused >= MAX(a->limit, WINDOW_MIN) && decide(a, now);
+}
