@@ -16,7 +16,7 @@
 #define LOOKS_MEAN  4u    /* looks that the measure is a mean of: it follows longer prompts within some */
 #define SURE        3    /* standard errors that are no chance */
 #define SATURATED   2    /* times the measure: who doubles in time from half the limit to all of it shares one thing among all */
-#define REFUSED_MAX 0.125 /* more refusals than at half the limit */
+#define REFUSED_MAX 0.125 /* share of attempts that may be refused on top of those that are at half the limit */
 
 static uint32_t step(uint32_t limit) { return 1 + limit / 8; }
 
@@ -39,7 +39,7 @@ void adapt_begin(struct adapt *a, nanos now)
 
 /* What a window says. */
 struct verdict {
-    double refusing; /* share of its attempts */
+    double refusing, refusing_error; /* share of its attempts, and the standard error of that */
     double first;    /* mean */
     double wait;     /* of that, waiting inside */
     double error;    /* standard error of first */
@@ -51,6 +51,7 @@ static struct verdict judge(const struct adapt *a)
 {
     double n = a->answered, all = n + a->refused;
     struct verdict v = { .refusing = a->refused / all, .in_use = a->full * 2 >= all };
+    v.refusing_error = sqrt(v.refusing * (1 - v.refusing) / all);
     if (n > 0) {
         v.first = a->first / n;
         v.wait = a->unloaded > 0 ? v.first - a->unloaded : 0;
@@ -84,32 +85,36 @@ static void learn(struct adapt *a, const struct verdict *v)
         a->unloaded += v->wait / 4;
 }
 
+static bool look(struct adapt *a, uint32_t kept, nanos now)
+{
+    a->since_look = 0;
+    a->kept = kept;
+    return set(a, a->limit / 2, now);
+}
+
 static bool decide(struct adapt *a, nanos now)
 {
     struct verdict v = judge(a);
     if (a->kept != 0)
         return look_ends(a, &v, now);
-    double slack = step(a->limit);
-    bool is_turned_away = v.refusing > a->refusing + REFUSED_MAX, is_saturated = v.first > SATURATED * a->unloaded;
-    if (is_turned_away || ((v.waiting > slack || is_saturated) && v.wait > SURE * v.error && a->limit > 1 && a->unloaded > 0)) {
+    uint32_t slack = step(a->limit);
+    bool is_saturated = v.first > SATURATED * a->unloaded, is_refusing = v.refusing > a->refusing + REFUSED_MAX;
+    if ((v.waiting > slack || is_saturated) && v.wait > SURE * v.error && a->limit > 1) {
+        double surplus = fmax(v.waiting - slack / 2.0, is_saturated ? slack : 0);
         a->follows = true;
-        if (is_turned_away)
-            a->refusing = v.refusing; /* until the next look: if fewer are refused as often, it is not for our number */
-        double surplus = fmax(v.waiting - slack / 2, is_turned_away || is_saturated ? slack : 0);
         return set(a, MAX(a->limit / 2, a->limit - (uint32_t)fmin(surplus, a->limit)), now);
     }
-    learn(a, &v);
-    if (!v.in_use)
-        return set(a, a->limit, now);
-    if (++a->since_look >= MIN(LOOK_FIRST << a->looks, LOOK_EVERY) && a->limit > 1) {
-        a->since_look = 0;
-        a->kept = a->limit;
-        return set(a, a->limit / 2, now);
+    if (is_refusing && v.refusing > a->refusing + SURE * v.refusing_error) {
+        a->follows = true;
+        return look(a, a->limit - MIN(slack, a->limit - 1), now); /* and if fewer are refused as often, it is not for their number */
     }
-    bool is_well = v.waiting < slack / 2 && v.first < (1 + SATURATED) / 2.0 * a->unloaded;
-    if (v.refusing > a->refusing / 2 + REFUSED_MAX / 2 || !(is_well || v.wait < v.error))
+    learn(a, &v);
+    if (v.in_use && ++a->since_look >= MIN(LOOK_FIRST << a->looks, LOOK_EVERY) && a->limit > 1)
+        return look(a, a->limit, now);
+    bool is_well = v.waiting < slack / 2.0 && v.first < (1 + SATURATED) / 2.0 * a->unloaded;
+    if (!v.in_use || is_refusing || !(is_well || v.wait < v.error))
         return set(a, a->limit, now);
-    return set(a, a->follows ? a->limit + (uint32_t)slack : 2 * a->limit, now);
+    return set(a, a->follows ? a->limit + slack : 2 * a->limit, now);
 }
 
 bool adapt_take(struct adapt *a, const struct adapt_sample *s, nanos now)

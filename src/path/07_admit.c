@@ -34,7 +34,8 @@ static enum fail take_slot(struct task *t, struct request *rq)
     if (session.len > 0)
         rq->affinity = affinity_of_session(session);
     for (;;) {
-        enum fail f = slot_take(t, &(struct claim){ .pool = rq->pool, .exclude = exclude, .affinity = rq->affinity, .deadline = NEVER }, &rq->slot); /* the request's own deadline caps it */
+        struct claim claim = { .pool = rq->pool, .exclude = exclude, .affinity = rq->affinity, .deadline = NEVER }; /* the request's own deadline caps it */
+        enum fail f = slot_take(t, &claim, &rq->slot);
         if (f == FAIL_NO_BACKEND && any_starting && t->worker->now < give_up) {
             f = task_sleep(t, t->worker->now + LOCAL_LOOK_NS);
             exclude = 0;
