@@ -391,6 +391,10 @@ static void finds_knee(struct task *t, void *arg)
     unsigned half = server.served;
     apply(s->fleet, ADAPTIVE); /* a reload forgets nothing */
     ASSERT(a->limit >= KNEE / 2 && a->limit <= KNEE * 3 / 2);
+    struct buf status;
+    buf_init(&status, 1u << 16);
+    ASSERT(fleet_print_json(s->fleet, &status) == OK && text_find(buf_text(&status), TEXT("\"adaptive\":true")) > 0);
+    buf_fini(&status);
     while (s->alive > 0)
         ASSERT(task_sleep(t, t->worker->now + MS) == OK);
     ASSERT((server.served - half) * 10 > 9 * KNEE * 60 * 2); /* nine tenths of what it can in the second minute, at two a second and place */
