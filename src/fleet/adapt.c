@@ -2,7 +2,7 @@
 
    It counts who waits inside the backend, as TCP Vegas counts its packets in queues (Brakmo, O'Malley, Peterson 1994), but by Little's law on the time to first
    token: of a request's whole time, first - unloaded was spent waiting, so that share of those in flight waits. Between an eighth and a sixteenth of the limit
-   is the aim. The way down goes by that count, so one window follows a knee that fell to a quarter; the way up is multiplicative.
+   is the aim. The way down goes by that count, so two windows follow a knee that fell to a quarter; the way up is an eighth a window.
    What else was tried is in tests/sim/test_adapt.c, with its table: AIMD (Chiu, Jain 1989) falls to 1 by noise, as a least time to first token is an outlier;
    the gradient of Netflix's concurrency-limits (gradient2) grows without end under lasting load, as its measure follows the load; its Vegas does both.
    Hence a measure taken anew at half the limit, and decisions only past three standard errors. */
@@ -11,11 +11,11 @@
 #include <math.h>
 
 #define WINDOW_MIN  16u   /* attempts a window has at least; else as many as the limit, so that all of its requests are seen */
-#define LOOK_FIRST  4u    /* windows to the second look; then twice as many each time, as the measure gets better */
+#define LOOK_FIRST  4u    /* windows to the first look; then twice as many each time, as the measure gets better */
 #define LOOK_EVERY  24u   /* at most: half the limit for one window in 24 costs 2 % */
 #define LOOKS_MEAN  4u    /* looks that the measure is a mean of: it follows longer prompts within some */
 #define SURE        3    /* standard errors that are no chance */
-#define SATURATED   2    /* times the measure: who doubles in time from half the limit to all of it shares one thing among all */
+#define SATURATED   2    /* times as long as unloaded: from half the limit to all of it nothing was won, whoever waits where */
 #define REFUSED_MAX 0.125 /* share of attempts that may be refused on top of those that are at half the limit */
 
 static uint32_t step(uint32_t limit) { return 1 + limit / 8; }
@@ -72,7 +72,7 @@ static bool look_ends(struct adapt *a, const struct verdict *v, nanos now)
     return set(a, kept, now);
 }
 
-/* Windows of few requests, and those before the first knee, are a measure too. */
+/* Windows with free slots, and those before the first knee, tell what is unloaded, too. */
 static void learn(struct adapt *a, const struct verdict *v)
 {
     if (a->answered == 0)

@@ -1,13 +1,14 @@
 /* adapt.h: concurrency control: how many requests one backend should have at once, found from how long its first tokens take. Used by slots.c inside the
    gate; it knows nothing of fleets, so that tests can try it on simulated backends.
 
-   doing     what a window says                                      next
-   doubling  nobody waits inside                                     twice the limit
-             somebody does                                           less, and from now on following
-   following nobody waits inside, and every slot was in use          an eighth more
-             more than an eighth wait inside, or it takes no more    fewer by as many, at most by half
-             24 windows in use went by                               looking
-   looking   (half the limit, for one window)                        what a first token takes there is the measure; following, with the limit of before */
+   doing      what a window of answers says                      next
+   doubling   every slot was in use, and nobody waits inside     twice the limit
+              somebody waits inside, or is refused               as below, and following from now on
+   following  every slot was in use, and nobody waits inside     an eighth more
+              more than an eighth wait inside                    fewer by as many, at most by half
+              more are refused than usual                        looking, then an eighth fewer
+              24 windows in use went by                          looking, then as before
+   looking    (half the limit for one window)                    what a first token takes there, and how many are refused, is what the others are held against */
 #ifndef WEIR_ADAPT_H
 #define WEIR_ADAPT_H
 
