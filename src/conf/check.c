@@ -174,6 +174,24 @@ static bool check_fallback(struct loading *l, const struct member *m, const stru
     return true;
 }
 
+/* A weight counts where a model uses its backend by weight. */
+static bool check_weights(struct loading *l)
+{
+    const struct member *m = first_of(tree_of(l, "backends"));
+    for (uint32_t i = 0; i < l->conf->backends_count; i++, m = m->next) {
+        const struct place *at = place_in(m, "weight");
+        bool is_used = at == NULL;
+        for (uint32_t j = 0; j < l->conf->models_count && !is_used; j++) {
+            const struct conf_model *model = &l->conf->models[j];
+            for (uint32_t k = 0; k < model->use.count + model->fallback.count && model->balance == CONF_BALANCE_WEIGHTED; k++)
+                is_used |= (k < model->use.count ? &model->use.at[k] : &model->fallback.at[k - model->use.count])->backend == i;
+        }
+        if (!is_used)
+            return refuse(l, at, "backends.%s.weight can have no effect: no model with balance: weighted uses it", l->conf->backends[i].name);
+    }
+    return true;
+}
+
 static bool check_models(struct loading *l)
 {
     const struct member *m = first_of(tree_of(l, "models"));
@@ -191,5 +209,5 @@ bool conf_check(struct loading *l)
 {
     if (!check_limits(l) || !check_keys(l) || !tenants_check(l, first_of(tree_of(l, "keys")), first_of(tree_of(l, "tenants"))) || !jwt_check(l, tree_of(l, "jwt")))
         return false;
-    return check_backends(l) && check_models(l) && check_addresses(l) && tls_check_server(l, tree_of(l, "tls"));
+    return check_backends(l) && check_models(l) && check_weights(l) && check_addresses(l) && tls_check_server(l, tree_of(l, "tls"));
 }

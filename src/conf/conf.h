@@ -14,6 +14,7 @@
 #define CONF_JWT_KEYS_MAX 64         /* that tokens are verified by; key sets of providers have two to ten */
 #define CONF_JWT_UNNAMED_MAX 8       /* of one algorithm without a kid: each is tried, a tenth of a millisecond each */
 #define CONF_NO_BACKEND   UINT32_MAX
+#define CONF_CONCURRENCY_ADAPTIVE UINT32_MAX
 
 enum conf_kind { CONF_KIND_OPENAI, CONF_KIND_LLAMA, CONF_KIND_MOCK, CONF_KIND_OLLAMA, CONF_KIND_ANTHROPIC };
 enum conf_balance { CONF_BALANCE_LEAST_LOADED, CONF_BALANCE_ROUND_ROBIN, CONF_BALANCE_POWER_OF_TWO, CONF_BALANCE_WEIGHTED, CONF_BALANCE_AFFINITY };
@@ -123,7 +124,7 @@ struct conf_backend {
     struct conf_url url;  /* url.text NULL for kind llama */
     const char *key;      /* sent as Authorization: Bearer; NULL = none. Visible ASCII only. Never log it. */
     struct conf_proxy proxy;
-    uint32_t concurrency; /* 0 = auto */
+    uint32_t concurrency; /* 0 = auto, or CONF_CONCURRENCY_ADAPTIVE */
     uint32_t weight;      /* of balance: weighted */
     const char *health;   /* "auto", "tcp", "off" or a path */
     const char *model;    /* kind llama: which local model; otherwise NULL */

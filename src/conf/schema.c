@@ -52,6 +52,8 @@ static void put_key(struct page *p, const struct row *row)
         put(p, say(p->l, "\"type\":\"array\",\"items\":{\"type\":\"string\"},\"minItems\":1,\"maxItems\":%d,\"uniqueItems\":true", CONF_LIST_MAX));
     else if (row->type == TYPE_count || row->type == TYPE_auto_count)
         put_number(p, row, row->type == TYPE_count ? "^[0-9]+$|\\\\$" : "^[0-9]+$|^auto$|\\\\$");
+    else if (row->type == TYPE_slots)
+        put_number(p, row, "^[0-9]+$|^auto$|^adaptive$|\\\\$");
     else if (row->type == TYPE_number)
         put_number(p, row, "^[0-9.]+$|\\\\$");
     else if (*type_what(row->type) == '\0')

@@ -103,6 +103,14 @@ static bool read_auto_count(const struct given *g, void *field)
     return true;
 }
 
+static bool read_slots(const struct given *g, void *field)
+{
+    if (!text_eq(g->text, TEXT("adaptive")))
+        return read_auto_count(g, field);
+    *(uint32_t *)field = CONF_CONCURRENCY_ADAPTIVE;
+    return true;
+}
+
 static bool read_auto_size(const struct given *g, void *field)
 {
     if (!is_auto(g))
@@ -326,6 +334,7 @@ static bool (*const readers[TYPE_COUNT])(const struct given *, void *) = {
     [TYPE_socket] = read_socket,         [TYPE_store] = read_store,
     [TYPE_log_file] = read_log_file,
     [TYPE_count] = read_count,           [TYPE_auto_count] = read_auto_count,
+    [TYPE_slots] = read_slots,
     [TYPE_size] = read_size,             [TYPE_auto_size] = read_auto_size,
     [TYPE_span] = read_span,             [TYPE_number] = read_number,
     [TYPE_text] = read_text,             [TYPE_secret] = read_secret,

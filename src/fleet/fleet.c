@@ -1,6 +1,9 @@
 /* fleet.c: a fleet's life and its changes: reloads, discoveries, limits. Called at start-up, by reload and by discovery. */
 #include "fleet/inner.h"
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 /* Slots of a backend whose concurrency is auto and that has not told us. */
 #define LIMIT_BATCHING 64 /* vLLM batches 256; half of its throughput is reached long before, and waiting here costs nobody a timeout there */
 #define LIMIT_LOCAL    4  /* what Ollama and llama-server decode at once unless told otherwise; the rest would wait inside, unseen */
@@ -38,6 +41,7 @@ enum fail fleet_backend(struct fleet *f, struct text name, struct backend **out_
     b->magic = BACKEND_MAGIC;
     b->index = f->backends_count;
     b->name = own_name;
+    b->name_hash = XXH3_64bits(name.at, name.len);
     b->fleet = f;
     f->avoidances[b->index].backend = b;
     f->backends[f->backends_count++] = b;
@@ -88,6 +92,7 @@ enum fail fleet_new(struct world *world, struct fleet **out_fleet)
     world->random(world, seeds, sizeof seeds);
     f->magic = FLEET_MAGIC;
     f->world = world;
+    f->chance = seeds[0] ^ seeds[1];
     map_init(&f->backends_by_name, seeds[0]);
     map_init(&f->pools_by_name, seeds[1]);
     enum fail failure = roster_new(f, NULL, &f->roster);

@@ -29,11 +29,13 @@ struct backend {
     uint32_t magic;
     uint32_t index;             /* < BACKENDS_MAX; its bit in a mask of backends */
     const char *name;
+    uint64_t name_hash;         /* the same in every process */
     struct fleet *fleet;
     _Atomic uint32_t limit;     /* slots; 0 = no longer configured. This and the next two: written under the gate, read anywhere */
     _Atomic uint32_t in_flight; /* granted and held; above limit for a while after a reload lowered it */
     _Atomic nanos avoid_until;  /* 0 = its last connect succeeded */
     _Atomic nanos service_ns;   /* moving average of how long one of its slots is held; 0 = none was given back yet */
+    _Atomic nanos first_token;  /* how long one takes here now; 0 = not measured yet. Written under the gate, read anywhere */
 
     const char *_Atomic name_why; /* static; why its name, or its proxy's, does not resolve now; NULL = it does, or needs not */
 
@@ -78,6 +80,7 @@ struct waiter;
 struct claim {
     struct pool *pool;
     uint64_t exclude;      /* bits of backends that this request has tried */
+    uint64_t affinity;     /* equal ones belong together: the same backend, if it has room; 0 = none. Only where balance is affinity */
     nanos deadline;
     enum conf_class class;
     struct text tenant;    /* whose turn it uses; lives as long as the call */
@@ -99,6 +102,8 @@ struct slot {
     bool fallback;         /* from the model's fallback list */
     nanos taken_at;
     nanos queued_ns;       /* waited for it */
+    nanos first_token;     /* these two: see slot_measured */
+    bool is_refused;
     struct roster *roster; /* keeps the texts above alive; NULL = no slot */
     enum conf_class class;
     struct tenant *tenant; /* whose turn it was */
@@ -116,7 +121,7 @@ void fleet_free(struct fleet *f); /* asserts that no slot is held and nobody wai
 MUSTUSE enum fail fleet_apply(struct fleet *f, const struct conf *conf);
 /* The models a backend says it has, in place of those it said before. The names are copied; too long, empty and surplus ones are left out. FAIL_NO_MEMORY. */
 MUSTUSE enum fail fleet_set_models(struct fleet *f, struct backend *b, const struct text *names, uint32_t count);
-/* Slots of a backend whose concurrency is auto, once known (discovery, concurrency control); 0 = back to the kind's usual number. */
+/* Slots of a backend whose concurrency is auto, once known (discovery); 0 = back to the kind's usual number. */
 void fleet_set_limit(struct fleet *f, struct backend *b, uint32_t slots);
 /* Where a backend whose dial_host is a name, or that has no URL (kind llama), is now; count 0 = nowhere. Does nothing if its place has changed
    since the roster that e is from. FAIL_NO_MEMORY. */
@@ -172,6 +177,13 @@ void view_give(struct view *v); /* the last one lets go of the roster; takes NUL
    FAIL_NO_BACKEND: nobody is acceptable. FAIL_BUSY: limits.queue requests wait for this model already, or the wait is, or would be, longer than outlook.wait_max.
    FAIL_TIMEOUT, FAIL_DEADLINE, why the task was cancelled, or what claim.tell said. */
 MUSTUSE enum fail slot_take(struct task *t, const struct claim *claim, struct slot *out_slot);
+/* Says, before slot_give, what the attempt saw: the time from its beginning to its first token, or to giving up on one (0 = neither came);
+   or that the backend answered 429 or 503. */
+static inline void slot_measured(struct slot *slot, nanos first_token, bool is_refused)
+{
+    slot->first_token = first_token;
+    slot->is_refused = is_refused;
+}
 /* Returns it on the worker that calls; whose turn it is of those who wait for this backend has it next. Not inside a gate. */
 void slot_give(struct worker *w, struct slot *slot);
 /* Of a request that waits: claim.waits, on its own worker. */

@@ -1,6 +1,7 @@
 /* inner.h: what the files of fleet/ share: fleet.c (life and changes), roster.c (who serves what), slots.c (taking and giving
    under the gate), choose.c (from whom), floor.c (what is free for whom), queue.c (who waits, and who is next), tenant.c (who was served how much),
-   outlook.c (how long it will take), check.c, status.c.
+   outlook.c (how long it will take), load.c and adapt.c (what attempts say
+   about their backends), check.c, status.c.
 
    A waiter     how it gets there                          what may happen
    WAITING      slot_take found all busy                   granted, refused, or leaves by itself (deadline, cancel)
@@ -12,6 +13,7 @@
 
 #include "base/list.h"
 #include "base/treap.h"
+#include "fleet/adapt.h"
 #include "fleet/fleet.h"
 
 #define FLEET_MAGIC  0xf1ee7a11u
@@ -74,6 +76,7 @@ struct pool {
     struct fleet *fleet;
     /* written under the gate */
     unsigned cursor;            /* index of the backend that had the last turn */
+    int64_t credit[BACKENDS_MAX]; /* balance weighted: turns owed to each, times the weights of all */
     uint32_t checked[CONF_CLASSES]; /* fleet_check's own */
     _Atomic uint32_t waiting[CONF_CLASSES];
     _Atomic nanos service_ns;   /* moving average of how long a slot is held; 0 = none given back yet */
@@ -142,6 +145,7 @@ struct waiter {
     nanos since, deadline;
     nanos until;              /* deadline, or its class's longest wait if that ends sooner */
     uint32_t tokens;
+    uint64_t affinity;
     struct task_ref task;
     const struct member *member; /* GRANTED */
     struct roster *roster;       /* GRANTED; one reference */
@@ -176,6 +180,12 @@ struct avoidance {
     struct worker *worker; /* NULL = not set */
 };
 
+/* What attempts say about a backend, besides its first_token. */
+struct load {
+    nanos measured_at; /* its first_token */
+    struct adapt adapt;
+};
+
 /* What a backend says it has. */
 struct model_list {
     struct text *at; /* one block with the bytes behind it */
@@ -193,6 +203,8 @@ struct fleet {
     uint64_t avoided;      /* backends with avoid_until != 0 */
     uint32_t held[BACKENDS_MAX][CONF_CLASSES];
     uint32_t in_flight[BACKENDS_MAX][CONF_CLASSES]; /* granted and held */
+    struct load loads[BACKENDS_MAX];
+    uint64_t chance;       /* state of random_step */
     uint64_t arrivals;
     struct floors floors;
     nanos wait_max[CONF_CLASSES];
@@ -235,7 +247,7 @@ static inline nanos avoided_until(const struct backend *b) { return atomic_load_
 /* The backend or pool of that name, made if it is new. FAIL_TOO_LARGE, FAIL_NO_MEMORY. */
 MUSTUSE enum fail fleet_backend(struct fleet *f, struct text name, struct backend **out_backend);
 MUSTUSE enum fail fleet_pool(struct fleet *f, struct text name, struct pool **out_pool);
-/* Slots of a backend: configured, found, or what its kind usually serves at once. */
+/* Slots of a backend: configured (perhaps CONF_CONCURRENCY_ADAPTIVE), found, or what its kind usually serves at once. */
 uint32_t fleet_limit_of(const struct fleet *f, const struct endpoint *e);
 
 /* ---- roster.c ---- */
@@ -305,8 +317,17 @@ void outlook_note(const struct fleet *f, struct pool *p);
 
 /* ---- choose.c: inside the gate ---- */
 
-/* The index of one of set: free ones, not none. */
-unsigned choose_backend(const struct fleet *f, const struct pool *p, uint64_t set);
+/* The index of one of set: free ones, not none. affinity: as a claim has it. */
+unsigned choose_backend(struct fleet *f, struct pool *p, uint64_t set, uint64_t affinity);
+
+/* ---- load.c: inside the gate ---- */
+
+/* Takes in what the attempt saw that is about to give this slot back; may change the backend's limit. */
+void load_measured(struct fleet *f, const struct slot *slot, nanos now);
+/* The limit in place of one that may be CONF_CONCURRENCY_ADAPTIVE; control of that backend begins or ends with it. */
+uint32_t load_limit(struct fleet *f, uint32_t index, uint32_t limit);
+/* How long a first token takes at two backends, as far as it is known and still true; equal otherwise. No unit: only their ratio says something. */
+void load_compare(const struct fleet *f, unsigned one, unsigned two, double *out_one, double *out_two);
 
 /* ---- slots.c ---- */
 

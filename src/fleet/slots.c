@@ -17,7 +17,7 @@ struct wakes {
 /* Takes a slot of one of set (free for its class, not none) for a request, and charges its tenant. */
 static unsigned occupy(struct fleet *f, struct waiter *me, uint64_t set)
 {
-    unsigned index = choose_backend(f, me->pool, set);
+    unsigned index = choose_backend(f, me->pool, set, me->affinity);
     me->pool->cursor = index;
     floor_occupy(f, f->backends[index], me->class);
     tenant_use(f, me->tenant);
@@ -278,7 +278,7 @@ static enum fail wait_turn(struct task *t, struct fleet *f, struct waiter *me, c
 
 static struct waiter waiter_of(const struct claim *claim, nanos now)
 {
-    return (struct waiter){ .pool = claim->pool, .exclude = claim->exclude, .class = claim->class, .tokens = MAX(claim->tokens, 1), .since = now,
+    return (struct waiter){ .pool = claim->pool, .exclude = claim->exclude, .affinity = claim->affinity, .class = claim->class, .tokens = MAX(claim->tokens, 1), .since = now,
                             .deadline = claim->deadline };
 }
 
@@ -344,6 +344,7 @@ void slot_give(struct worker *w, struct slot *slot)
     enter(f, w->now);
     ASSERT(f->held[slot->backend->index][slot->class] > 0);
     f->held[slot->backend->index][slot->class]--;
+    load_measured(f, slot, w->now);
     vacate(f, slot->backend, slot->class, slot->tenant, slot->charged, used);
     outlook_measure(slot, w->now - slot->taken_at);
     leave(f, w);
@@ -397,7 +398,7 @@ struct roster *slots_install(struct fleet *f, struct roster *next)
     f->roster = next;
     floor_read(f);
     for (uint32_t i = 0; i < f->backends_count; i++) {
-        count_set(&f->backends[i]->limit, next->limits[i]);
+        count_set(&f->backends[i]->limit, load_limit(f, i, next->limits[i]));
         floor_note(f, f->backends[i]);
     }
     queue_move(f);
@@ -408,7 +409,7 @@ struct roster *slots_install(struct fleet *f, struct roster *next)
 void slots_set_limit(struct fleet *f, struct backend *b, uint32_t limit)
 {
     gate_enter(&f->gate);
-    count_set(&b->limit, limit);
+    count_set(&b->limit, load_limit(f, b->index, limit));
     floor_note(f, b);
     f->serve_due = true;
     leave(f, NULL);

@@ -67,8 +67,11 @@ static void print_backend(struct print *p, const struct backend *b, const struct
         print_addresses(p, e);
     }
     print_number(p, "limit", atomic_load_explicit(&b->limit, memory_order_relaxed));
+    if (e != NULL && e->conf->concurrency == CONF_CONCURRENCY_ADAPTIVE)
+        PRINT(p, buf_printf(p->out, ",\"adaptive\":true"));
     print_number(p, "in_flight", atomic_load_explicit(&b->in_flight, memory_order_relaxed));
     print_number(p, "avoided_ms", (uint64_t)(MAX(avoid_until - now, 0) / NANOS_PER_MS));
+    print_number(p, "first_token_ms", (uint64_t)(atomic_load_explicit(&b->first_token, memory_order_relaxed) / NANOS_PER_MS));
     print_number(p, "attempts", count_of(&b->attempts));
     print_number(p, "failures", count_of(&b->failures));
     print_number(p, "tokens_in", count_of(&b->tokens_in));

@@ -1,15 +1,16 @@
 /* 07_admit.c: a slot of the pool, or a wait for one, or a refusal with when to come back. */
 #include "path/path.h"
+#include "route/affinity.h"
 #include "upstream/local.h"
 #include <stdio.h>
-
 
 #define LOCAL_START_NS (10 * NANOS_PER_S)      /* the local model loads in 0.4 s on an idle machine, in seconds on a busy one */
 #define LOCAL_LOOK_NS  (50 * NANOS_PER_MS)     /* so the wait below has 200 rounds at most */
 
 struct claim path_claim(const struct request *rq)
 {
-    return (struct claim){ .pool = rq->pool, .deadline = rq->deadline, .class = rq->class, .tenant = rq->who.tenant, .tokens = rq->tokens };
+    return (struct claim){ .pool = rq->pool, .affinity = rq->affinity, .deadline = rq->deadline, .class = rq->class, .tenant = rq->who.tenant,
+                           .tokens = rq->tokens };
 }
 
 static long long seconds(nanos span) { return (span + NANOS_PER_S / 2) / NANOS_PER_S; }
@@ -119,6 +120,9 @@ enum fail path_admit(struct task *t, struct request *rq)
     if (f != OK)
         return f;
     rq->tokens = foresight_share(rq->foreseen);
+    struct text session = http_head_get(rq->http->head, HEADER_X_WEIR_SESSION);
+    if (session.len > 0)
+        rq->affinity = affinity_of_session(session);
     COUNT(t->worker, queue_waiting);
     f = take_slot(t, rq);
     COUNT_DOWN(t->worker, queue_waiting);

@@ -63,6 +63,7 @@ struct reading {
     bool stream, usage_wanted, has_max_tokens, has_temperature;
     uint32_t max_tokens, answers; /* answers: n; 0 = it asks for none, but for embeddings */
     uint64_t prompt_bytes;      /* of text in it; what is not text counts as its usual tokens */
+    uint64_t affinity;          /* of its prompt's beginning */
     size_t model_len;
     char model[MODEL_NAME_MAX]; /* from here on nothing is cleared */
     char llama_must[96];
@@ -114,6 +115,7 @@ struct request {
     bool fetches;               /* a URL in its messages would have to be fetched by the backend */
     uint32_t max_tokens, answers;
     uint64_t prompt_bytes;
+    uint64_t affinity;          /* of its session, else of its prompt's beginning; 0 = none */
     struct splice splices[SPLICES_MAX];
     unsigned splice_count;
 

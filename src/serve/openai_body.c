@@ -1,6 +1,7 @@
 /* openai_body.c: what a body of OpenAI's surface must have (openai_read_…, on any thread), and what is changed in it on its way (openai_take_…). */
 #include "serve/serve.h"
 #include "base/json.h"
+#include "route/affinity.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -111,6 +112,7 @@ enum fail openai_read_chat(struct reading *r)
         if (!yyjson_is_str(yyjson_obj_get(message, "role")))
             return wrong(r, "messages", "an array of messages with a \"role\" each");
     }
+    r->affinity = affinity_of_messages(messages);
     return read_common(r);
 }
 
@@ -119,6 +121,7 @@ enum fail openai_read_completion(struct reading *r)
     yyjson_val *prompt = yyjson_obj_get(yyjson_doc_get_root(r->doc), "prompt");
     if (!yyjson_is_str(prompt) && !yyjson_is_arr(prompt))
         return wrong(r, "prompt", "a string or an array");
+    r->affinity = affinity_of_prompt(prompt);
     return read_common(r);
 }
 
@@ -222,6 +225,7 @@ enum fail openai_take_generation(struct request *rq, const struct reading *r)
     rq->usage_wanted = r->usage_wanted;
     rq->max_tokens = r->max_tokens;
     rq->answers = r->answers;
+    rq->affinity = r->affinity;
     if (f == OK)
         f = additions(rq, r);
     if (f == OK && r->options_from < r->model_from)

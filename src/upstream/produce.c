@@ -143,6 +143,8 @@ static enum fail attempt(struct task *t, struct call *call, struct attempt_story
     a->fail = f;
     a->ended = w->now;
     RECORD(w, attempt, a->ended - a->began);
+    nanos until = a->first_token != 0 ? a->first_token : f == FAIL_TIMEOUT || f == FAIL_DEADLINE ? a->ended : a->began;
+    slot_measured(&call->slot, until - a->began, a->status == 429 || a->status == 503);
     backend_count(&b->tokens_in, (uint64_t)MAX(call->flight->prompt_tokens, 0));
     backend_count(&b->tokens_out, (uint64_t)MAX(call->flight->completion_tokens, 0));
     if (f != OK && f != FAIL_CLIENT_GONE && f != FAIL_CANCELLED) {

@@ -134,6 +134,11 @@ static void settings_without_effect(void **state)
     static const struct row rows[] = {
         { "backends: {a: {url: http://h, slots: 2}}", "1:31: backends.a.slots can have no effect on kind openai", "backends: {a: {kind: llama, slots: 2}}" },
         { "backends: {a: {kind: mock, url: http://h, model: m}}", "1:43: backends.a.model can have no effect on kind mock", NULL },
+        { "backends: {a: {url: http://h, weight: 2}}\nmodels: {m: {use: [a/b]}}",
+          "1:31: backends.a.weight can have no effect: no model with balance: weighted uses it",
+          "backends: {a: {url: http://h, weight: 2}}\nmodels: {m: {use: [a/b], balance: weighted}}" },
+        { "backends: {a: {url: http://h, concurrency: adaptiv}}", "1:44: backends.a.concurrency must be a whole number, auto or adaptive, not \"adaptiv\"",
+          "backends: {a: {url: http://h, concurrency: adaptive}}" },
         { "backends: {a: {kind: llama, url: http://h}}", "1:29: backends.a.url can have no effect on kind llama", "backends: {a: {kind: llama}}" },
         { "backends: {a: {kind: llama, key: abc}}", "1:29: backends.a.key can have no effect on kind llama", NULL },
         { "backends: {a: {kind: openai}}", "1:12: backends.a needs a url", NULL },
