@@ -278,8 +278,8 @@ static enum fail wait_turn(struct task *t, struct fleet *f, struct waiter *me, c
 
 static struct waiter waiter_of(const struct claim *claim, nanos now)
 {
-    return (struct waiter){ .pool = claim->pool, .exclude = claim->exclude, .affinity = claim->affinity, .class = claim->class, .tokens = MAX(claim->tokens, 1), .since = now,
-                            .deadline = claim->deadline };
+    return (struct waiter){ .pool = claim->pool, .exclude = claim->exclude, .affinity = claim->affinity, .class = claim->class,
+                            .tokens = MAX(claim->tokens, 1), .since = now, .deadline = claim->deadline };
 }
 
 /* What the gate tells of a newcomer. */

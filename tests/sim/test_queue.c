@@ -32,7 +32,7 @@ struct total {
 static struct claim claim_of(const struct customer *c, nanos now)
 {
     return (struct claim){ .pool = c->pool, .class = c->class, .tenant = text_of(c->tenant), .deadline = c->patience != 0 ? now + c->patience : NEVER,
-                           .tokens = pool_foresee(c->pool, 10, 0) };
+                           .tokens = foresight_share(pool_foresee(c->pool, 40, 0, 1)) };
 }
 
 static void serve_customer(struct task *t, struct customer *c, struct slot *slot)
@@ -498,7 +498,7 @@ static void foretold(struct task *t, void *arg)
     pause_ms(t, 20000);
     static struct guest guests[ASKERS];
     for (int i = 0; i < ASKERS; i++) {
-        guests[i] = (struct guest){ .claim = { .pool = chat, .class = CONF_CLASS_NORMAL, .tenant = text_of(names[i % 4]), .deadline = NEVER, .tokens = pool_foresee(chat, 10, 0),
+        guests[i] = (struct guest){ .claim = { .pool = chat, .class = CONF_CLASS_NORMAL, .tenant = text_of(names[i % 4]), .deadline = NEVER, .tokens = 500,
                                                .tell = note_estimate, .arg = &guests[i], .beat = MS }, .hold = S, .number = i };
         invite(s, &guests[i]);
         pause_ms(t, 2000);
