@@ -82,7 +82,7 @@ static void tell_backends(yyjson_val *fleet, struct arena *arena)
     yyjson_arr_foreach(yyjson_obj_get(fleet, "backends"), i, n, b) {
         table_add(&t, "%s", text_at(b, "name"));
         table_add(&t, "%s", has(b, "kind") ? text_at(b, "kind") : "(removed)");
-        table_add(&t, "%s", number_at(b, "avoided_ms") > 0 ? "avoided" : number_at(b, "in_flight") >= number_at(b, "limit") ? "full" : "free");
+        table_add(&t, "%s", !text_eq(text_of(text_at(b, "breaker")), TEXT("closed")) ? text_at(b, "breaker") : number_at(b, "avoided_ms") > 0 ? "avoided" : number_at(b, "in_flight") >= number_at(b, "limit") ? "full" : "free");
         static const char *const numbers[] = { "in_flight", "limit", "attempts", "failures", "tokens_in", "tokens_out" };
         for (size_t k = 0; k < ARRAY_LEN(numbers); k++)
             table_add(&t, "%llu", (unsigned long long)number_at(b, numbers[k]));

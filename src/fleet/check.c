@@ -23,6 +23,18 @@ static void check_lane(const struct fleet *f, const struct lane *lane)
     }
 }
 
+static void check_breaker(const struct fleet *f, const struct backend *b)
+{
+    const struct breaker_state *s = &f->breakers[b->index];
+    enum breaker state = count_now(&b->breaker);
+    ASSERT(breaker_avoids(f, b) == ((f->avoided & backend_bit(b)) != 0));
+    ASSERT((state == BREAKER_OPEN) == ((f->shut & backend_bit(b)) != 0) && (state == BREAKER_HALF_OPEN) == ((f->half_open & backend_bit(b)) != 0));
+    ASSERT((state == BREAKER_OPEN) == (nanos_now(&b->open_until) != 0) && (state == BREAKER_CLOSED || s->warm_since == 0));
+    ASSERT(count_now(&b->limit) <= s->slots && (s->slots == 0 || count_now(&b->limit) > 0));
+    ASSERT(count_now(&b->limit) == s->slots || state != BREAKER_CLOSED || s->warm_since != 0);
+    ASSERT(state == BREAKER_CLOSED || count_now(&b->limit) <= 1); /* so one probe at a time */
+}
+
 static void check_counts(const struct fleet *f)
 {
     uint32_t granted[BACKENDS_MAX] = { 0 };
@@ -36,7 +48,7 @@ static void check_counts(const struct fleet *f)
         bool is_free = (f->free & backend_bit(b)) != 0;
         ASSERT(count_now(&b->in_flight) == granted[i] + f->held[i]);
         ASSERT(is_free == (count_now(&b->in_flight) < count_now(&b->limit)));
-        ASSERT((avoided_until(b) != 0) == ((f->avoided & backend_bit(b)) != 0));
+        check_breaker(f, b);
     }
 }
 
@@ -57,8 +69,10 @@ void slots_check(struct fleet *f)
         in_lanes += list_count(&lane->waiters);
     }
     ASSERT(in_lanes == list_count(&f->waiters));
-    for (uint32_t i = 0; i < f->pools_count; i++)
-        ASSERT(f->pools[i]->checked == count_now(&f->pools[i]->waiting));
+    for (uint32_t i = 0; i < f->pools_count; i++) {
+        int32_t gone = atomic_load_explicit(&f->pools[i]->halves, memory_order_relaxed);
+        ASSERT(f->pools[i]->checked == count_now(&f->pools[i]->waiting) && gone >= 0 && gone <= 2 * RETRY_TOKENS);
+    }
     check_counts(f);
 }
 

@@ -39,7 +39,7 @@ enum fail fleet_backend(struct fleet *f, struct text name, struct backend **out_
     b->index = f->backends_count;
     b->name = own_name;
     b->fleet = f;
-    f->avoidances[b->index].backend = b;
+    f->breakers[b->index].backend = b;
     f->backends[f->backends_count++] = b;
     *out_backend = b;
     return OK;

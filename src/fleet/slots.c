@@ -16,12 +16,14 @@ struct wakes {
 
 /* ---- counts ---- */
 
-static void note_free(struct fleet *f, const struct backend *b)
+static void note_free(struct fleet *f, struct backend *b)
 {
     if (count_now(&b->in_flight) < count_now(&b->limit))
         f->free |= backend_bit(b);
     else
         f->free &= ~backend_bit(b);
+    if (f->reduced & backend_bit(b))
+        breaker_counted(f, b);
 }
 
 static void occupy(struct fleet *f, struct backend *b)
@@ -42,7 +44,7 @@ static void vacate(struct fleet *f, struct backend *b)
 /* Takes a slot of one of set (free ones, not none) for the pool. */
 static const struct member *choose(struct fleet *f, struct pool *p, uint64_t set)
 {
-    unsigned index = choose_backend(f, p, set);
+    unsigned index = choose_backend(f, p, breaker_prefers(f, set));
     p->cursor = index;
     occupy(f, f->backends[index]);
     return members_find(roster_members(f->roster, p), 1ull << index);
@@ -105,7 +107,6 @@ static __attribute__((noinline)) void leave_serving(struct fleet *f, struct work
     }
 }
 
-/* The only way out of the gate after a change. w: the caller's worker, or NULL on another thread. */
 static void leave(struct fleet *f, struct worker *w)
 {
     if (list_is_empty(&f->waiters) && !f->check_always) {
@@ -116,58 +117,10 @@ static void leave(struct fleet *f, struct worker *w)
     }
 }
 
-/* ---- avoidance ---- */
-
-static void avoid(struct fleet *f, struct backend *b, nanos until)
-{
-    uint64_t before = f->avoided;
-    atomic_store_explicit(&b->avoid_until, until, memory_order_relaxed);
-    f->avoided = until != 0 ? before | backend_bit(b) : before & ~backend_bit(b);
-    if (f->avoided != before)
-        queue_judge(f);
-}
-
-/* Each who enters ends what is over, so that nobody acts on yesterday's news before the timer's turn comes. */
 static void enter(struct fleet *f, nanos now)
 {
     gate_enter(&f->gate);
-    for (uint64_t left = f->avoided; left != 0; left &= left - 1) {
-        struct backend *b = f->backends[__builtin_ctzll(left)];
-        if (avoided_until(b) <= now)
-            avoid(f, b, 0);
-    }
-}
-
-static void avoidance_fired(struct worker *w, struct timer *timer)
-{
-    struct avoidance *a = CONTAINER_OF(timer, struct avoidance, timer);
-    struct fleet *f = a->backend->fleet;
-    enter(f, w->now);
-    nanos until = avoided_until(a->backend); /* marked again meanwhile, maybe by another worker */
-    if (until == 0)
-        a->worker = NULL;
-    leave(f, w);
-    if (until != 0)
-        timer_set(w, timer, until);
-}
-
-void backend_mark(struct worker *w, struct backend *b, enum fail what)
-{
-    CHECK(b, BACKEND);
-    bool unreachable = what == FAIL_CONNECT || what == FAIL_NAME;
-    if (!unreachable && (what != OK || avoided_until(b) == 0))
-        return; /* the usual case takes no gate */
-    struct fleet *f = b->fleet;
-    struct avoidance *a = &f->avoidances[b->index];
-    nanos until = unreachable ? w->now + AVOID_NS : 0;
-    enter(f, w->now);
-    avoid(f, b, until);
-    bool begin = unreachable && a->worker == NULL;
-    if (begin)
-        a->worker = w;
-    leave(f, w);
-    if (begin)
-        timer_set(w, &a->timer, until);
+    breaker_pass(f, now);
 }
 
 /* ---- taking and giving ---- */
@@ -308,8 +261,7 @@ void slots_init(struct fleet *f)
         list_init(&f->lane_of[i].waiters);
         list_push(&f->lanes_free, &f->lane_of[i].in_lanes);
     }
-    for (unsigned i = 0; i < BACKENDS_MAX; i++)
-        f->avoidances[i].timer.fire = avoidance_fired;
+    breaker_init(f);
 }
 
 void slots_fini(struct fleet *f)
@@ -324,10 +276,8 @@ struct roster *slots_install(struct fleet *f, struct roster *next)
     gate_enter(&f->gate);
     struct roster *before = f->roster;
     f->roster = next;
-    for (uint32_t i = 0; i < f->backends_count; i++) {
-        count_set(&f->backends[i]->limit, next->limits[i]);
-        note_free(f, f->backends[i]);
-    }
+    for (uint32_t i = 0; i < f->backends_count; i++)
+        breaker_slots(f, f->backends[i], next->limits[i]);
     queue_move(f);
     leave(f, NULL);
     return before;
@@ -336,8 +286,18 @@ struct roster *slots_install(struct fleet *f, struct roster *next)
 void slots_set_limit(struct fleet *f, struct backend *b, uint32_t limit)
 {
     gate_enter(&f->gate);
+    breaker_slots(f, b, limit);
+    leave(f, NULL);
+}
+
+void slots_limit(struct fleet *f, struct backend *b, uint32_t limit)
+{
     count_set(&b->limit, limit);
     note_free(f, b);
     f->serve_due = true;
-    leave(f, NULL);
+}
+
+void slots_leave(struct fleet *f, struct worker *w)
+{
+    leave(f, w);
 }

@@ -42,32 +42,34 @@ static enum fail list_sink(void *arg, struct text bytes)
     return buf_add_text(arg, bytes);
 }
 
-static enum fail ask(struct task *t, struct question *q, struct arena *a, struct buf *out)
+enum fail upstream_get(struct task *t, struct conns *cs, const struct endpoint *e, struct text path, nanos until,
+                       enum fail (*sink)(void *arg, struct text bytes), void *arg, int *out_status)
 {
-    const struct endpoint *e = q->endpoint;
     const struct http_head *head;
     struct conn *c;
     struct buf request;
-    nanos until = t->worker->now + DISCOVER_WAIT_NS;
-    enum fail f = conns_take(t, q->discovery->conns, e, true, until, &c);
+    struct arena a;
+    enum fail f = conns_take(t, cs, e, true, until, &c);
     if (f != OK)
         return f;
+    arena_init(&a, NULL, 0, 16 * CONN_HEAD_BYTES_MAX);
     buf_init_secret(&request, 16384);
-    conn_begin(c, a, false);
-    f = models_request(e, &request);
+    conn_begin(c, &a, false);
+    f = get_request(e, path, &request);
     if (f == OK)
         f = conn_send(t, c, buf_text(&request), TEXT_NONE, until);
     if (f == OK)
         f = conn_head(t, c, until, &head);
+    if (f == OK)
+        *out_status = head->status;
     while (f == OK && !c->ended)
-        f = conn_body(t, c, until, list_sink, out);
-    if (f == OK && head->status != 200)
-        f = FAIL_UPSTREAM;
+        f = conn_body(t, c, until, sink, arg);
     buf_fini(&request);
     if (f == OK)
-        conns_give(q->discovery->conns, e, c);
+        conns_give(cs, e, c);
     else
         conn_free(c);
+    arena_fini(&a);
     return f;
 }
 
@@ -152,9 +154,12 @@ static void ask_models(struct task *t, struct question *q)
     struct finding *found = q->finding;
     struct arena a;
     struct buf body;
+    int status = 0;
     arena_init(&a, NULL, 0, 64u << 20);
     buf_init(&body, LIST_BYTES_MAX);
-    enum fail f = ask(t, q, &a, &body);
+    enum fail f = upstream_get(t, q->discovery->conns, q->endpoint, TEXT("/v1/models"), t->worker->now + DISCOVER_WAIT_NS, list_sink, &body, &status);
+    if (f == OK && status != 200)
+        f = FAIL_UPSTREAM;
     if (f == OK)
         f = take_list(q, &a, buf_text(&body));
     found->known = found->known || f == OK;
