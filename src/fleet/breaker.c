@@ -163,8 +163,9 @@ static void close_it(struct fleet *f, struct backend *b, nanos now)
 {
     move(b, BREAKER_CLOSED, 0);
     f->breakers[b->index].warm_since = now;
+    count_set(&b->failures_in_row, 0); /* what it did before says nothing about it now */
     for (unsigned i = 0; i < BREAKER_WINDOW_S; i++)
-        atomic_store_explicit(&b->seconds[i], 0, memory_order_relaxed); /* what it did before says nothing about it now */
+        atomic_store_explicit(&b->seconds[i], 0, memory_order_relaxed);
     settle(f, b, now);
 }
 
@@ -310,8 +311,10 @@ void backend_hold(struct worker *w, struct backend *b, nanos said)
         return;
     enter(w, b);
     nanos until = nanos_now(&b->hold_until);
-    if (said > 0 || until == 0) /* many calls of one moment are one guess */
-        nanos_set(&b->hold_until, MAX(until, w->now + pause_of(b, said)));
+    if (said > 0 || until == 0) { /* many calls of one moment are one guess */
+        nanos pause = pause_of(b, said);
+        nanos_set(&b->hold_until, MAX(until, w->now + pause));
+    }
     leave(w, b);
 }
 
@@ -319,8 +322,10 @@ void backend_checked(struct worker *w, struct backend *b, bool is_up)
 {
     struct fleet *f = enter(w, b);
     struct breaker_state *s = &f->breakers[b->index];
-    if (state_of(b) == BREAKER_OPEN && is_up && s->was_down)
+    if (state_of(b) == BREAKER_OPEN && is_up && s->was_down) {
         move(b, BREAKER_HALF_OPEN, 0);
+        nanos_set(&b->avoid_until, 0); /* the check has just connected */
+    }
     s->was_down |= !is_up;
     leave(w, b);
 }
