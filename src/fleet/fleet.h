@@ -163,7 +163,7 @@ void view_give(struct view *v); /* the last one lets go of the roster; takes NUL
 
 /* ---- Slots ---- */
 
-/* Takes a slot of one of the pool's backends, or waits for one until the deadline, first come first served. Backends that did not accept their last connect come after all others;
+/* Takes a slot of one of the pool's backends, or waits for one until the deadline, first come first served. Backends that are avoided come after all others;
    fallback is for when no backend of `use` is acceptable, not for when they are busy.
    FAIL_NO_BACKEND: nobody is acceptable. FAIL_BUSY: limits.queue requests wait for this model already. FAIL_TIMEOUT, FAIL_DEADLINE, or why the task was cancelled. */
 MUSTUSE enum fail slot_take(struct task *t, const struct claim *claim, struct slot *out_slot);

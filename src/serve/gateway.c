@@ -394,8 +394,6 @@ enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
         stat_add_source(&g->stats, backend_numbers(g->fleet));
         stat_add_source(&g->stats, memory_numbers());
         f = upstream_discover(&g->worker[0], g->fleet, g->desk[0].conns, o->dns);
-        if (f == OK)
-            f = upstream_health(&g->worker[0], g->fleet, g->desk[0].conns);
     }
     if (f != OK) {
         gateway_free(g);

@@ -102,7 +102,7 @@ enum fail request_compose(const struct call *call, const struct slot *slot, stru
     return f;
 }
 
-enum fail get_request(const struct endpoint *e, struct text path, struct buf *out)
+enum fail compose_get(const struct endpoint *e, struct text path, struct buf *out)
 {
     enum fail f = write_target(e, TEXT("GET "), path, out);
     if (f == OK)

@@ -27,6 +27,7 @@ struct discovery {
     struct fleet *fleet;
     struct conns *conns;
     struct dns *dns;
+    struct health health;
     struct finding findings[BACKENDS_MAX];
 };
 
@@ -55,7 +56,7 @@ enum fail upstream_get(struct task *t, struct conns *cs, const struct endpoint *
     arena_init(&a, NULL, 0, 16 * CONN_HEAD_BYTES_MAX);
     buf_init_secret(&request, 16384);
     conn_begin(c, &a, false);
-    f = get_request(e, path, &request);
+    f = compose_get(e, path, &request);
     if (f == OK)
         f = conn_send(t, c, buf_text(&request), TEXT_NONE, until);
     if (f == OK)
@@ -223,13 +224,18 @@ static enum fail one_round(struct task *t, struct discovery *d)
 static void discover(struct task *t, void *arg)
 {
     struct discovery *d = arg;
+    struct group g;
+    bool is_watched = false;
+    group_init(&g, t);
     for (;;) {
+        is_watched = is_watched || group_start(&g, "health", health_watch, &d->health, NULL) == OK; /* without memory the next round tries again */
         enum fail f = one_round(t, d);
         if (f != OK && f != FAIL_BUSY && f != FAIL_NO_MEMORY)
             break;
         if (task_sleep(t, t->worker->now + LOOK_NS) != OK)
             break;
     }
+    group_end(&g);
     mem_free(d);
 }
 
@@ -241,6 +247,7 @@ enum fail upstream_discover(struct worker *w, struct fleet *f, struct conns *cs,
     d->worker = w;
     d->fleet = f;
     d->conns = cs;
+    d->health = (struct health){ f, cs };
     d->dns = dns;
     if (task_start(w, "discover", discover, d) == NULL) {
         mem_free(d);

@@ -1,16 +1,10 @@
-/* health.c: looks after backends whose breaker is open, so that one that comes back is asked again before its time is over. A task of the first worker. */
+/* health.c: looks after backends whose breaker is open, so that one that comes back is asked again before its time is over. A child of discovery. */
 #include "upstream/upstream.h"
 #include "stat/stat.h"
 
 #define HEALTH_EVERY_NS  (2 * NANOS_PER_S) /* a second more at random: many gateways shall not look at one backend in step */
 #define HEALTH_JITTER_NS NANOS_PER_S
 #define HEALTH_WAIT_NS   (2 * NANOS_PER_S) /* for the answer: a list of models takes milliseconds */
-
-struct health {
-    struct worker *worker;
-    struct fleet *fleet;
-    struct conns *conns;
-};
 
 struct look {
     const struct health *health;
@@ -80,14 +74,14 @@ static void look_round(struct task *t, const struct health *h, const struct endp
     if (f == OK)
         f = group_wait(&g, g.started, NEVER);
     if (f == FAIL_BUSY || f == FAIL_NO_MEMORY)
-        log_line(h->worker, LOG_LEVEL_DEBUG, "health", "%s", fail_row(f)->text); /* the next round finds more room */
+        log_line(t->worker, LOG_LEVEL_DEBUG, "health", "%s", fail_row(f)->text); /* the next round finds more room */
     group_end(&g);
 }
 
-static void watch(struct task *t, void *arg)
+void health_watch(struct task *t, void *arg)
 {
-    struct health *h = arg;
-    struct worker *w = h->worker;
+    const struct health *h = arg;
+    struct worker *w = t->worker;
     while (task_sleep(t, w->now + HEALTH_EVERY_NS + (nanos)(worker_random(w) % HEALTH_JITTER_NS)) == OK) {
         uint32_t count;
         struct roster *r = fleet_roster(h->fleet);
@@ -95,18 +89,4 @@ static void watch(struct task *t, void *arg)
         look_round(t, h, e, count);
         roster_unref(r);
     }
-    mem_free(h);
-}
-
-enum fail upstream_health(struct worker *w, struct fleet *f, struct conns *cs)
-{
-    struct health *h = mem_alloc(sizeof *h);
-    if (h == NULL)
-        return FAIL_NO_MEMORY;
-    *h = (struct health){ w, f, cs };
-    if (task_start(w, "health", watch, h) == NULL) {
-        mem_free(h);
-        return FAIL_NO_MEMORY;
-    }
-    return OK;
 }
