@@ -354,9 +354,9 @@ static void play(struct stage *s, enum manner first, enum manner second, unsigne
     house_task(&s->house, "arrivals", arrivals, s);
     assert_true(house_run(&s->house, all_ended, s, 7200 * SECONDS));
     sim_on_step(s->house.sim, NULL, NULL);
-    house_close(&s->house);
     printf("%u requests, %.2f %% good, %.3f calls a request, %.3f %% slow; breakers opened %u and %u times\n", s->requests, 100.0 * s->good / s->requests,
            (double)calls(s) / s->requests, s->late > 0 ? 100.0 * s->slow / s->late : 0, s->backends[0]->opened, s->backends[1]->opened);
+    house_close(&s->house);
 }
 
 static struct stage stage;
