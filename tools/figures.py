@@ -10,7 +10,7 @@ A figure is a row of FIGURES below. A row reads one raw file; whoever wrote that
 machine, commit, date, command and results. Figures are never typed: the pages come from the raw files, and a miss is printed as a miss.
 Exit code: 0 all kept, 1 something was missed, failed or invalid.
 """
-import argparse, contextlib, datetime, hashlib, json, math, os, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
+import argparse, concurrent.futures, contextlib, datetime, hashlib, http.client, json, math, os, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
 from dataclasses import dataclass
 from typing import Callable
 
@@ -95,6 +95,13 @@ def plans_beside(r):
     return f"{r['met']} met, {r['missed']} missed, {r['invalid_runs']} invalid; {r['requests']:,} requests, {r['errors']} errors; times x {r['scale']}"
 
 
+def resilience_beside(case):
+    def text(r):
+        c = r[case]
+        return f"{c['good']:,} of {c['requests']:,} answered, {c['calls']:,} calls, {c['attempts_most']} for one request at most"
+    return text
+
+
 def latency_beside(q):
     def text(r):
         return ', '.join(f"{way} {r[way][q]['median']:.2f} ms" for way in LATENCY_WAYS) + f"; {r['rate']} a second"
@@ -176,6 +183,11 @@ FIGURES = [
            beside=lambda r: f"{r['in_flight_max']:,} at once, {r['ok']:,} whole, {r['tokens']:,} tokens; {r['generator_cpu_s']:.0f} s of processor time"),
     Figure('Load test: streams that were held at once there', 'held', of('in_flight_max'), '', least=9500, quick_skips=True),
     Figure('Load test: plans of tests/load that ran to their end with each criterion judged, of 6', 'plans', of('judged'), '', least=6, quick_skips=True, beside=plans_beside),
+    Figure('30 % of calls are 500s at both of two backends: requests that succeed', 'resilience', of('errors', 'good_percent'), '%', least=99.8, beside=resilience_beside('errors')),
+    Figure('Calls a request there', 'resilience', of('errors', 'calls_a_request'), 'x', most=1.5),
+    Figure('Both backends answer 503: calls a request, of 1,000', 'resilience', of('outage', 'calls_a_request'), 'x', most=1.1, beside=resilience_beside('outage')),
+    Figure('One of two backends hangs, first_token 1 s: requests slower than 1.2 s, after the first 5 s', 'resilience', of('hang', 'slow_percent'), '%', most=0.1, quick_skips=True,
+           beside=lambda r: f"{r['hang']['slow']} of {r['hang']['late']:,}; the one that hangs was asked {r['hang']['calls_of_first']} times, the other {r['hang']['calls_of_second']:,}"),
     Figure('Instructions of a proxied call, outside the kernel', 'instructions', of('weir'), '', beside=lambda r: f"nginx {r['nginx']:,}: {r['ratio']:.2f} x; weir reads both bodies, nginx neither"),
     Figure('Who asks: a key', 'auth', of('key'), 'µs', most=2, quick_skips=True),
     Figure('Who asks: a token by RS256 (2048 bits)', 'auth', of('RS256'), 'µs', most=40, quick_skips=True, beside=lambda r: f"HS256 {r['HS256']:.1f} µs"),
@@ -1055,10 +1067,59 @@ def read_start(options):
     return raw
 
 
+def two_mocks(options, work, stack, first, second, **more):
+    """Two mocks that misbehave so, and weir in front of them: a function that asks it once, and one that counts calls at each mock."""
+    mocks = [stack.enter_context(start_mock(options, work, '--tokens', 1, '--seed', i, *(['--fault', fault] if fault else []))) for i, fault in enumerate((first, second))]
+    config, port = os.path.join(work, 'resilience.json'), free_port()
+    with open(config, 'w') as f:
+        json.dump({'listen': f'127.0.0.1:{port}', 'backends': {f'b{i}': {'url': f'http://127.0.0.1:{m.port}'} for i, m in enumerate(mocks)},
+                   'models': {'chat': {'use': ['b0/mock-1', 'b1/mock-1']}}, **more}, f)
+    stack.enter_context(Server('weir', [options.weir, 'serve', '-c', config], port, work, listens))
+    request = b'{"model":"chat","prompt":"hi","max_tokens":1}'
+
+    def ask(_=None):
+        began = time.monotonic()
+        connection = http.client.HTTPConnection('127.0.0.1', port, timeout=60)
+        connection.request('POST', '/v1/completions', request, {'content-type': 'application/json'})
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        return {'status': answer.status, 'attempts': int(answer.headers.get('x-weir-attempts', 0)), 'began': began, 's': time.monotonic() - began}
+    return ask, lambda: [json.loads(get(m.port, '/_mock/stats')[1])['requests'] for m in mocks]
+
+
+def ridden_out(answers, calls):
+    good = sum(a['status'] == 200 for a in answers)
+    return {'requests': len(answers), 'good': good, 'good_percent': round(100 * good / len(answers), 3), 'calls': sum(calls), 'calls_a_request': round(sum(calls) / len(answers), 4),
+            'attempts_most': max(a['attempts'] for a in answers), 'calls_of_first': calls[0], 'calls_of_second': calls[1]}
+
+
+def measure_resilience(options, work):
+    results, rate, seconds = {}, 100, 12 if options.quick else 65
+    for name, first, second, count in (('errors', 'status=500:0.3', 'status=500:0.3', 1000 if options.quick else 10000), ('outage', 'status=503', 'status=503', 1000)):
+        with contextlib.ExitStack() as stack, concurrent.futures.ThreadPoolExecutor(16) as pool:
+            ask, calls = two_mocks(options, work, stack, first, second)
+            results[name] = ridden_out(list(pool.map(ask, range(count))), calls())
+    with contextlib.ExitStack() as stack, concurrent.futures.ThreadPoolExecutor(128) as pool:
+        ask, calls = two_mocks(options, work, stack, 'hang', None, timeouts={'first_token': '1s'})
+        began, waiting = time.monotonic(), []
+        for i in range(rate * seconds):
+            time.sleep(max(began + i / rate - time.monotonic(), 0))
+            waiting.append(pool.submit(ask))
+        answers = [w.result() for w in waiting]
+        late = [a for a in answers if a['began'] - began >= 5]
+        slow = sum(a['s'] > 1.2 for a in late)
+        results['hang'] = ridden_out(answers, calls()) | {'late': len(late), 'slow': slow, 'slow_percent': round(100 * slow / len(late), 4)}
+    for name, r in results.items():
+        say(f"  {name}: {r['good']} of {r['requests']} answered, {r['calls_a_request']} calls a request" + (f", {r['slow']} of {r['late']} slow" if name == 'hang' else ''))
+    return record('resilience', options, results, [], rate_of_hang=rate, seconds_of_hang=seconds, how='two weir mocks behind one weir as shipped; 16 clients at once, and 100 requests a second '
+                  'where one hangs; calls as the mocks counted them, times as the clients saw them')
+
+
 MEASURES = {'calls': measure_calls, 'latency': measure_latency, 'model': measure_model,
             'since': measure_since, 'streams': measure_streams, 'memory': measure_memory, 'ready': measure_ready, 'local': measure_local, 'switch': measure_switch, 'auth': measure_auth, 'instructions': measure_instructions,
             'generator': measure_generator, 'agree': measure_agree, 'stopped': measure_stopped, 'drawn': measure_drawn, 'erlang': measure_erlang, 'queue': measure_queue, 'held': measure_held,
-            'plans': measure_plans}
+            'plans': measure_plans, 'resilience': measure_resilience}
 QUICK = ['calls', 'streams', 'memory', 'ready', 'generator', 'agree', 'stopped', 'drawn', 'erlang']
 
 

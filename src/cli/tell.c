@@ -71,6 +71,16 @@ static const char *place_of(yyjson_val *b, char out[PLACE_MAX])
     return out;
 }
 
+static const char *state_of(yyjson_val *backend)
+{
+    const char *breaker = text_at(backend, "breaker");
+    if (strcmp(breaker, "closed") != 0)
+        return breaker;
+    if (number_at(backend, "avoided_ms") > 0)
+        return "avoided";
+    return number_at(backend, "in_flight") >= number_at(backend, "limit") ? "full" : "free";
+}
+
 static void tell_backends(yyjson_val *fleet, struct arena *arena)
 {
     static const char *const headings[] = { "BACKEND", "KIND", "STATE", ">IN FLIGHT", ">SLOTS", ">ATTEMPTS", ">FAILED", ">TOKENS IN", ">TOKENS OUT", "URL" };
@@ -82,7 +92,7 @@ static void tell_backends(yyjson_val *fleet, struct arena *arena)
     yyjson_arr_foreach(yyjson_obj_get(fleet, "backends"), i, n, b) {
         table_add(&t, "%s", text_at(b, "name"));
         table_add(&t, "%s", has(b, "kind") ? text_at(b, "kind") : "(removed)");
-        table_add(&t, "%s", number_at(b, "avoided_ms") > 0 ? "avoided" : number_at(b, "in_flight") >= number_at(b, "limit") ? "full" : "free");
+        table_add(&t, "%s", state_of(b));
         static const char *const numbers[] = { "in_flight", "limit", "attempts", "failures", "tokens_in", "tokens_out" };
         for (size_t k = 0; k < ARRAY_LEN(numbers); k++)
             table_add(&t, "%llu", (unsigned long long)number_at(b, numbers[k]));

@@ -99,9 +99,25 @@ static bool check_useless(struct loading *l, const struct member *m, const struc
     return true;
 }
 
+static bool check_health(struct loading *l, const struct member *m, const struct conf_backend *b)
+{
+    static const char *const words[] = { "auto", "tcp", "off" };
+    struct text said = text_of(b->health);
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        if (text_eq(said, text_of(words[i])))
+            return true;
+    for (size_t i = 0; i < said.len; i++)
+        if (said.at[0] != '/' || (unsigned char)said.at[i] <= ' ' || (unsigned char)said.at[i] > '~')
+            return refuse(l, place_in(m, "health"), "backends.%s.health must be auto, tcp, off or a path that begins with /, not %s%s", b->name, shown(l, said),
+                          suggest(l, said, words, ARRAY_LEN(words)));
+    return true;
+}
+
 static bool check_backend(struct loading *l, const struct member *m, struct conf_backend *b)
 {
     static const char *const of_remote[] = { "url", "key", "proxy", "ca", "client_cert", "client_key" }, *const of_local[] = { "model", "slots" };
+    if (!check_health(l, m, b))
+        return false;
     if (b->kind == CONF_KIND_LLAMA) {
         if (b->model == NULL)
             b->model = "smollm2";

@@ -65,6 +65,18 @@ static void check_free(const struct fleet *f, const struct backend *b)
     }
 }
 
+static void check_breaker(const struct fleet *f, const struct backend *b)
+{
+    const struct breaker_state *s = &f->breakers[b->index];
+    enum breaker state = count_now(&b->breaker);
+    ASSERT(breaker_avoids(f, b) == ((f->avoided & backend_bit(b)) != 0));
+    ASSERT((state == BREAKER_OPEN) == ((f->shut & backend_bit(b)) != 0) && (state == BREAKER_HALF_OPEN) == ((f->half_open & backend_bit(b)) != 0));
+    ASSERT((state == BREAKER_OPEN) == (nanos_now(&b->open_until) != 0) && (state == BREAKER_CLOSED || s->warm_since == 0));
+    ASSERT(count_now(&b->limit) <= s->slots && (s->slots == 0 || count_now(&b->limit) > 0));
+    ASSERT(count_now(&b->limit) == s->slots || state != BREAKER_CLOSED || s->warm_since != 0);
+    ASSERT(state == BREAKER_CLOSED || count_now(&b->limit) <= 1); /* so one probe at a time */
+}
+
 static void check_counts(const struct fleet *f)
 {
     uint32_t taken[BACKENDS_MAX][CONF_CLASSES];
@@ -78,8 +90,8 @@ static void check_counts(const struct fleet *f)
         const struct backend *b = f->backends[i];
         ASSERT(memcmp(taken[i], f->in_flight[i], sizeof taken[i]) == 0);
         ASSERT(count_now(&b->in_flight) == taken[i][CONF_CLASS_LOW] + taken[i][CONF_CLASS_NORMAL] + taken[i][CONF_CLASS_HIGH]);
-        ASSERT((avoided_until(b) != 0) == ((f->avoided & backend_bit(b)) != 0));
         check_free(f, b);
+        check_breaker(f, b);
     }
 }
 
@@ -120,9 +132,12 @@ void slots_check(struct fleet *f)
     LIST_EACH(&f->lanes, node)
         in_lanes += check_lane(f, CONTAINER_OF(node, struct lane, in_lanes));
     ASSERT(in_lanes == list_count(&f->waiters));
-    for (uint32_t i = 0; i < f->pools_count; i++)
+    for (uint32_t i = 0; i < f->pools_count; i++) {
+        int32_t gone = atomic_load_explicit(&f->pools[i]->halves, memory_order_relaxed);
+        ASSERT(gone >= 0 && gone <= 2 * RETRY_TOKENS);
         for (int c = 0; c < CONF_CLASSES; c++)
             ASSERT(f->pools[i]->checked[c] == count_now(&f->pools[i]->waiting[c]));
+    }
     check_counts(f);
     check_tenants(f);
 }

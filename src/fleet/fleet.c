@@ -43,7 +43,7 @@ enum fail fleet_backend(struct fleet *f, struct text name, struct backend **out_
     b->name = own_name;
     b->name_hash = XXH3_64bits(name.at, name.len);
     b->fleet = f;
-    f->avoidances[b->index].backend = b;
+    f->breakers[b->index].backend = b;
     f->backends[f->backends_count++] = b;
     *out_backend = b;
     return OK;

@@ -21,8 +21,19 @@
 #define BACKEND_MAGIC      0x6bacce4du
 #define AVOID_NS           NANOS_PER_S /* after a failed connect others are asked first; short, since a restart takes about this long */
 
+#define BREAKER_FAILURES   5                  /* in a row: then it opens */
+#define BREAKER_CALLS      20                 /* or when more than half of so many calls or more, within BREAKER_WINDOW_S, failed */
+#define BREAKER_WINDOW_S   10
+#define BREAKER_OPEN_NS    (60 * NANOS_PER_S) /* then it is half-open */
+#define BREAKER_WARM_NS    (10 * NANOS_PER_S) /* closed again, it gets its slots back over this time */
+#define HOLD_MAX_NS        (60 * NANOS_PER_S) /* a Retry-After beyond this is asked again after it: a header must not take a backend away for a day */
+
 struct fleet;
 struct pool;
+
+/* Whether a backend is asked. CLOSED: yes. OPEN: it failed too often, and nobody asks it. HALF_OPEN: one call at a time is let through, and what becomes of it
+   decides. The table of moves is in breaker.c. */
+enum breaker { BREAKER_CLOSED, BREAKER_HALF_OPEN, BREAKER_OPEN };
 
 /* Something that answers models. What a reload may change about it (address, key) is in its endpoint. */
 struct backend {
@@ -31,16 +42,23 @@ struct backend {
     const char *name;
     uint64_t name_hash;         /* the same in every process */
     struct fleet *fleet;
-    _Atomic uint32_t limit;     /* slots; 0 = no longer configured. This and the next two: written under the gate, read anywhere */
+    _Atomic uint32_t limit;     /* slots now: fewer than are configured while its breaker is not closed, and for BREAKER_WARM_NS after it; 0 = no longer
+                                   configured. This and all up to opened: written under the gate, read anywhere */
     _Atomic uint32_t in_flight; /* granted and held; above limit for a while after a reload lowered it */
     _Atomic nanos avoid_until;  /* 0 = its last connect succeeded */
+    _Atomic nanos hold_until;   /* it said when to come back, or that it is busy; 0 = it did not */
+    _Atomic nanos open_until;   /* of an open breaker */
+    _Atomic uint32_t breaker;   /* enum breaker */
+    _Atomic uint32_t opened;    /* times */
     _Atomic nanos service_ns;   /* moving average of how long one of its slots is held; 0 = none was given back yet */
-    _Atomic nanos first_token;  /* how long one takes here now; 0 = not measured yet. Written under the gate, read anywhere */
+    _Atomic nanos first_token;  /* how long one takes here now; 0 = not measured yet */
 
     const char *_Atomic name_why; /* static; why its name, or its proxy's, does not resolve now; NULL = it does, or needs not */
 
     char apart[64]; /* attempts are counted without the gate: not on the cache line that its holder writes */
     _Atomic uint64_t attempts, failures, tokens_in, tokens_out; /* relaxed */
+    _Atomic uint32_t failures_in_row, busy_in_row; /* busy: pauses that it made us guess */
+    _Atomic uint64_t seconds[BREAKER_WINDOW_S]; /* calls and failures of each; breaker.c knows how */
 };
 static inline uint64_t backend_bit(const struct backend *b) { return 1ull << b->index; }
 static inline void backend_count(_Atomic uint64_t *counter, uint64_t n) { atomic_fetch_add_explicit(counter, n, memory_order_relaxed); }
@@ -173,7 +191,7 @@ void view_give(struct view *v); /* the last one lets go of the roster; takes NUL
 
 /* Takes a slot of one of the pool's backends, or waits for one until the deadline. Of those who wait the highest class goes first, in it the tenant that was
    served the fewest tokens, of a tenant's requests the one with the earliest deadline; one grant in eight is for the class of who has waited longest.
-   Backends that did not accept their last connect come after all others; fallback is for when no backend of `use` is acceptable, not for when they are busy.
+   Backends that are avoided come after all others; fallback is for when no backend of `use` is acceptable, not for when they are busy.
    FAIL_NO_BACKEND: nobody is acceptable. FAIL_BUSY: limits.queue requests wait for this model already, or the wait is, or would be, longer than outlook.wait_max.
    FAIL_TIMEOUT, FAIL_DEADLINE, why the task was cancelled, or what claim.tell said. */
 MUSTUSE enum fail slot_take(struct task *t, const struct claim *claim, struct slot *out_slot);
@@ -191,9 +209,42 @@ struct outlook slot_outlook(const struct waiter *waiter);
 /* Of one that would ask now, or was just refused. */
 struct outlook pool_outlook(struct worker *w, const struct claim *claim);
 
-/* What an attempt says about a backend: OK clears the avoidance, FAIL_CONNECT and FAIL_NAME begin it for AVOID_NS, other failures change nothing.
-   (A connect that timed out is FAIL_CONNECT.) Any worker's thread. */
+/* ---- Health: what calls say about a backend. Any worker's thread; not inside a gate. ---- */
+
+/* What connecting says: OK clears the avoidance, FAIL_CONNECT and FAIL_NAME begin it for AVOID_NS, other failures change nothing.
+   (A connect that timed out is FAIL_CONNECT.) */
 void backend_mark(struct worker *w, struct backend *b, enum fail f);
+
+/* How a call ended, as far as it tells how the backend is. What is the client's doing (its leaving, its 400) and our own (our key, our memory) tells nothing,
+   and is not told. UNREACHABLE: FAILED so that a health check would have noticed. */
+enum backend_news { BACKEND_ANSWERED, BACKEND_FAILED, BACKEND_UNREACHABLE };
+/* One call has ended so. True if its breaker has opened by it. */
+bool backend_note(struct worker *w, struct backend *b, enum backend_news news);
+/* A stream's first token has come: enough for a half-open breaker to close. */
+void backend_began(struct worker *w, struct backend *b);
+/* It asked for a pause of so long (Retry-After); -1: it is busy and did not say for how long: 1 s, and twice as long each time in a row. Others are asked
+   first until then, HOLD_MAX_NS at most. */
+void backend_hold(struct worker *w, struct backend *b, nanos pause);
+/* A health check of a backend whose breaker is open has ended. One that answers now and did not before is half-open at once; one whose list of models
+   answered all along while its calls failed has proved nothing. */
+void backend_checked(struct worker *w, struct backend *b, bool is_up);
+const char *breaker_name(enum breaker state); /* "half_open" */
+
+/* ---- Retries ---- */
+
+/* Who of the pool may be asked at `at` for a request that will not have those in `except`: members whose breaker is not open and that asked for no pause
+   beyond it. None: 0, and *out_when is when the first of them may be; NEVER: nobody will. */
+uint64_t pool_ready(struct pool *p, uint64_t except, nanos at, nanos *out_when);
+/* Members whose breaker is open. */
+uint64_t pool_shut(struct pool *p);
+
+/* The throttle of a pool's retries: RETRY_TOKENS at most and at first, one less for each failed attempt, half a one more for each answer; while half of them
+   or less are left nothing is tried again. So one failure in three is ridden out, and an outage costs no more calls than it has requests.
+   gRPC, proposal A6 "client retries", retry throttling. */
+#define RETRY_TOKENS 100
+void pool_answered(struct pool *p);
+void pool_failed(struct pool *p);
+bool pool_may_retry(const struct pool *p);
 
 const char *pool_name(const struct pool *p);
 uint32_t pool_waiting(const struct pool *p);

@@ -1,7 +1,7 @@
 /* inner.h: what the files of fleet/ share: fleet.c (life and changes), roster.c (who serves what), slots.c (taking and giving
-   under the gate), choose.c (from whom), floor.c (what is free for whom), queue.c (who waits, and who is next), tenant.c (who was served how much),
-   outlook.c (how long it will take), load.c and adapt.c (what attempts say
-   about their backends), check.c, status.c.
+   under the gate), breaker.c (who is asked at all), choose.c (from whom), floor.c (what is free for whom), queue.c (who waits, and who is next), tenant.c (who
+   was served how much), outlook.c (how long it will take), throttle.c (whether to try again), load.c and adapt.c (what attempts say about their backends),
+   foresee.c (what a request will need), check.c, status.c.
 
    A waiter     how it gets there                          what may happen
    WAITING      slot_take found all busy                   granted, refused, or leaves by itself (deadline, cancel)
@@ -61,6 +61,8 @@ struct roster {
     uint32_t limits[BACKENDS_MAX];
     struct members *members; /* by pool's index; a pool made later, or served no more, has none */
     uint32_t members_count;
+    uint64_t *sets;          /* use | fallback of all pools, each different one once */
+    uint32_t sets_count;
 };
 
 /* foresee.c: what the requests of a pool turned out to need: moving averages, written by any worker without the gate. */
@@ -84,6 +86,7 @@ struct pool {
     nanos mean_at;
     nanos ask_floor_at[CONF_CLASSES]; /* when floor_asked has to look at its backends again */
     struct habits habits;
+    _Atomic int32_t halves;     /* half tokens of its throttle that are gone. Without the gate */
 };
 
 /* Waiters that accept the same backends. Any free one of them serves the first of a class, so looking for whom to serve is one look a lane, not one a waiter,
@@ -173,11 +176,15 @@ struct tenants {
     uint64_t cost;                 /* moving average of what a request takes */
 };
 
-/* Tells waiters when a backend may be asked again. The timer stays with the worker that began it until it has fired for good. */
-struct avoidance {
+/* The rest of a backend's breaker. Its timer tells waiters when a backend may be asked again; it stays with the worker that began it until nothing is due. */
+struct breaker_state {
     struct timer timer;
     struct backend *backend;
-    struct worker *worker; /* NULL = not set */
+    struct worker *worker;  /* NULL = the timer is not set */
+    nanos warm_since;       /* 0 = it has all its slots */
+    uint32_t slots;         /* when it has all */
+    uint32_t place;         /* the place_version that all this is about */
+    bool was_down;          /* while open: what it is looked after by has failed too */
 };
 
 /* What attempts say about a backend, besides its first_token. */
@@ -200,7 +207,11 @@ struct fleet {
     struct roster *roster; /* the current one; never NULL */
     nanos now;             /* the latest that any worker's clock said here */
     uint64_t free[CONF_CLASSES]; /* backends with a slot that this class may have */
-    uint64_t avoided;      /* backends with avoid_until != 0 */
+    uint64_t avoided;      /* backends that come after all others: avoid_until, hold_until, an open breaker, or reduced and full */
+    uint64_t shut;         /* backends whose breaker is open */
+    uint64_t half_open;
+    uint64_t reduced;      /* backends that have not all of their slots: their breaker is not closed, or was not a moment ago */
+    uint64_t pending;      /* backends that time will change */
     uint32_t held[BACKENDS_MAX][CONF_CLASSES];
     uint32_t in_flight[BACKENDS_MAX][CONF_CLASSES]; /* granted and held */
     struct load loads[BACKENDS_MAX];
@@ -220,7 +231,7 @@ struct fleet {
     uint32_t lines_made;
     struct line line_of[LINES_MAX];
     struct tenants tenants;
-    struct avoidance avoidances[BACKENDS_MAX];
+    struct breaker_state breakers[BACKENDS_MAX];
     bool serve_due;        /* something may have become acceptable to a waiter */
     bool check_always;     /* to here */
 
@@ -240,7 +251,8 @@ struct fleet {
 
 static inline uint32_t count_now(const _Atomic uint32_t *n) { return atomic_load_explicit(n, memory_order_relaxed); }
 static inline void count_set(_Atomic uint32_t *n, uint32_t value) { atomic_store_explicit(n, value, memory_order_relaxed); } /* under the gate */
-static inline nanos avoided_until(const struct backend *b) { return atomic_load_explicit(&b->avoid_until, memory_order_relaxed); }
+static inline nanos nanos_now(const _Atomic nanos *n) { return atomic_load_explicit(n, memory_order_relaxed); }
+static inline void nanos_set(_Atomic nanos *n, nanos value) { atomic_store_explicit(n, value, memory_order_relaxed); } /* under the gate */
 
 /* ---- fleet.c ---- */
 
@@ -258,7 +270,8 @@ const struct members *roster_members(const struct roster *r, const struct pool *
 
 /* ---- queue.c: inside the gate ---- */
 
-/* Which of the candidates may be asked now: those of use, then those of fallback; ones that do not accept connects only if there are no others. */
+/* Which of the candidates may be asked now: those of use, then those of fallback; those that are avoided only if there are no others, and those
+   with an open breaker after them. */
 uint64_t queue_accepts(const struct fleet *f, uint64_t use, uint64_t fallback);
 /* Looks again what each lane accepts, after a change of avoided. */
 void queue_judge(struct fleet *f);
@@ -329,10 +342,27 @@ uint32_t load_limit(struct fleet *f, uint32_t index, uint32_t limit);
 /* How long a first token takes at two backends, as far as it is known and still true; equal otherwise. No unit: only their ratio says something. */
 void load_compare(const struct fleet *f, unsigned one, unsigned two, double *out_one, double *out_two);
 
+/* ---- breaker.c: inside the gate ---- */
+
+void breaker_init(struct fleet *f);
+/* What is over by now is ended; called by each who enters, so that nobody acts on yesterday's news before the timer's turn comes. */
+void breaker_pass(struct fleet *f, nanos now);
+/* The slots it has when all is well; sets its limit. */
+void breaker_slots(struct fleet *f, struct backend *b, uint32_t slots);
+/* Its calls in flight or its limit have changed. */
+void breaker_counted(struct fleet *f, struct backend *b);
+bool breaker_avoids(const struct fleet *f, const struct backend *b);
+/* Of these free backends, those that the next call should go to: a half-open one, if there is one, as somebody has to try it. */
+static inline uint64_t breaker_prefers(const struct fleet *f, uint64_t set) { return set & f->half_open ? set & f->half_open : set; }
+
 /* ---- slots.c ---- */
 
 void slots_init(struct fleet *f);
 void slots_fini(struct fleet *f);
+/* Inside the gate: another limit. */
+void slots_limit(struct fleet *f, struct backend *b, uint32_t limit);
+/* The only way out of the gate after a change. w: the caller's worker, or NULL on another thread. */
+void slots_leave(struct fleet *f, struct worker *w);
 /* Puts the next roster in place, with its limits, and moves the waiters. Returns the old one. */
 struct roster *slots_install(struct fleet *f, struct roster *next);
 void slots_set_limit(struct fleet *f, struct backend *b, uint32_t limit);

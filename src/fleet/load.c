@@ -32,10 +32,8 @@ void load_measured(struct fleet *f, const struct slot *slot, nanos now)
     if (!slot->is_refused)
         learn_first(l, b, slot->first_token, now);
     struct adapt_sample sample = { slot->taken_at, slot->first_token, now - slot->taken_at, count_now(&b->in_flight), slot->is_refused };
-    if (l->adapt.limit != 0 && adapt_take(&l->adapt, &sample, now)) {
-        count_set(&b->limit, l->adapt.limit);
-        floor_note(f, b);
-    }
+    if (l->adapt.limit != 0 && adapt_take(&l->adapt, &sample, now))
+        breaker_slots(f, b, l->adapt.limit);
 }
 
 uint32_t load_limit(struct fleet *f, uint32_t index, uint32_t limit)

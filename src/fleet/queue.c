@@ -12,6 +12,10 @@ uint64_t queue_accepts(const struct fleet *f, uint64_t use, uint64_t fallback)
         return use & ~f->avoided;
     if (fallback & ~f->avoided)
         return fallback & ~f->avoided;
+    if ((use | fallback) & ~f->shut) { /* one that refused a moment ago comes before one that always fails */
+        use &= ~f->shut;
+        fallback &= ~f->shut;
+    }
     return use ? use : fallback;
 }
 

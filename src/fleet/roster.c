@@ -305,6 +305,22 @@ static enum fail make_room(const struct fleet *f, struct roster *r)
     return OK;
 }
 
+/* A thousand models on one backend are one set: breakers look at all of them. */
+static enum fail note_sets(struct roster *r)
+{
+    r->sets = arena_alloc(&r->arena, r->members_count * sizeof *r->sets + 1);
+    if (r->sets == NULL)
+        return FAIL_NO_MEMORY;
+    for (uint32_t i = 0, k; i < r->members_count; i++) {
+        uint64_t set = r->members[i].use | r->members[i].fallback;
+        for (k = 0; k < r->sets_count && r->sets[k] != set; k++)
+            ;
+        if (set != 0 && k == r->sets_count)
+            r->sets[r->sets_count++] = set;
+    }
+    return OK;
+}
+
 static enum fail fill(struct fleet *f, struct roster *r)
 {
     enum fail failure = make_room(f, r);
@@ -313,7 +329,8 @@ static enum fail fill(struct fleet *f, struct roster *r)
     for (uint32_t i = 0; i < r->conf->models_count && failure == OK; i++)
         failure = add_configured(f, r, &r->conf->models[i]);
     r->backends_known = f->backends_count;
-    return failure == OK ? add_discovered(f, r) : failure;
+    failure = failure == OK ? add_discovered(f, r) : failure;
+    return failure == OK ? note_sets(r) : failure;
 }
 
 enum fail roster_new(struct fleet *f, const struct conf *conf, struct roster **out_roster)

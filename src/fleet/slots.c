@@ -17,9 +17,10 @@ struct wakes {
 /* Takes a slot of one of set (free for its class, not none) for a request, and charges its tenant. */
 static unsigned occupy(struct fleet *f, struct waiter *me, uint64_t set)
 {
-    unsigned index = choose_backend(f, me->pool, set, me->affinity);
+    unsigned index = choose_backend(f, me->pool, breaker_prefers(f, set), me->affinity);
     me->pool->cursor = index;
     floor_occupy(f, f->backends[index], me->class);
+    breaker_counted(f, f->backends[index]);
     tenant_use(f, me->tenant);
     me->tenant->held++;
     tenant_charge(f, me->tenant, me->tokens);
@@ -32,6 +33,7 @@ static unsigned occupy(struct fleet *f, struct waiter *me, uint64_t set)
 static void vacate(struct fleet *f, struct backend *b, enum conf_class class, struct tenant *tn, uint32_t charged, uint64_t used)
 {
     floor_vacate(f, b, class);
+    breaker_counted(f, b);
     tenant_settle(f, tn, charged, used);
     tn->held--;
     tenant_rest(f, tn);
@@ -108,7 +110,6 @@ static __attribute__((noinline)) void leave_serving(struct fleet *f, struct work
     }
 }
 
-/* The only way out of the gate after a change. w: the caller's worker, or NULL on another thread. */
 static void leave(struct fleet *f, struct worker *w)
 {
     if (list_is_empty(&f->waiters) && !f->check_always) {
@@ -119,61 +120,13 @@ static void leave(struct fleet *f, struct worker *w)
     }
 }
 
-/* ---- avoidance ---- */
-
-static void avoid(struct fleet *f, struct backend *b, nanos until)
-{
-    uint64_t before = f->avoided;
-    atomic_store_explicit(&b->avoid_until, until, memory_order_relaxed);
-    f->avoided = until != 0 ? before | backend_bit(b) : before & ~backend_bit(b);
-    if (f->avoided != before)
-        queue_judge(f);
-}
-
-/* Each who enters ends what is over, so that nobody acts on yesterday's news before the timer's turn comes. */
 static void enter(struct fleet *f, nanos now)
 {
     gate_enter(&f->gate);
     f->now = MAX(f->now, now);
     if (f->now >= f->floors.look_at)
         floor_end(f);
-    for (uint64_t left = f->avoided; left != 0; left &= left - 1) {
-        struct backend *b = f->backends[__builtin_ctzll(left)];
-        if (avoided_until(b) <= now)
-            avoid(f, b, 0);
-    }
-}
-
-static void avoidance_fired(struct worker *w, struct timer *timer)
-{
-    struct avoidance *a = CONTAINER_OF(timer, struct avoidance, timer);
-    struct fleet *f = a->backend->fleet;
-    enter(f, w->now);
-    nanos until = avoided_until(a->backend); /* marked again meanwhile, maybe by another worker */
-    if (until == 0)
-        a->worker = NULL;
-    leave(f, w);
-    if (until != 0)
-        timer_set(w, timer, until);
-}
-
-void backend_mark(struct worker *w, struct backend *b, enum fail what)
-{
-    CHECK(b, BACKEND);
-    bool unreachable = what == FAIL_CONNECT || what == FAIL_NAME;
-    if (!unreachable && (what != OK || avoided_until(b) == 0))
-        return; /* the usual case takes no gate */
-    struct fleet *f = b->fleet;
-    struct avoidance *a = &f->avoidances[b->index];
-    nanos until = unreachable ? w->now + AVOID_NS : 0;
-    enter(f, w->now);
-    avoid(f, b, until);
-    bool begin = unreachable && a->worker == NULL;
-    if (begin)
-        a->worker = w;
-    leave(f, w);
-    if (begin)
-        timer_set(w, &a->timer, until);
+    breaker_pass(f, now);
 }
 
 /* ---- floors ---- */
@@ -380,8 +333,7 @@ void slots_init(struct fleet *f)
     list_init(&f->lines_free);
     floor_init(f);
     f->floors.timer.fire = floors_fired;
-    for (unsigned i = 0; i < BACKENDS_MAX; i++)
-        f->avoidances[i].timer.fire = avoidance_fired;
+    breaker_init(f);
 }
 
 void slots_fini(struct fleet *f)
@@ -398,8 +350,8 @@ struct roster *slots_install(struct fleet *f, struct roster *next)
     f->roster = next;
     floor_read(f);
     for (uint32_t i = 0; i < f->backends_count; i++) {
-        count_set(&f->backends[i]->limit, load_limit(f, i, next->limits[i]));
-        floor_note(f, f->backends[i]);
+        breaker_slots(f, f->backends[i], load_limit(f, i, next->limits[i]));
+        floor_note(f, f->backends[i]); /* what its floors are may have changed although its limit has not */
     }
     queue_move(f);
     leave(f, NULL);
@@ -409,8 +361,18 @@ struct roster *slots_install(struct fleet *f, struct roster *next)
 void slots_set_limit(struct fleet *f, struct backend *b, uint32_t limit)
 {
     gate_enter(&f->gate);
-    count_set(&b->limit, load_limit(f, b->index, limit));
+    breaker_slots(f, b, load_limit(f, b->index, limit));
+    leave(f, NULL);
+}
+
+void slots_limit(struct fleet *f, struct backend *b, uint32_t limit)
+{
+    count_set(&b->limit, limit);
     floor_note(f, b);
     f->serve_due = true;
-    leave(f, NULL);
+}
+
+void slots_leave(struct fleet *f, struct worker *w)
+{
+    leave(f, w);
 }

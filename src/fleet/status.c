@@ -58,7 +58,7 @@ static void print_addresses(struct print *p, const struct endpoint *e)
 /* e: NULL for one that is no longer configured. */
 static void print_backend(struct print *p, const struct backend *b, const struct endpoint *e, nanos now)
 {
-    nanos avoid_until = atomic_load_explicit(&b->avoid_until, memory_order_relaxed);
+    nanos avoid_until = MAX(nanos_now(&b->avoid_until), nanos_now(&b->hold_until));
     PRINT(p, buf_printf(p->out, "{"));
     print_name(p, "name", b->name);
     if (e != NULL) {
@@ -72,6 +72,9 @@ static void print_backend(struct print *p, const struct backend *b, const struct
     print_number(p, "in_flight", atomic_load_explicit(&b->in_flight, memory_order_relaxed));
     print_number(p, "avoided_ms", (uint64_t)(MAX(avoid_until - now, 0) / NANOS_PER_MS));
     print_number(p, "first_token_ms", (uint64_t)(atomic_load_explicit(&b->first_token, memory_order_relaxed) / NANOS_PER_MS));
+    PRINT(p, buf_printf(p->out, ",\"breaker\":\"%s\"", breaker_name(count_now(&b->breaker))));
+    print_number(p, "open_ms", (uint64_t)(MAX(nanos_now(&b->open_until) - now, 0) / NANOS_PER_MS));
+    print_number(p, "opened", count_now(&b->opened));
     print_number(p, "attempts", count_of(&b->attempts));
     print_number(p, "failures", count_of(&b->failures));
     print_number(p, "tokens_in", count_of(&b->tokens_in));

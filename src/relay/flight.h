@@ -27,6 +27,9 @@ struct attempt_story {
     const char *why;   /* a sentence when it failed, in the flight's arena; "" = none yet */
     nanos began, connected, first_byte, first_token, ended; /* worker's clock; 0 = not reached */
     nanos queued;
+    nanos paused;      /* waited before it, so as not to ask again too soon */
+    nanos retry_after; /* what it said; -1 = nothing */
+    const char *breaker; /* "" or what it had to do with its backend's: "probe", "opened" */
     bool reused;       /* an idle connection was used */
 };
 

@@ -12,11 +12,16 @@ static uint64_t slots(const struct backend *b) { return atomic_load_explicit(&b-
 static uint64_t attempts(const struct backend *b) { return atomic_load_explicit(&b->attempts, memory_order_relaxed); }
 static uint64_t failures(const struct backend *b) { return atomic_load_explicit(&b->failures, memory_order_relaxed); }
 
+static uint64_t breaker(const struct backend *b) { return atomic_load_explicit(&b->breaker, memory_order_relaxed); }
+static uint64_t opened(const struct backend *b) { return atomic_load_explicit(&b->opened, memory_order_relaxed); }
+
 static const struct family families[] = {
     { "backend_in_flight", "gauge", "Slots of a backend that are taken now.", in_flight },
-    { "backend_slots", "gauge", "Slots of a backend.", slots },
+    { "backend_slots", "gauge", "Slots of a backend; fewer than it has while its breaker is not closed and for 10 s after.", slots },
     { "backend_attempts_total", "counter", "Requests sent to a backend.", attempts },
     { "backend_failures_total", "counter", "Attempts at a backend that brought no complete answer.", failures },
+    { "backend_breaker", "gauge", "Whether a backend is asked: 0 closed (yes), 1 half-open (one call at a time), 2 open (no).", breaker },
+    { "backend_breaker_opened_total", "counter", "Times a backend's breaker opened, half-open ones included.", opened },
 };
 
 static enum fail put_family(struct buf *out, const struct family *family, const struct endpoint *e, uint32_t count)

@@ -200,6 +200,7 @@ static enum fail read_refusal(struct task *t, struct call *call, struct attempt_
     arena_fini(&arena);
     buf_fini(&body);
     nanos retry = retry_after_of(head, t->worker->wall);
+    a->retry_after = retry;
     if (retry >= 0)
         call->flight->retry_after = MAX(call->flight->retry_after, retry);
     return t->cancel != OK ? t->cancel : FAIL_UPSTREAM;

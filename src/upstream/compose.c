@@ -102,9 +102,9 @@ enum fail request_compose(const struct call *call, const struct slot *slot, stru
     return f;
 }
 
-enum fail models_request(const struct endpoint *e, struct buf *out)
+enum fail compose_get(const struct endpoint *e, struct text path, struct buf *out)
 {
-    enum fail f = write_target(e, TEXT("GET "), TEXT("/v1/models"), out);
+    enum fail f = write_target(e, TEXT("GET "), path, out);
     if (f == OK)
         f = write_host(e, out);
     if (f == OK)

@@ -27,6 +27,7 @@ struct discovery {
     struct fleet *fleet;
     struct conns *conns;
     struct dns *dns;
+    struct health health;
     struct finding findings[BACKENDS_MAX];
 };
 
@@ -42,32 +43,34 @@ static enum fail list_sink(void *arg, struct text bytes)
     return buf_add_text(arg, bytes);
 }
 
-static enum fail ask(struct task *t, struct question *q, struct arena *a, struct buf *out)
+enum fail upstream_get(struct task *t, struct conns *cs, const struct endpoint *e, struct text path, nanos until,
+                       enum fail (*sink)(void *arg, struct text bytes), void *arg, int *out_status)
 {
-    const struct endpoint *e = q->endpoint;
     const struct http_head *head;
     struct conn *c;
     struct buf request;
-    nanos until = t->worker->now + DISCOVER_WAIT_NS;
-    enum fail f = conns_take(t, q->discovery->conns, e, true, until, &c);
+    struct arena a;
+    enum fail f = conns_take(t, cs, e, true, until, &c);
     if (f != OK)
         return f;
+    arena_init(&a, NULL, 0, 16 * CONN_HEAD_BYTES_MAX);
     buf_init_secret(&request, 16384);
-    conn_begin(c, a, false);
-    f = models_request(e, &request);
+    conn_begin(c, &a, false);
+    f = compose_get(e, path, &request);
     if (f == OK)
         f = conn_send(t, c, buf_text(&request), TEXT_NONE, until);
     if (f == OK)
         f = conn_head(t, c, until, &head);
+    if (f == OK)
+        *out_status = head->status;
     while (f == OK && !c->ended)
-        f = conn_body(t, c, until, list_sink, out);
-    if (f == OK && head->status != 200)
-        f = FAIL_UPSTREAM;
+        f = conn_body(t, c, until, sink, arg);
     buf_fini(&request);
     if (f == OK)
-        conns_give(q->discovery->conns, e, c);
+        conns_give(cs, e, c);
     else
         conn_free(c);
+    arena_fini(&a);
     return f;
 }
 
@@ -152,9 +155,12 @@ static void ask_models(struct task *t, struct question *q)
     struct finding *found = q->finding;
     struct arena a;
     struct buf body;
+    int status = 0;
     arena_init(&a, NULL, 0, 64u << 20);
     buf_init(&body, LIST_BYTES_MAX);
-    enum fail f = ask(t, q, &a, &body);
+    enum fail f = upstream_get(t, q->discovery->conns, q->endpoint, TEXT("/v1/models"), t->worker->now + DISCOVER_WAIT_NS, list_sink, &body, &status);
+    if (f == OK && status != 200)
+        f = FAIL_UPSTREAM;
     if (f == OK)
         f = take_list(q, &a, buf_text(&body));
     found->known = found->known || f == OK;
@@ -218,13 +224,18 @@ static enum fail one_round(struct task *t, struct discovery *d)
 static void discover(struct task *t, void *arg)
 {
     struct discovery *d = arg;
+    struct group g;
+    bool is_watched = false;
+    group_init(&g, t);
     for (;;) {
+        is_watched = is_watched || group_start(&g, "health", health_watch, &d->health, NULL) == OK; /* without memory the next round tries again */
         enum fail f = one_round(t, d);
         if (f != OK && f != FAIL_BUSY && f != FAIL_NO_MEMORY)
             break;
         if (task_sleep(t, t->worker->now + LOOK_NS) != OK)
             break;
     }
+    group_end(&g);
     mem_free(d);
 }
 
@@ -236,6 +247,7 @@ enum fail upstream_discover(struct worker *w, struct fleet *f, struct conns *cs,
     d->worker = w;
     d->fleet = f;
     d->conns = cs;
+    d->health = (struct health){ f, cs };
     d->dns = dns;
     if (task_start(w, "discover", discover, d) == NULL) {
         mem_free(d);

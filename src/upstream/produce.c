@@ -1,7 +1,9 @@
-/* produce.c: a call's producer: one attempt after another until an answer has begun, then that answer into the flight. A root task of its worker. */
+/* produce.c: a call's producer: one attempt after another until an answer has begun, then that answer into the flight. A root task of its worker.
+   Whether there is another attempt, where and when, is retry.c's. */
 #include "upstream/upstream.h"
 #include "upstream/answer.h"
 #include "upstream/local.h"
+#include "upstream/retry.h"
 #include "stat/stat.h"
 #include <stdio.h>
 #include <string.h>
@@ -130,6 +132,8 @@ static enum fail attempt(struct task *t, struct call *call, struct attempt_story
     memset(a, 0, sizeof *a);
     a->backend = b->name;
     a->why = "";
+    a->breaker = atomic_load_explicit(&b->breaker, memory_order_relaxed) == BREAKER_HALF_OPEN ? "probe" : "";
+    a->retry_after = -1;
     a->began = w->now;
     a->queued = call->slot.queued_ns;
     COUNT(w, attempts);
@@ -160,23 +164,31 @@ static enum fail attempt(struct task *t, struct call *call, struct attempt_story
     return f;
 }
 
-/* May another backend do better, and may it still? Once content was committed the client has it. */
-static bool may_try_next(const struct flight *fl, enum fail f)
+static void tell(struct flight *fl, const char *whom, const char *why)
 {
-    if (fl->state != FLIGHT_WAITING || fl->attempt_count == FLIGHT_ATTEMPTS_MAX)
-        return false;
-    return f == FAIL_CONNECT || f == FAIL_NAME || f == FAIL_RESET || f == FAIL_PROTOCOL || f == FAIL_TIMEOUT || f == FAIL_UPSTREAM;
+    const char *text = arena_printf(&fl->arena, "%s%s%s: %s", fl->fail_text, fl->fail_text[0] != 0 ? "; " : "", whom, why);
+    if (text != NULL)
+        fl->fail_text = text;
 }
 
-/* "gpu1: connecting failed: Connection refused; gpu2: …" */
-static void tell_failures(struct flight *fl)
+/* "gpu1: connecting failed: Connection refused; gpu2: …", each reason once. */
+static void tell_failures(const struct call *call)
 {
+    struct flight *fl = call->flight;
     for (unsigned i = 0; i < fl->attempt_count; i++) {
         const struct attempt_story *a = &fl->attempts[i];
-        const char *text = arena_printf(&fl->arena, "%s%s%s: %s", fl->fail_text, i > 0 ? "; " : "", a->backend, a->why);
-        if (text != NULL)
-            fl->fail_text = text;
+        unsigned k = 0;
+        while (k < i && (a->backend != fl->attempts[k].backend || strcmp(a->why, fl->attempts[k].why) != 0))
+            k++;
+        if (k == i)
+            tell(fl, a->backend, a->why);
     }
+    uint32_t count;
+    uint64_t shut = pool_shut(call->claim.pool);
+    const struct endpoint *e = roster_endpoints(call->view->roster, &count);
+    for (uint32_t i = 0; i < count; i++)
+        if (shut & backend_bit(e[i].backend))
+            tell(fl, e[i].backend->name, "not asked, as its calls fail (its breaker is open)");
 }
 
 /* What the client is told when no attempt brought an answer: 504 if they all ran out of time, else 502 with each one's reason. */
@@ -190,16 +202,10 @@ static enum fail verdict(const struct flight *fl, enum fail f)
     return FAIL_TIMEOUT;
 }
 
-/* 401, 403, 404 and redirects last until somebody changes a configuration. */
-static bool is_lasting(const struct attempt_story *a)
-{
-    return a->fail == FAIL_UPSTREAM && (a->status == 401 || a->status == 403 || a->status == 404 || a->status / 100 == 3);
-}
-
 static bool all_are_lasting(const struct flight *fl)
 {
     for (unsigned i = 0; i < fl->attempt_count; i++)
-        if (!is_lasting(&fl->attempts[i]))
+        if (!retry_is_hopeless(&fl->attempts[i]))
             return false;
     return true;
 }
@@ -227,27 +233,26 @@ static void produce(struct task *t, void *arg)
     struct call *call = arg;
     struct flight *fl = call->flight;
     struct worker *w = t->worker;
-    uint64_t tried = 0;
+    struct retry retry = { 0 };
     enum fail f;
+    bool again = true;
     t->deadline = call->deadline;
-    for (;;) {
+    while (again) {
         struct attempt_story *a = &fl->attempts[fl->attempt_count++];
-        tried |= backend_bit(call->slot.backend);
         f = attempt(t, call, a);
+        a->paused = retry.paused;
+        retry_note(w, call, &retry, a);
         note_used(call, f);
         slot_give(w, &call->slot);
-        if (f == OK || !may_try_next(fl, f))
-            break;
-        forget_begun_answer(fl);
-        call->claim.exclude = tried;
-        if (slot_take(t, &call->claim, &call->slot) != OK)
-            break;
-        COUNT(w, failovers);
+        again = retry_may(w, call, f);
+        if (again)
+            forget_begun_answer(fl);
+        again = again && retry_take(t, call, &retry);
     }
     if (t->cancel != OK)
         f = t->cancel;
     if (f != OK) {
-        tell_failures(fl);
+        tell_failures(call);
         fl->is_hopeless = all_are_lasting(fl);
         f = fl->state == FLIGHT_WAITING ? verdict(fl, f) : f;
     }

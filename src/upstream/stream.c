@@ -133,6 +133,7 @@ static void content_came(struct stream *s)
         s->flight->status = 200;
         s->flight->is_stream = true;
         flight_commit(s->flight);
+        backend_began(s->worker, s->call->slot.backend);
     }
 }
 

@@ -80,15 +80,24 @@ void call_fini(struct worker *w, struct call *call);
 
 /* ---- discovery ---- */
 
-/* Asks every configured backend for its models, now and every DISCOVER_NS, and resolves names, now and whenever a TTL is over; in a root task of this
-   worker that ends when the worker stops. Of one worker only. */
+/* Asks every configured backend for its models, now and every DISCOVER_NS, resolves names, now and whenever a TTL is over, and looks after backends whose
+   breaker is open; in a root task of this worker that ends when the worker stops. Of one worker only. */
 #define DISCOVER_NS (30 * NANOS_PER_S)
 MUSTUSE enum fail upstream_discover(struct worker *w, struct fleet *f, struct conns *cs, struct dns *dns);
 
 /* upstream/ only */
+/* Looks after backends whose breaker is open, every few seconds, by what backends.*.health says: nothing that costs. A task's function. */
+struct health {
+    struct fleet *fleet;
+    struct conns *conns;
+};
+void health_watch(struct task *t, void *health);
 /* When a name is asked again after an answer with this ttl, or after so many failures in a row; never a time without a bound. */
 nanos discover_pause(nanos ttl, unsigned failures);
-MUSTUSE enum fail models_request(const struct endpoint *e, struct buf *out); /* GET /v1/models, whole */
+/* One GET on a connection of its own, kept if it may be: the answer's body goes to sink, its status to out_status. Failures as those of an attempt. */
+MUSTUSE enum fail upstream_get(struct task *t, struct conns *cs, const struct endpoint *e, struct text path, nanos until,
+                               enum fail (*sink)(void *arg, struct text bytes), void *arg, int *out_status);
+MUSTUSE enum fail compose_get(const struct endpoint *e, struct text path, struct buf *out); /* whole */
 /* Body first, head behind it (its length is known by then): bytes [0, *out_head_from) and the rest. */
 MUSTUSE enum fail request_compose(const struct call *call, const struct slot *slot, struct buf *out, size_t *out_head_from);
 

@@ -120,6 +120,7 @@ void flood_configure(struct flood *fl)
     size_t at = put(fl, 0, "limits: {queue: %u, body: 64KiB, header: 4KiB}\n", fl->calm ? 1000 : between(d, 1, once_in(d, 2) ? 8 : 64));
     at = put(fl, at, "stream: {buffer: %uKiB, heartbeat: %lldms}\n", buffers[below(d, ARRAY_LEN(buffers))], MS(MS_OF(d, 100, 100, 1000, 15000)));
     put_times(fl, &at);
+    at = put(fl, at, "retries: {attempts: %u}\n", fl->attempts_most);
     if (fl->tls_clients != NULL)
         at = put(fl, at, "tls: {cert: %s, key: %s}\n", tls_peer_path("weir.crt"), tls_peer_path("weir.key"));
     if (fl->has_keys)
@@ -192,6 +193,7 @@ static void draw(struct flood *fl)
     fl->calm = once_in(d, 5);
     draw_options(fl);
     fl->has_keys = once_in(d, 2);
+    fl->attempts_most = 1 + (unsigned)(fl->seed % 6); /* not by the dice either */
     fl->total = fl->calm ? 120 * NANOS_PER_S : MS_OF(d, 300, 2000, 5000);
     fl->write = MS_OF(d, 200, 3000);
     fl->backends_count = between(d, 1, BACKENDS_MOST);

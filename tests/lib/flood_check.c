@@ -4,7 +4,7 @@
    - an answer of a backend that was made for this request: its tag and x-request-id stand in every token, and one answer is one backend's
    - a stream that ended well is whole: every token in order, a finish_reason, [DONE] once and last, usage if and only if it was asked for
    - a stream that is not whole never ends well, and says why
-   - an end before the deadline
+   - an end before the deadline, and no more attempts than retries.attempts
 
    hostile 58, hostile 60: floods of clients that leave and backends that break are the search for an answer that reaches another client. */
 #include "lib/flood_inner.h"
@@ -248,6 +248,7 @@ void check_answer(struct client_player *c, struct ask *a)
     }
     check_id(c, a);
     MUST(fl, status_fits(c, a), "%s: status %d: %.*s", a->tag, a->status, (int)MIN(buf_len(&a->body), 300u), buf_text(&a->body).at != NULL ? buf_text(&a->body).at : "");
+    MUST(fl, a->said_attempts <= (int)fl->attempts_most, "%s: %d attempts where %u are allowed", a->tag, a->said_attempts, fl->attempts_most);
     MUST(fl, !fl->calm || a->said_attempts <= 1, "%s: %d attempts in calm weather", a->tag, a->said_attempts);
     MUST(fl, a->ending != END_CUT || a->status == 200 || may_break(c), "%s: a refusal was cut", a->tag);
     bool is_stream = strcmp(a->content_type, "text/event-stream") == 0;

@@ -176,7 +176,8 @@ struct flood {
     SSL_CTX *tls_backends, *tls_clients; /* what the players of that side speak TLS with; NULL: they do not */
     bool time_runs;       /* a fault makes time pass that is nobody's */
     bool drained;         /* drain was asked for */
-    nanos total, write;   /* timeouts of these names; the same in every configuration of a seed */
+    nanos total, write;   /* timeouts of these names; the same in every configuration of a seed, as is */
+    unsigned attempts_most; /* retries.attempts */
     unsigned backends_count, models_count, clients_count;
     struct backend_player backends[BACKENDS_MOST];
     struct client_player clients[CLIENTS_MOST];

@@ -114,7 +114,7 @@ static void play(uint64_t seed)
     static struct scene s;
     memset(&s, 0, sizeof s);
     struct sim_options o = sim_options_default(seed);
-    house_open(&s.house, &o, "workers: 1\nbackends: {b: {url: 'http://gpu.test:8000'}}\nmodels: {m: {use: [b/up]}}\ntimeouts: {connect: 2s}\n");
+    house_open(&s.house, &o, "workers: 1\nbackends: {b: {url: 'http://gpu.test:8000'}}\nmodels: {m: {use: [b/up]}}\ntimeouts: {connect: 2s}\nretries: {attempts: 1}\n");
     draw(&s, seed);
     house_task(&s.house, "client", client, &s);
     assert_true(house_run(&s.house, is_done, &s, 60 * NANOS_PER_S));

@@ -21,6 +21,7 @@ static void check_rows(const struct row *rows, size_t count)
     }
 }
 
+/* complaint 44: a setting that is not understood is no setting that does nothing. */
 static void names_are_corrected(void **state)
 {
     (void)state;
@@ -33,6 +34,12 @@ static void names_are_corrected(void **state)
         { "log: {level: inf}", "1:14: log.level must be error, warn, info or debug, not \"inf\"; did you mean \"info\"?", "log: {level: info}" },
         { "backends: {gpu1: {url: http://h}}\nmodels: {m: {use: [gpu/x]}}", "2:20: models.m.use: there is no backend \"gpu\"; did you mean \"gpu1\"?",
           "backends: {gpu1: {url: http://h}}\nmodels: {m: {use: [gpu1/x]}}" },
+        { "backends: {a: {url: http://h, health: of}}", "1:31: backends.a.health must be auto, tcp, off or a path that begins with /, not \"of\"; did you mean \"off\"?",
+          "backends: {a: {url: http://h, health: off}}" },
+        { "backends: {a: {url: http://h, health: health}}", "1:31: backends.a.health must be auto, tcp, off or a path that begins with /, not \"health\"",
+          "backends: {a: {url: http://h, health: /health}}" },
+        { "backends: {a: {url: http://h, health: \"/a b\"}}", "1:31: backends.a.health must be auto, tcp, off or a path that begins with /, not \"/a b\"",
+          "backends: {a: {url: http://h, health: \"/a%20b\"}}" },
         { "models: {m: {use: [gpu/x]}}", "1:20: models.m.use: there is no backend \"gpu\"", NULL },
     };
     check_rows(rows, ARRAY_LEN(rows));

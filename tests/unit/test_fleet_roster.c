@@ -358,7 +358,7 @@ TEST(the_status_is_json_and_holds_no_key)
     const char *text = status();
     assert_null(strstr(text, "sesame"));
     assert_non_null(strstr(text, "{\"name\":\"b\",\"kind\":\"openai\",\"url\":\"http://127.0.0.1:1002\",\"addresses\":[\"127.0.0.1:1002\"],"
-                                 "\"limit\":3,\"in_flight\":0,\"avoided_ms\":0,\"first_token_ms\":0,\"attempts\":0,\"failures\":0,\"tokens_in\":0,\"tokens_out\":5}"));
+                                 "\"limit\":3,\"in_flight\":0,\"avoided_ms\":0,\"first_token_ms\":0,\"breaker\":\"closed\",\"open_ms\":0,\"opened\":0,\"attempts\":0,\"failures\":0,\"tokens_in\":0,\"tokens_out\":5}"));
     struct arena arena;
     yyjson_doc *doc;
     arena_init(&arena, NULL, 0, ARENA_NO_MAX);
