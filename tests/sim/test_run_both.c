@@ -1,7 +1,7 @@
 /* test_run_both.c: what a single worker's tasks promise each other (scopes, cancelling, deadlines, leaving clients), in both worlds. */
+#include "run/jobs.h"
 #include "../lib/both.h"
 #include "../unit/test_base.h"
-#include "run/jobs.h"
 #include "run/wait.h"
 
 #define MS NANOS_PER_MS

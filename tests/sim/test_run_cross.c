@@ -1,8 +1,8 @@
 /* test_run_cross.c: what workers promise each other (letters, granted slots, late wake-ups, jobs), in both worlds. */
+#include "run/jobs.h"
 #include "../lib/both.h"
 #include "../unit/test_base.h"
 #include "run/gate.h"
-#include "run/jobs.h"
 #include "run/wait.h"
 
 #define MS NANOS_PER_MS
