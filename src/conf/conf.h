@@ -158,8 +158,7 @@ struct conf {
     } stream;
     enum conf_reload reload;
     struct {
-        nanos header, body, connect, first_token, between_tokens, total, write, drain;
-        nanos upgrade; /* not served yet */
+        nanos header, body, connect, first_token, between_tokens, total, write, drain, upgrade;
     } timeouts;
     struct {
         uint32_t floor; /* percent of each backend's slots; of LOW always 0 */

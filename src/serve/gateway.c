@@ -5,6 +5,7 @@
 
 #define GATEWAY_MAGIC 0x9a7e3a71u
 #define NEWS_AGAIN_NS (10 * NANOS_PER_MS)
+#define RETIRE_IDLE_NS (2 * NANOS_PER_S) /* a client that has asked nothing for this long is not just about to: its connection to a retiring server may end */
 
 struct gateway {
     uint32_t magic;
@@ -15,7 +16,7 @@ struct gateway {
     unsigned workers;
     struct worker worker[WORKERS_MAX];
     struct desk desk[WORKERS_MAX];
-    _Atomic bool draining, ready;
+    _Atomic bool draining, ready, retiring;
     _Atomic uint32_t connections; /* of clients, all workers': an uneven share must not keep out who would have had room */
     bool reloading;          /* worker 0's thread only */
 };
@@ -332,13 +333,24 @@ void gateway_stop(struct gateway *g)
         mail_send(&g->worker[i], stop_letter, NULL, 0);
 }
 
+/* No request is left; where another server has taken over, no client either, since each may be about to ask. */
+static bool desk_is_quiet(struct desk *d)
+{
+    if (!atomic_load(&d->gateway->draining) && atomic_load(&d->gateway->retiring)) {
+        http_server_sweep(d->server, RETIRE_IDLE_NS);
+        http_server_sweep(d->admin_server, RETIRE_IDLE_NS);
+        return http_server_connections(d->server) == 0 && http_server_connections(d->admin_server) == 0;
+    }
+    return http_server_is_quiet(d->server) && http_server_is_quiet(d->admin_server);
+}
+
 /* The workers stop as soon as the last request of all has ended, or when timeouts.drain is over: the operator, whom worker 0 serves, may look on until then. */
 static void drain_timer(struct worker *w, struct timer *self)
 {
     struct desk *d = w->owner;
     struct gateway *g = d->gateway;
     bool all = true;
-    atomic_store(&d->quiet, http_server_is_quiet(d->server) && http_server_is_quiet(d->admin_server));
+    atomic_store(&d->quiet, desk_is_quiet(d));
     for (unsigned i = 0; i < g->workers; i++)
         all = all && atomic_load(&g->desk[i].quiet);
     if (w->now >= d->drain_until || all)
@@ -363,6 +375,25 @@ void gateway_drain(struct gateway *g)
         return;
     for (unsigned i = 0; i < g->workers; i++)
         mail_send(&g->worker[i], drain_letter, NULL, 0);
+}
+
+static void retire_letter(struct worker *w, void *arg, uint64_t number)
+{
+    struct desk *d = w->owner;
+    (void)arg, (void)number;
+    http_server_retire(d->server);
+    http_server_retire(d->admin_server);
+    d->drain_until = w->now + d->view->conf->timeouts.upgrade;
+    d->drain.fire = drain_timer;
+    timer_set(w, &d->drain, w->now);
+}
+
+void gateway_retire(struct gateway *g)
+{
+    if (atomic_load(&g->draining) || atomic_exchange(&g->retiring, true))
+        return;
+    for (unsigned i = 0; i < g->workers; i++)
+        mail_send(&g->worker[i], retire_letter, NULL, 0);
 }
 
 /* ---- the whole ---- */

@@ -30,6 +30,8 @@ MUSTUSE enum fail gateway_new(const struct gateway_options *options, struct gate
 void gateway_run_worker(struct gateway *g, unsigned i);
 /* Begins to drain: no new connections, /readyz says no, requests in flight go on until timeouts.drain, then they are cancelled and the workers stop. Any thread. */
 void gateway_drain(struct gateway *g);
+/* Another server has taken over the listeners: accepts nobody any more, and the workers stop when the last client has gone, or timeouts.upgrade is over. Any thread. */
+void gateway_retire(struct gateway *g);
 /* Ends without waiting. Any thread. */
 void gateway_stop(struct gateway *g);
 /* Loads and applies a configuration, in a task of worker 0; the result is logged. Any thread. */

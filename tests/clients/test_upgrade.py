@@ -1,0 +1,219 @@
+"""test_upgrade.py: reload, watched files, upgrade in place and drain, under load with open streams: what strangers and operators see."""
+import http.client
+import json
+import os
+import shutil
+import signal
+import threading
+from pathlib import Path
+
+import rig
+from rig import WEIR, Mock, Weir, merged, one_model, until
+
+CHAT = {'model': 'chat', 'messages': [{'role': 'user', 'content': 'hi'}]}
+REPLY_S = 20
+
+
+class Client(threading.Thread):
+    """Asks one question after another on a kept connection, as an SDK does, until told to stop. Each must be answered, whole: nothing is tried again."""
+
+    def __init__(self, url, stream=False):
+        super().__init__(daemon=True)
+        self.host = url.removeprefix('http://')
+        self.stream, self.stopping = stream, False
+        self.served = 0
+        self.failed = []
+        self.start()
+
+    def ask(self, connection):
+        connection.request('POST', '/v1/chat/completions', json.dumps({**CHAT, 'stream': self.stream}), {'content-type': 'application/json'})
+        answer = connection.getresponse()
+        body = answer.read()
+        assert answer.status == 200, (answer.status, body)
+        assert not self.stream or body.endswith(b'data: [DONE]\n\n'), body[-200:]
+
+    def run(self):
+        connection = http.client.HTTPConnection(self.host, timeout=REPLY_S)
+        while not self.stopping:
+            try:
+                self.ask(connection)
+                self.served += 1
+            except Exception as error:      # whatever it was, a request was lost
+                self.failed.append(repr(error))
+                connection.close()
+        connection.close()
+
+    def end(self):
+        self.stopping = True
+        self.join(REPLY_S)
+        assert not self.is_alive(), 'a client hangs'
+        assert not self.failed, self.failed[:3]
+        return self.served
+
+
+class Own(Weir):
+    """A weir whose program can be replaced: a copy in a folder of its own."""
+
+    def __init__(self, conf, *arguments, **more):
+        self.program = Path(rig.tempfile.mkdtemp(prefix='weir-program.')) / 'weir'
+        shutil.copy(WEIR, self.program)
+        before, rig.WEIR = rig.WEIR, self.program
+        try:
+            super().__init__(conf, *arguments, **more)
+        finally:
+            rig.WEIR = before
+
+    def replace(self, make):
+        """make(path) writes the new program; it takes the old one's place in one move, as package managers do."""
+        new = self.program.with_name('new')
+        make(new)
+        os.replace(new, self.program)
+
+    def count(self, event):
+        return sum(f' {event} ' in line or f'"{event}"' in line for line in self.lines())
+
+    def servers(self):
+        children = Path(f'/proc/{self.child.pid}/task/{self.child.pid}/children').read_text().split()
+        return [int(p) for p in children if Path(f'/proc/{p}/comm').read_text().strip() == 'weir']
+
+    def upgrade(self):
+        done, refused = self.count('upgraded'), self.count('upgrade_refused')
+        self.child.send_signal(signal.SIGUSR2)
+        until('the upgrade is done', lambda: self.count('upgraded') > done or self.count('upgrade_refused') > refused, 20)
+        assert self.count('upgrade_refused') == refused, self.lines()[-5:]
+
+    def refused(self):
+        refused = self.count('upgrade_refused')
+        self.child.send_signal(signal.SIGUSR2)
+        until('the upgrade is refused', lambda: self.count('upgrade_refused') > refused, 20)
+        return [line for line in self.lines() if 'upgrade_refused' in line][-1]
+
+    def forget(self):
+        super().forget()
+        shutil.rmtree(self.program.parent, ignore_errors=True)
+
+
+def conf_of(mock, **more):
+    return merged(one_model(mock, timeouts={'drain': '10s', 'upgrade': '30s'}, log={'access': 'off'}), more)
+
+
+def test_upgrades_and_reloads_lose_nothing():
+    """complaints 40, hostile 93: 20 reloads and 3 upgrades, while clients ask on kept connections and streams are open: every request is answered, whole."""
+    with Mock('--ttft', '5ms', '--itl', '20ms', '--tokens', '30') as slow, Mock('--tokens', '3') as quick:
+        conf = one_model(slow, quick, timeouts={'drain': '10s'}, log={'access': 'off'})
+        conf['models'] = {'chat': {'use': ['b1/mock-1']}, 'slow': {'use': ['b0/mock-1']}}
+        with Own(conf) as w:
+            file = w.conf_folder / 'weir.yaml'
+            pid, first = w.child.pid, w.servers()
+            clients = [Client(w.url) for _ in range(6)] + [Client(w.url, stream=True) for _ in range(2)]
+            for n in range(20):
+                text = json.loads(file.read_text())
+                text['limits'] = {'queue': 100 + n}
+                file.write_text(json.dumps(text))
+                said = w.count('reloaded')
+                w.child.send_signal(signal.SIGHUP)
+                until('the reload is applied', lambda: w.count('reloaded') > said)
+                if n % 7 == 3:
+                    w.replace(lambda path: shutil.copy(WEIR, path))
+                    w.upgrade()
+            served = [c.end() for c in clients]
+            assert min(served) > 0 and w.child.pid == pid and w.child.poll() is None, served
+            until('the servers before have finished', lambda: len(w.servers()) == 1, 20)
+            assert w.servers() != first and w.get('/readyz')[0] == 200
+            assert w.number('weir_requests_total{outcome="failed"}') == 0
+
+
+def test_streams_go_on_in_the_old_server():
+    """A stream that is open when the program is replaced is finished by the server that began it; the next request is answered by the new one."""
+    with Mock('--itl', '100ms', '--tokens', '20') as m, Own(conf_of(m)) as w:
+        stream = Client(w.url, stream=True)
+        until('the stream is open', lambda: m.stats()['active'] == 1)
+        old = w.servers()
+        w.upgrade()
+        assert set(old) < set(w.servers()), (old, w.servers())
+        assert w.get('/v1/models')[0] == 200
+        assert stream.end() >= 1 and m.idle()['cancelled'] == 0
+        until('the old server has finished', lambda: w.count('retired') == 1, 20)
+
+
+def test_bad_program_changes_nothing():
+    """A program that does not start, is none, or is a weir that knows nothing of upgrades: all stays as it is, and the log says why."""
+    def script(text):
+        def make(path):
+            path.write_text(text)
+            path.chmod(0o755)
+        return make
+    with Mock() as m, Own(conf_of(m)) as w:
+        server = w.servers()
+        w.replace(script('#!/bin/sh\necho "weir: no command \\"$1\\"" >&2\nexit 2\n'))
+        assert 'no command' in w.refused()
+        w.replace(script('no program\n'))
+        assert 'Exec format error' in w.refused()
+        w.program.unlink()
+        assert 'No such file' in w.refused()
+        assert w.servers() == server and w.post('/v1/chat/completions', CHAT)[0] == 200
+        shutil.copy(WEIR, w.program)
+        w.upgrade()
+        assert w.post('/v1/chat/completions', CHAT)[0] == 200
+
+
+def test_bad_configuration_stops_an_upgrade():
+    """hostile 93: the new program reads the configuration first; a mistake is said with its place, and everything stays."""
+    with Mock() as m, Own(conf_of(m)) as w:
+        server, file = w.servers(), w.conf_folder / 'weir.yaml'
+        good = file.read_text()
+        file.write_text(good.replace('"models"', '"modles"'))
+        said = w.refused()
+        assert 'weir.yaml:' in said and 'models' in said, said
+        file.write_text(json.dumps({**json.loads(good), 'listen': '127.0.0.1:1'}))
+        assert 'listen changes only with a restart' in w.refused()
+        assert w.servers() == server and w.post('/v1/chat/completions', CHAT)[0] == 200
+        file.write_text(json.dumps({**json.loads(good), 'workers': 3}))       # a new process may have as many as it likes
+        w.upgrade()
+        assert json.loads(w.get('/health')[2])['status'] == 'ok' and w.post('/v1/chat/completions', CHAT)[0] == 200
+
+
+def test_secrets_survive_an_upgrade():
+    """Keys from the environment and from --set are in no environment and no command line after an upgrade either, and still let clients in."""
+    with Mock() as m:
+        conf = conf_of(m, keys={'one': {'key': '${TEAM_KEY}'}})
+        with Own(conf, '--set', 'keys.two.key=sk-second-secret-0123', env={'TEAM_KEY': 'sk-first-secret-0123'}) as w:
+            w.keys += ['sk-first-secret-0123', 'sk-second-secret-0123']
+            for _ in range(2):
+                w.upgrade()
+                for key in ('sk-first-secret-0123', 'sk-second-secret-0123'):
+                    assert w.post('/v1/chat/completions', CHAT, {'x-api-key': key})[0] == 200
+                assert w.post('/v1/chat/completions', CHAT, {'x-api-key': 'sk-third'})[0] == 401
+                for pid in [w.child.pid, *w.servers()]:
+                    for name in ('environ', 'cmdline'):
+                        assert b'secret-0123' not in Path(f'/proc/{pid}/{name}').read_bytes(), (pid, name)
+
+
+def test_ends_while_the_old_server_streams():
+    """TERM after an upgrade: both servers finish what they have begun, then weir ends with 0."""
+    with Mock('--itl', '50ms', '--tokens', '20') as m, Own(conf_of(m)) as w:
+        stream = Client(w.url, stream=True)
+        until('the stream is open', lambda: m.stats()['active'] == 1)
+        w.upgrade()
+        stream.stopping = True
+        w.child.send_signal(signal.SIGTERM)
+        assert w.child.wait(20) == 0
+        assert stream.end() == 1 and m.idle()['cancelled'] == 0
+
+
+def test_second_term_ends_the_old_server_too():
+    with Mock('--itl', '1s', '--tokens', '100') as m, Own(conf_of(m)) as w:
+        stream = Client(w.url, stream=True)
+        until('the stream is open', lambda: m.stats()['active'] == 1)
+        w.upgrade()
+        stream.stopping = True
+        w.child.send_signal(signal.SIGTERM)
+        until('it stops', lambda: w.count('stopping') == 1)
+        w.child.send_signal(signal.SIGTERM)
+        assert w.child.wait(20) == 0
+        stream.join(REPLY_S)
+        assert stream.failed, 'the stream should have been cut'
+        assert m.idle()['cancelled'] == 1
+
+
+rig.run(globals())
