@@ -59,9 +59,8 @@ static void load_aside(void *arg)
     vault_close(&words);
 }
 
-bool serving_load(const struct conf **out, struct complaint *why, void *arg)
+static bool load(struct serving *s, const struct conf **out, struct complaint *why)
 {
-    struct serving *s = arg;
     struct load l = { .serving = s, .why = why };
     if (!vault_aside(load_aside, &l, why) || !l.is_ok)
         return false;
@@ -71,9 +70,16 @@ bool serving_load(const struct conf **out, struct complaint *why, void *arg)
     }
     fill_in(s, (struct conf *)(uintptr_t)l.conf);
     *out = l.conf;
-    if (s->line >= 0)
-        keeper_tell(s->line, KEEPER_RELOADED);
     return true;
+}
+
+bool serving_load(const struct conf **out, struct complaint *why, void *arg)
+{
+    struct serving *s = arg;
+    bool is_ok = load(s, out, why);
+    if (s->line >= 0)
+        keeper_tell(s->line, KEEPER_RELOADED); /* refused or not: service managers wait for its end */
+    return is_ok;
 }
 
 static int refuse(const struct complaint *why)

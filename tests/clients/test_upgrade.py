@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import threading
 from pathlib import Path
 
@@ -214,6 +215,95 @@ def test_second_term_ends_the_old_server_too():
         stream.join(REPLY_S)
         assert stream.failed, 'the stream should have been cut'
         assert m.idle()['cancelled'] == 1
+
+
+# ---- reload ----
+
+def reload(w):
+    """`weir reload` for this weir: exit code, what it printed."""
+    done = subprocess.run([WEIR, 'reload', '-c', w.conf_folder / 'weir.yaml', '--socket', next((w.folder / 'weir').glob('*.sock'))], capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_reload_tells_what_changed():
+    """complaints 40: `weir reload` and the log say what changed; of secrets only that they did; nothing if nothing did."""
+    with Mock() as m, Weir(conf_of(m, keys={'a': {'key': 'sk-first-secret-0123'}})) as w:
+        file = w.conf_folder / 'weir.yaml'
+        text = json.loads(file.read_text())
+        assert reload(w) == (0, 'The configuration was applied; nothing changed.\n')
+        text['limits'] = {'queue': 2048}
+        text['backends']['gpu2'] = text['backends']['b0']
+        text['keys'] = {'a': {'key': 'sk-second-secret-0123', 'rpm': 600, 'models': ['chat']}, 'b': {'key': 'sk-third-secret-0123'}}
+        text['models']['chat']['use'] = ['b0/mock-1', 'gpu2/mock-1']
+        file.write_text(json.dumps(text))
+        code, said = reload(w)
+        assert code == 0 and said.splitlines() == [
+            'The configuration was applied.', '  limits.queue 1024 -> 2048', '  keys.a.key changed', '  keys.a.models none -> [chat]', '  keys.a.rpm none -> 600', '  keys.b added',
+            '  backends.gpu2 added', '  models.chat.use [b0/mock-1] -> [b0/mock-1, gpu2/mock-1]'], said
+        assert any('limits.queue 1024 -> 2048' in line for line in w.lines())
+        w.keys += ['sk-second-secret-0123', 'sk-third-secret-0123']
+        del text['backends']['gpu2'], text['models']['chat']
+        text['models'] = {f'm{n}': {'use': ['b0/mock-1']} for n in range(30)}
+        file.write_text(json.dumps(text))
+        said = reload(w)[1].splitlines()
+        assert len(said) == 22 and said[-1] == '  and 12 more', said
+
+
+def test_bad_file_is_refused_with_its_place():
+    """hostile 93: FILE:LINE:COLUMN reaches whoever asked, with exit code 1; the old configuration serves on."""
+    with Mock() as m, Weir(conf_of(m)) as w:
+        file = w.conf_folder / 'weir.yaml'
+        good = file.read_text()
+        for bad, place in ((good.replace('"backends"', '"backend"', 1), 'did you mean "backends"'), ('models: [', 'not YAML'), (good.replace('mock-1', ''), 'backend/model')):
+            file.write_text(bad)
+            code, said = reload(w)
+            assert code == 1 and f'{file}:' in said and place in said, said
+            assert w.post('/v1/chat/completions', CHAT)[0] == 200
+        file.unlink()
+        assert reload(w)[0] == 1 and w.post('/v1/chat/completions', CHAT)[0] == 200
+
+
+def mount(folder, number, files):
+    """Files as Kubernetes mounts a ConfigMap: links through ..data to a folder that each version has for itself; ..data turns in one move."""
+    version = folder / f'..version_{number}'
+    version.mkdir()
+    for name, content in files.items():
+        (version / name).write_text(content)
+    (folder / '..new').symlink_to(version.name)
+    os.replace(folder / '..new', folder / '..data')
+    for name in files:
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(Path('..data') / name)
+
+
+def test_watched_files():
+    """reload: watch: a ConfigMap that turns, an include that changes, and an editor's rename are taken without a signal; a bad one is said once and changes nothing."""
+    with Mock() as m, rig.tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        conf = {'listen': '127.0.0.1:0', 'reload': 'watch', **conf_of(m, keys={'a': {'key': '${file:%s}' % (folder / 'secret')}})}
+
+        def files(secret, **more):
+            return {'weir.yaml': json.dumps({**conf, **more}), 'secret': secret}
+        mount(folder, 1, files('sk-first-secret-0123'))
+        with Weir(None, '-c', folder / 'weir.yaml') as w:
+            def status(key):
+                return w.post('/v1/chat/completions', CHAT, {'x-api-key': key})[0]
+
+            def told(word):
+                return sum(word in line for line in w.lines())
+            assert status('sk-first-secret-0123') == 200
+            mount(folder, 2, files('sk-second-secret-0123'))
+            until('the new secret is taken', lambda: status('sk-second-secret-0123') == 200, 20)
+            assert status('sk-first-secret-0123') == 401 and told('keys.a.key changed') == 1
+            mount(folder, 3, files('sk-second-secret-0123', limits={'queue': 'many'}))
+            until('the bad one is refused', lambda: told('reload_refused') == 1, 20)
+            assert status('sk-second-secret-0123') == 200
+            mount(folder, 4, files('sk-second-secret-0123', limits={'queue': 7}))
+            until('the good one is taken', lambda: told('limits.queue 1024 -> 7') == 1, 20)
+            assert told('reload_refused') == 1
+            (folder / 'written').write_text(json.dumps({**conf, 'reload': 'signal', 'limits': {'queue': 8}}))
+            os.replace(folder / 'written', folder / 'weir.yaml')
+            until("the editor's file is taken", lambda: told('limits.queue 7 -> 8') == 1 and told('reload watch -> signal') == 1, 20)
 
 
 rig.run(globals())
