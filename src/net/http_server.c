@@ -10,6 +10,7 @@
 /* ---- when there is no room for one more ---- */
 
 #define ACCEPT_PAUSE_NS (20 * NANOS_PER_MS) /* 50 looks a second cost nothing; who waits in the kernel's queue waits this much longer at most */
+#define ACCEPT_LAG_NS   (100 * NANOS_PER_MS) /* who comes now would only make those late who are in: the kernel's queue costs us nothing */
 #define IDLE_LOOK_MAX   64                  /* connections looked at for one that can go; the list turns, so that all have their turn */
 #define IDLE_SPARED_NS  NANOS_PER_S         /* one that was used within this is about to be used again */
 
@@ -52,7 +53,7 @@ static void on_listener(struct worker *w, struct watch *self, unsigned events)
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         struct addr peer;
         bool is_full = atomic_load_explicit(server_connections(s), memory_order_relaxed) >= s->options.connections_max;
-        bool is_short = s->options.spares_memory && account_is_short();
+        bool is_short = s->options.spares_memory && (account_is_short() || w->lag > ACCEPT_LAG_NS);
         struct downstream *goes = is_full ? who_can_go(s) : NULL;
         int fd = (is_full && goes == NULL) || is_short ? -EMFILE : w->world->accept(w->world, l->fd, &peer);
         if (fd == -EAGAIN) {

@@ -35,7 +35,7 @@ struct http_server_options {
     uint32_t head_bytes_max;
     uint32_t connections_max;
     _Atomic uint32_t *connections;                      /* what connections_max counts, when several servers share it; NULL: this one's own */
-    bool spares_memory;                                 /* takes no new connection while memory is short (account_is_short) */
+    bool spares_memory;                                 /* takes no new connection while memory is short (account_is_short), or this worker far behind */
     struct ssl_ctx_st *tls;                             /* connections from now on begin with it; NULL: plain */
 };
 

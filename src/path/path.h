@@ -35,6 +35,8 @@ struct desk {
     struct timer read_again;
     struct hangar hangar;
     struct stories *stories;
+    nanos shed_told;         /* when shed.c last logged */
+    unsigned shed;           /* refused since */
     struct timer drain;      /* while draining: looks whether the last request has ended */
     nanos drain_until;
     _Atomic bool quiet;      /* while draining: it has no request */
@@ -144,6 +146,9 @@ MUSTUSE enum fail path_admit(struct task *t, struct request *rq);
 MUSTUSE enum fail path_upstream(struct task *t, struct request *rq);
 MUSTUSE enum fail path_relay(struct task *t, struct request *rq);
 MUSTUSE enum fail path_record(struct task *t, struct request *rq);
+
+/* Says no while this worker is late, lowest class first: part of the step auth. */
+MUSTUSE enum fail path_shed(struct task *t, struct request *rq);
 
 /* x-weir-… headers of an answer whose attempts are known. */
 MUSTUSE enum fail path_headers(struct request *rq);

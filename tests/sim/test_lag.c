@@ -1,0 +1,161 @@
+/* test_lag.c: weir itself as the bottleneck: workers whose turns are slow refuse the lowest class first, take nobody new when they are far behind, and recover. */
+#include "lib/actor.h"
+#include "lib/house.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#undef fail
+
+#define WARM 40 /* requests until the smoothed lag is what it will be */
+#define ASKS 20 /* and so many are looked at */
+
+static const char yaml[] = "backends: {b: {url: 'http://10.0.0.1:8000', concurrency: 1000}}\nmodels: {m: {use: [b/up]}}\ntimeouts: {header: 1h}\n"
+                           "keys:\n  low: {key: low-key, priority: low}\n  normal: {key: normal-key}\n  high: {key: high-key, priority: high}\n";
+static const char *const keys[CONF_CLASSES] = { [CONF_CLASS_LOW] = "low-key", [CONF_CLASS_NORMAL] = "normal-key", [CONF_CLASS_HIGH] = "high-key" };
+
+struct scene {
+    struct house house;
+    struct actor client[CONF_CLASSES], late;
+    bool late_is_in, done;
+    unsigned refused[CONF_CLASSES]; /* of ASKS, at the last level */
+    unsigned levels;
+};
+
+static int read_answer(struct task *t, struct actor *a, char *out, size_t room)
+{
+    size_t got = 0, n;
+    for (;;) {
+        const char *end, *length;
+        out[got] = 0;
+        if ((end = strstr(out, "\r\n\r\n")) != NULL && (length = strstr(out, "content-length: ")) != NULL && got >= (size_t)(end + 4 - out) + strtoul(length + 16, NULL, 10))
+            return (int)strtoul(out + 9, NULL, 10);
+        ASSERT(got + 1 < room);
+        if (actor_read(t, a, out + got, room - 1 - got, NEVER, &n) != OK || n == 0)
+            return 0;
+        got += n;
+    }
+}
+
+static void backend_call(struct task *t, void *arg)
+{
+    static const char answer[] = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 14\r\n\r\n{\"choices\":[]}";
+    struct actor *a = arg;
+    char in[2048];
+    size_t n;
+    while (actor_read(t, a, in, sizeof in, NEVER, &n) == OK && n > 0) /* head and body come in one piece */
+        if (actor_write_all(t, a, answer, sizeof answer - 1, NEVER) != OK)
+            break;
+    actor_close(a);
+    mem_free(a);
+}
+
+static void backend(struct task *t, void *arg)
+{
+    struct scene *s = arg;
+    struct actor listener;
+    struct addr at;
+    ASSERT(addr_from_text(&at, TEXT("10.0.0.1"), 8000));
+    ASSERT(actor_listen(&s->house.outside, &listener, &at) == OK);
+    for (;;) {
+        struct actor *a = mem_zero(sizeof *a);
+        ASSERT(a != NULL);
+        if (actor_accept(t, &listener, a, NEVER) != OK) {
+            mem_free(a);
+            break;
+        }
+        ASSERT(task_start(&s->house.outside, "call", backend_call, a) != NULL);
+    }
+    actor_close(&listener);
+}
+
+static int ask(struct task *t, struct actor *a, enum conf_class class)
+{
+    static const char body[] = "{\"model\":\"m\",\"messages\":[{\"role\":\"a\"}]}";
+    char request[512], answer[4096];
+    int n = snprintf(request, sizeof request, "POST /v1/chat/completions HTTP/1.1\r\nhost: w\r\nx-api-key: %s\r\ncontent-length: %zu\r\n\r\n%s", keys[class], sizeof body - 1, body);
+    ASSERT(actor_write_all(t, a, request, (size_t)n, NEVER) == OK);
+    int status = read_answer(t, a, answer, sizeof answer);
+    ASSERT(status == 200 || (status == 503 && strstr(answer, "Weir itself is too busy") != NULL && strstr(answer, "retry-after: ") != NULL));
+    return status;
+}
+
+/* Every step takes `turn` from now on; who is refused then? */
+static void level(struct task *t, struct scene *s, nanos turn)
+{
+    sim_slow_turns(s->house.sim, turn);
+    memset(s->refused, 0, sizeof s->refused);
+    for (unsigned i = 0; i < WARM + ASKS; i++)
+        for (unsigned class = 0; class < CONF_CLASSES; class ++)
+            s->refused[class] += ask(t, &s->client[class], class) == 503 && i >= WARM;
+}
+
+static void expect(const struct scene *s, unsigned low, unsigned normal, unsigned high)
+{
+    ASSERT(s->refused[CONF_CLASS_LOW] == low && s->refused[CONF_CLASS_NORMAL] == normal && s->refused[CONF_CLASS_HIGH] == high);
+}
+
+static void late_client(struct task *t, void *arg)
+{
+    struct scene *s = arg;
+    struct actor a;
+    ASSERT(actor_connect(t, &a, &s->house.address, NEVER) == OK);
+    ASSERT(ask(t, &a, CONF_CLASS_HIGH) == 200); /* accepted only when there is time for it, and then served */
+    s->late_is_in = true;
+    actor_close(&a);
+}
+
+static void rises_and_falls(struct task *t, void *arg)
+{
+    struct scene *s = arg;
+    for (unsigned class = 0; class < CONF_CLASSES; class ++)
+        ASSERT(actor_connect(t, &s->client[class], &s->house.address, NEVER) == OK);
+    level(t, s, 0);
+    expect(s, 0, 0, 0);
+    level(t, s, 15 * NANOS_PER_MS);
+    expect(s, 0, 0, 0);
+    level(t, s, 40 * NANOS_PER_MS);
+    expect(s, ASKS, 0, 0);
+    level(t, s, 80 * NANOS_PER_MS);
+    expect(s, ASKS, ASKS, 0);
+    level(t, s, 160 * NANOS_PER_MS);
+    expect(s, ASKS, ASKS, ASKS);
+    house_task(&s->house, "late", late_client, s);
+    level(t, s, 160 * NANOS_PER_MS);
+    ASSERT(!s->late_is_in);
+    level(t, s, 0);
+    expect(s, 0, 0, 0);
+    for (unsigned class = 0; class < CONF_CLASSES; class ++)
+        actor_close(&s->client[class]);
+    s->done = true;
+}
+
+static bool is_done(void *arg)
+{
+    const struct scene *s = arg;
+    return s->done && s->late_is_in;
+}
+
+static void the_lowest_class_is_refused_first_and_all_recover(void **state)
+{
+    static struct scene s;
+    struct sim_options o = sim_options_default(7);
+    (void)state;
+    house_open(&s.house, &o, yaml);
+    house_task(&s.house, "backend", backend, &s);
+    house_task(&s.house, "clients", rises_and_falls, &s);
+    assert_true(house_run(&s.house, is_done, &s, 3600 * NANOS_PER_S));
+    assert_true(house_count(&s.house, COUNTER_refused_lag_low) > house_count(&s.house, COUNTER_refused_lag_normal));
+    assert_true(house_count(&s.house, COUNTER_refused_lag_normal) > house_count(&s.house, COUNTER_refused_lag_high));
+    assert_true(house_count(&s.house, COUNTER_accept_pauses) > 0);
+    house_close(&s.house);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(the_lowest_class_is_refused_first_and_all_recover) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
