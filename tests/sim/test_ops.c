@@ -1,4 +1,5 @@
-/* test_lag.c: weir itself as the bottleneck: workers whose turns are slow refuse the lowest class first, take nobody new when they are far behind, and recover. */
+/* test_ops.c: weir itself as the bottleneck: workers whose turns are slow refuse the lowest class first, take nobody new when they are far behind, and recover.
+   And a server that another one has replaced: it accepts nobody, hangs up on nobody, and ends. */
 #include "lib/actor.h"
 #include "lib/house.h"
 #include <setjmp.h>
@@ -12,6 +13,7 @@
 
 #define WARM 40 /* requests until the smoothed lag is what it will be */
 #define ASKS 20 /* and so many are looked at */
+#define RECOVERY_NS (500 * NANOS_PER_MS)
 
 static const char yaml[] = "backends: {b: {url: 'http://10.0.0.1:8000', concurrency: 1000}}\nmodels: {m: {use: [b/up]}}\ntimeouts: {header: 1h}\n"
                            "keys:\n  low: {key: low-key, priority: low}\n  normal: {key: normal-key}\n  high: {key: high-key, priority: high}\n";
@@ -103,8 +105,10 @@ static void late_client(struct task *t, void *arg)
     struct scene *s = arg;
     struct actor a;
     ASSERT(actor_connect(t, &a, &s->house.address, NEVER) == OK);
-    while (ask(t, &a, CONF_CLASS_HIGH) != 200) /* accepted below 100 ms, served below 80: never closed */
+    while (ask(t, &a, CONF_CLASS_HIGH) != 200) { /* accepted below 100 ms, served below 80: never closed */
         s->late_refused++;
+        ASSERT(task_sleep(t, t->worker->now + RECOVERY_NS) == OK);
+    }
     s->late_is_in = true;
     actor_close(&a);
 }
@@ -127,6 +131,8 @@ static void rises_and_falls(struct task *t, void *arg)
     house_task(&s->house, "late", late_client, s);
     level(t, s, 160 * NANOS_PER_MS);
     ASSERT(!s->late_is_in && s->late_refused == 0); /* it waits in the listener's queue */
+    sim_slow_turns(s->house.sim, 0);
+    ASSERT(task_sleep(t, t->worker->now + RECOVERY_NS) == OK);
     level(t, s, 0);
     expect(s, 0, 0, 0);
     for (unsigned class = 0; class < CONF_CLASSES; class ++)
@@ -156,8 +162,64 @@ static void the_lowest_class_is_refused_first_and_all_recover(void **state)
     house_close(&s.house);
 }
 
+/* ---- a server that was replaced ---- */
+
+/* The answer says that it is the connection's last, and so it is. */
+static void ask_for_the_last_time(struct task *t, struct actor *a)
+{
+    static const char request[] = "GET /healthz HTTP/1.1\r\nhost: w\r\n\r\n";
+    char answer[4096];
+    size_t n;
+    ASSERT(actor_write_all(t, a, request, sizeof request - 1, NEVER) == OK);
+    ASSERT(read_answer(t, a, answer, sizeof answer) == 200 && strstr(answer, "connection: close") != NULL);
+    ASSERT(actor_read(t, a, answer, sizeof answer, NEVER, &n) == OK && n == 0);
+    actor_close(a);
+}
+
+static void asks_a_retired_server(struct task *t, void *arg)
+{
+    struct scene *s = arg;
+    struct actor *stays = &s->client[0], *idle = &s->client[1], *comes = &s->late;
+    char byte;
+    size_t n;
+    ASSERT(actor_connect(t, stays, &s->house.address, NEVER) == OK && ask(t, stays, CONF_CLASS_HIGH) == 200);
+    ASSERT(actor_connect(t, idle, &s->house.address, NEVER) == OK && ask(t, idle, CONF_CLASS_HIGH) == 200);
+    gateway_retire(s->house.gateway);
+    ASSERT(task_sleep(t, t->worker->now + NANOS_PER_S) == OK);
+    ask_for_the_last_time(t, stays);
+    ASSERT(actor_connect(t, comes, &s->house.address, NEVER) == OK); /* as far as the queue, from which the successor takes it */
+    nanos before = t->worker->now;
+    ASSERT(actor_read(t, idle, &byte, 1, NEVER, &n) == OK && n == 0 && t->worker->now - before < 3 * NANOS_PER_S);
+    actor_close(idle);
+    s->done = true;
+}
+
+static bool has_ended(void *arg)
+{
+    struct scene *s = arg;
+    for (unsigned i = 0; i < HOUSE_WORKERS; i++)
+        if (!atomic_load(&gateway_worker(s->house.gateway, i)->stopping))
+            return false;
+    return s->done;
+}
+
+static void a_retired_server_hangs_up_on_nobody_and_ends(void **state)
+{
+    static struct scene s;
+    struct sim_options o = sim_options_default(8);
+    (void)state;
+    house_open(&s.house, &o, yaml);
+    house_task(&s.house, "backend", backend, &s);
+    house_task(&s.house, "clients", asks_a_retired_server, &s);
+    assert_true(house_run(&s.house, has_ended, &s, 3600 * NANOS_PER_S));
+    assert_int_equal(house_count(&s.house, COUNTER_connections_accepted), 2);
+    actor_close(&s.late);
+    house_close(&s.house);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(the_lowest_class_is_refused_first_and_all_recover) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(the_lowest_class_is_refused_first_and_all_recover),
+                                        cmocka_unit_test(a_retired_server_hangs_up_on_nobody_and_ends) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
