@@ -55,7 +55,7 @@ BARE = {
         'src/cli/bench_store.c': ('mkdir access rename', 'runs that are kept, before and behind a test'),
         'src/cli/mock.c': ('pthread_create sigwait', 'a small server without a keeper: its threads and signals are the command\'s'),
         'src/cli/server.c': ('pthread_create sigtimedwait', 'the server\'s main thread: starts the workers, then waits for signals'),
-        'src/conf/file.c': ('open fstat read close', 'the configuration, at start or on a job thread'),
+        'src/conf/file.c': ('open fstat stat read close', 'the configuration, at start or on a job thread'),
         'src/net/dns_cares.c': ('pthread_create eventfd poll read close', 'c-ares has sockets of its own, so it has a thread of its own'),
         'src/stat/log_file.c': ('open fstat write close poll', 'the log outlives every worker and is written where there is none'),
         'src/stat/process.c': ('open read close stat opendir', '/proc/self, when somebody asks for the numbers'),

@@ -3,14 +3,12 @@
 #include "cli/cli.h"
 #include "cli/options.h"
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #define MEMORY_MIN  ((uint64_t)64 << 20) /* as limits.memory's own */
-#define LOAD_AGAIN_MS  100
-#define LOAD_TRIES_MAX 100 /* ten seconds */
+#define LOAD_TRIES_MAX 100 /* waits of handover_wait: ten seconds */
 #define FILES_SPARE 256 /* descriptors that are no client's: listeners, logs, polls, idle connections */
 
 extern char **environ;
@@ -255,7 +253,7 @@ static bool load_again(struct serving *s, struct complaint *why)
     for (unsigned i = 0; i < LOAD_TRIES_MAX; i++) {
         if (serving_load(&s->conf, why, s))
             return is_bound_as_before(s, why);
-        (void)poll(NULL, 0, LOAD_AGAIN_MS);
+        handover_wait();
     }
     return false;
 }

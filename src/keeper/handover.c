@@ -3,6 +3,7 @@
 #include "keeper/inner.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #define VARIABLE       "WEIR_UPGRADE" /* the descriptor's number, only from a keeper to what it executes */
 #define HANDOVER_MAGIC 0x4a0d0e52u
 #define WORDS_MAX      512            /* of the command line; serve takes fewer */
+#define WAIT_MS        100
 
 /* ---- what passes ---- */
 
@@ -64,7 +66,8 @@ bool handover_take(struct handover *out, bool is_check, struct complaint *why)
     if (!is_number || pread((int)fd, &h, sizeof h, 0) < (ssize_t)offsetof(struct handover, keeper) || h.magic != HANDOVER_MAGIC)
         return complain(why, NULL, 0, 0, VARIABLE " is set, but no weir upgrades to this one: unset it");
     if (h.version != HANDOVER_VERSION || h.bytes != sizeof h)
-        return complain(why, NULL, 0, 0, "the running weir hands over in another way (version %u, this one takes %u): stop it and start this one", h.version, HANDOVER_VERSION);
+        return complain(why, NULL, 0, 0, "the running weir hands over in another way (version %u, this one takes %u): stop it and start this one",
+                        h.version, HANDOVER_VERSION);
     if (h.keeper != (is_check ? getppid() : getpid()))
         return complain(why, NULL, 0, 0, VARIABLE " is set, but for another process: unset it");
     each_descriptor(&h, -1, close_at_exec);
@@ -72,6 +75,8 @@ bool handover_take(struct handover *out, bool is_check, struct complaint *why)
     *out = h;
     return true;
 }
+
+void handover_wait(void) { (void)poll(NULL, 0, WAIT_MS); }
 
 /* ---- giving ---- */
 

@@ -71,8 +71,8 @@ struct keeper {
 const char *status_print(int status, char out[96]);
 /* Fills in what says whose it is. */
 void handover_begin(struct handover *h);
-void line_close(int *fd);
-void line_drop(struct keeper *k); /* from the server */
+void keeper_close(int *fd);
+void keeper_drop_line(struct keeper *k); /* from the server */
 
 /* upgrade.c, in the old program: SIGUSR2 came; what was asked has ended; when to be called again. */
 void upgrade_asked(struct keeper *k, nanos now);

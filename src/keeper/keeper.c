@@ -43,23 +43,23 @@ void keeper_tell(int line, enum keeper_word word)
 
 /* ---- the server ---- */
 
-void line_close(int *fd)
+void keeper_close(int *fd)
 {
     if (*fd >= 0)
         close(*fd);
     *fd = -1;
 }
 
-void line_drop(struct keeper *k)
+void keeper_drop_line(struct keeper *k)
 {
-    line_close(&k->line[0]);
-    line_close(&k->line[1]);
+    keeper_close(&k->line[0]);
+    keeper_close(&k->line[1]);
 }
 
 static void server_begin(struct keeper *k, nanos now)
 {
     struct server_start start = { k->lives + 1, k->rows, -1 };
-    line_drop(k);
+    keeper_drop_line(k);
     pid_t keeper = getpid();
     fflush(NULL);
     pid_t pid = pipe2(k->line, O_CLOEXEC | O_NONBLOCK) == 0 ? fork() : -1;
@@ -220,7 +220,7 @@ static void read_line(struct keeper *k, nanos now)
         /* KEEPER_MODELS: the loop looks at the rows after every word */
     }
     if (n == 0) /* its end is closed: CHLD says the rest */
-        line_drop(k);
+        keeper_drop_line(k);
 }
 
 /* ---- the loop ---- */
@@ -297,7 +297,7 @@ int keeper_run(const struct keeper_options *options)
     if (options->takes_over)
         upgrade_take_over(&k, options->handover);
     keep(&k);
-    line_drop(&k);
+    keeper_drop_line(&k);
     close(k.signals);
     close(k.rows_fd);
     munmap(k.rows, LOCAL_COUNT * sizeof *k.rows);

@@ -97,6 +97,8 @@ struct handover {
 bool handover_is_due(void);
 /* What it left. is_check: for its child that only asks. False with why not. */
 bool handover_take(struct handover *out, bool is_check, struct complaint *why);
+/* A tenth of a second, before what was handed over is tried once more. */
+void handover_wait(void);
 /* The path of the running program that an upgrade will find another one at: as it was called, if that is a path (it may be a link), else what /proc says.
    Ask before anybody replaces it. */
 bool handover_program(const char *word, char *out, size_t room);

@@ -38,7 +38,7 @@ void upgrade_done(struct keeper *k, nanos now)
     kill(u->before, SERVER_RETIRE);
     log_line(NULL, LOG_LEVEL_INFO, "upgraded", "the new server serves; the one before (pid %d) finishes what it has begun", (int)u->before);
     u->before = 0;
-    line_close(&u->before_line);
+    keeper_close(&u->before_line);
 }
 
 void retired_ended(struct retired *r, int status)
@@ -128,7 +128,7 @@ void upgrade_check_ended(struct keeper *k, int status, nanos now)
     ssize_t n = read(u->said, said, sizeof said - 1);
     said[MAX(n, 0)] = '\0';
     said[strcspn(said, "\n")] = '\0';
-    line_close(&u->said);
+    keeper_close(&u->said);
     u->check = 0;
     if (k->stops > 0 || k->server == 0) {
         refuse_upgrade("the server has ended meanwhile");
@@ -152,7 +152,7 @@ void upgrade_failed(struct keeper *k, int status)
     struct upgrade *u = &k->upgrade;
     char text[96];
     log_line(NULL, LOG_LEVEL_ERROR, "upgrade_refused", "the new server %s before it was ready; the old one (pid %d) stays", status_print(status, text), (int)u->before);
-    line_drop(k);
+    keeper_drop_line(k);
     k->server = u->before;
     k->line[0] = u->before_line;
     u->before = 0;

@@ -412,13 +412,6 @@ def test_usr1_reopens_the_log(h):
     wait_for('a line of the server in it', lambda: serves(w.port) and '/readyz' in h.read('weir.log'))
 
 
-def test_usr2_says_no(h):
-    w = h.serve('http://127.0.0.1:9')
-    w.send_signal(signal.SIGUSR2)
-    wait_for('the sentence', lambda: 'SIGUSR2) is not served' in h.read('err'))
-    assert serves(w.port)
-
-
 # ---- the keeper ----
 
 def test_dead_server_is_replaced(h):    # hostile 94

@@ -217,6 +217,26 @@ def test_second_term_ends_the_old_server_too():
         assert m.idle()['cancelled'] == 1
 
 
+def test_models_stay():
+    """hostile 94: a model server is the same process after an upgrade; killed, it is started again by the keeper that has taken it over."""
+    with rig.tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / 'llama-server'
+        program.write_text('#!/bin/sh\nexec sleep 1000\n')
+        program.chmod(0o755)
+        (Path(folder) / 'smollm2.gguf').touch()
+        with Own({'backends': {'local': {'kind': 'llama'}}, 'timeouts': {'drain': '1s'}}, env={'WEIR_LOCAL': folder}) as w:
+            def models():
+                children = Path(f'/proc/{w.child.pid}/task/{w.child.pid}/children').read_text().split()
+                return [int(p) for p in children if Path(f'/proc/{p}/comm').read_text().strip() == 'sleep']
+            before = until('the model is started', models)
+            w.upgrade()
+            assert models() == before
+            os.kill(before[0], signal.SIGKILL)
+            until('another one is started', lambda: models() and models() != before)
+            assert any('was killed by signal 9' in line and 'the next one starts in 50 ms' in line for line in w.lines())
+        assert not Path(f'/proc/{before[0]}').exists()
+
+
 # ---- reload ----
 
 def reload(w):
