@@ -178,7 +178,7 @@ FIGURES = [
     Figure('Load test: plans of tests/load that ran to their end with each criterion judged, of 6', 'plans', of('judged'), '', least=6, quick_skips=True, beside=plans_beside),
     Figure('Failed requests in 100 reloads and 10 upgrades under load with open streams', 'reloads', of('failed'), '', most=0, quick_skips=True,
            beside=lambda r: f"{r['reloads']} reloads, {r['upgrades']} upgrades, {r['requests']:,} requests, {r['streams']:,} of them streams of two seconds"),
-    Figure('Goodput at ten times what weir can do, in a cgroup with 10 % of a core, against its peak there', 'bound', of('kept', 'median'), 'x', least=0.8, quick_skips=True,
+    Figure('Goodput at ten times what weir can do, in a cgroup with 10 % of a core, against its peak there', 'bound', of('kept', 'median'), 'x', least=0.8, quick_skips=True, invalid=no_count('invalid'),
            beside=lambda r: f"peak {r['peak_per_s']['median']:,.0f} a second"),
     Figure('Instructions of a proxied call, outside the kernel', 'instructions', of('weir'), '', beside=lambda r: f"nginx {r['nginx']:,}: {r['ratio']:.2f} x; weir reads both bodies, nginx neither"),
     Figure('A task switch', 'switch', of('context switch'), 'ns'),
@@ -1121,9 +1121,10 @@ def measure_bound(options, work):
                 rate = peak['ok'] / (seconds - 1)
                 flood = bench(options, work, url, '--model', 'figure', '--rate', max(1, round(10 * rate)), '--duration', f'{seconds}s', '--warmup', '1s', '--timeout', '2s')
             good = flood['ok'] / (seconds - 1)
-            samples.append({'round': i, 'peak_per_s': round(rate, 1), 'offered_per_s': round(10 * rate), 'good_per_s': round(good, 1), 'kept': round(good / rate, 3), 'flood': short_of(flood), 'kinds': flood['errors'] | {'missed': flood['missed']}})
+            samples.append({'round': i, 'peak_per_s': round(rate, 1), 'offered_per_s': round(10 * rate), 'good_per_s': round(good, 1), 'kept': round(good / rate, 3),
+                            'flood': short_of(flood), 'kinds': flood['errors'] | {'missed': flood['missed']}})
             say(f"  round {i + 1}: peak {rate:,.0f} a second, of {10 * rate:,.0f} offered {good:,.0f} good: {good / rate:.2f}; {samples[-1]['kinds']}")
-    results = {'kept': spread([s['kept'] for s in samples]), 'peak_per_s': spread([s['peak_per_s'] for s in samples])}
+    results = {'kept': spread([s['kept'] for s in samples]), 'invalid': most_invalid([s['flood'] for s in samples]), 'peak_per_s': spread([s['peak_per_s'] for s in samples])}
     return record('bound', options, results, samples, rounds=rounds, seconds_a_round=seconds, how='weir alone in a cgroup with 10 ms of processor time in 100; the peak by 8 users, then ten times that rate whatever '
                   'becomes of it; good: answered whole within 2 s')
 

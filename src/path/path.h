@@ -37,6 +37,7 @@ struct desk {
     struct stories *stories;
     nanos shed_told;         /* when shed.c last logged */
     unsigned shed;           /* refused since */
+    _Atomic nanos *asked_until; /* the process's, by class, for shed.c: until when it counts as asking */
     struct timer drain;      /* while draining: looks whether the last request has ended */
     nanos drain_until;
     _Atomic bool quiet;      /* while draining: it has no request */
@@ -147,7 +148,7 @@ MUSTUSE enum fail path_upstream(struct task *t, struct request *rq);
 MUSTUSE enum fail path_relay(struct task *t, struct request *rq);
 MUSTUSE enum fail path_record(struct task *t, struct request *rq);
 
-/* Says no while this worker is late, lowest class first: part of the step auth. */
+/* Says no to lower classes while this worker is late and a higher one asks: part of the step auth. */
 MUSTUSE enum fail path_shed(struct task *t, struct request *rq);
 
 /* x-weir-… headers of an answer whose attempts are known. */

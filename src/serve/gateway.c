@@ -70,6 +70,7 @@ static enum fail desk_open(struct gateway *g, unsigned i)
     struct worker *w = &g->worker[i];
     d->gateway = g;
     d->worker = w;
+    d->asked_until = g->asked_until;
     d->view = view_new(fleet_roster(g->fleet));
     if (d->view == NULL)
         return FAIL_NO_MEMORY;

@@ -26,6 +26,7 @@ struct gateway {
     struct worker worker[WORKERS_MAX];
     struct desk desk[WORKERS_MAX];
     _Atomic bool draining, ready, retiring;
+    _Atomic nanos asked_until[CONF_CLASSES];
     _Atomic uint32_t connections; /* of clients, all workers': an uneven share must not keep out who would have had room */
     /* worker 0's thread only */
     bool reloading;
