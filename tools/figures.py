@@ -188,6 +188,10 @@ FIGURES = [
     Figure('Both backends answer 503: calls a request, of 1,000', 'resilience', of('outage', 'calls_a_request'), 'x', most=1.1, beside=resilience_beside('outage')),
     Figure('One of two backends hangs, first_token 1 s: requests slower than 1.2 s, after the first 5 s', 'resilience', of('hang', 'slow_percent'), '%', most=0.1, quick_skips=True,
            beside=lambda r: f"{r['hang']['slow']} of {r['hang']['late']:,}; the one that hangs was asked {r['hang']['calls_of_first']} times, the other {r['hang']['calls_of_second']:,}"),
+    Figure('Failed requests in 100 reloads and 10 upgrades under load with open streams', 'reloads', of('failed'), '', most=0, quick_skips=True,
+           beside=lambda r: f"{r['reloads']} reloads, {r['upgrades']} upgrades, {r['requests']:,} requests, {r['streams']:,} of them streams of two seconds"),
+    Figure('Goodput at ten times what weir can do, in a cgroup with 10 % of a core, against its peak there', 'bound', of('kept', 'median'), 'x', least=0.8, quick_skips=True, invalid=no_count('invalid'),
+           beside=lambda r: f"peak {r['peak_per_s']['median']:,.0f} a second"),
     Figure('Instructions of a proxied call, outside the kernel', 'instructions', of('weir'), '', beside=lambda r: f"nginx {r['nginx']:,}: {r['ratio']:.2f} x; weir reads both bodies, nginx neither"),
     Figure('Who asks: a key', 'auth', of('key'), 'µs', most=2, quick_skips=True),
     Figure('Who asks: a token by RS256 (2048 bits)', 'auth', of('RS256'), 'µs', most=40, quick_skips=True, beside=lambda r: f"HS256 {r['HS256']:.1f} µs"),
@@ -326,10 +330,10 @@ def get(port, path, key=None, timeout=5):
 class Server:
     """A process of ours, with its descendants, stopped by its id."""
 
-    def __init__(self, name, command, port, work, is_up):
+    def __init__(self, name, command, port, work, is_up, before=None):
         self.name, self.port = name, port
         log = open(os.path.join(work, name + '.out'), 'w')
-        self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=work, start_new_session=True)
+        self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=work, start_new_session=True, preexec_fn=before)
         until = time.monotonic() + 30
         while True:
             if self.process.poll() is not None or time.monotonic() > until:
@@ -1052,6 +1056,113 @@ def measure_plans(options, work):
 
 # ---- what ./run said ----
 
+def reload_and_wait(process, log, sign, event):
+    """Sends a signal to the keeper, and waits until its log tells of the event once more. False if it tells of a refusal instead."""
+    def told(word):
+        return open(log).read().count(f' {word} ')
+    before, refused = told(event), told('reload_refused') + told('upgrade_refused')
+    os.kill(process.pid, sign)
+    end = time.monotonic() + 20
+    while told(event) == before:
+        if told('reload_refused') + told('upgrade_refused') > refused or time.monotonic() > end:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def in_background(results, name, fn):
+    thread = threading.Thread(target=lambda: results.__setitem__(name, fn()))
+    thread.start()
+    return thread
+
+
+def measure_reloads(options, work):
+    reloads, upgrades = (20, 2) if options.quick else (100, 10)
+    config = os.path.join(work, 'weir.yaml')
+    port, got, threads = free_port(), {}, []
+
+    def write(n, upstream):
+        with open(config + '.new', 'w') as f:
+            f.write(f'listen: 127.0.0.1:{port}\nlog: {{access: "off"}}\nlimits: {{queue: {2000 + n}}}\nbackends: {{b: {{kind: mock, url: "http://127.0.0.1:{upstream}", concurrency: 2000}}}}\n'
+                    f'models: {{figure: {{use: [b/mock-1]}}, m{n}: {{use: [b/mock-1]}}}}\n')
+        os.replace(config + '.new', config)
+    with start_mock(options, work, '--ttft', '5ms', '--itl', '20ms', '--tokens', '100') as mock:
+        write(0, mock.port)
+        with Server('weir', [options.weir, 'serve', '-c', config], port, work, lambda p: get(p, '/readyz')[0] == 200) as weir:
+            log, url = os.path.join(work, 'weir.out'), f'http://127.0.0.1:{port}'
+            seconds = max(10, round((reloads + upgrades) * 0.3))
+            for name, words in (('streams', ['--users', 100, '--stream']), ('plain', ['--users', 20, '--max-tokens', 1])):
+                folder = os.path.join(work, name)
+                os.mkdir(folder)
+                threads.append(in_background(got, name, lambda folder=folder, words=words: bench(options, folder, url, '--model', 'figure', '--duration', f'{seconds}s', *words)))
+            time.sleep(1)
+            applied = upgraded = 0
+            began = time.monotonic()
+            for n in range(1, reloads + 1):
+                write(n, mock.port)
+                applied += reload_and_wait(weir.process, log, signal.SIGHUP, 'reloaded')
+                if n % (reloads // upgrades) == 0:
+                    upgraded += reload_and_wait(weir.process, log, signal.SIGUSR2, 'upgraded')
+                time.sleep(max(0, began + n * (seconds - 3) / reloads - time.monotonic()))     # all over the run
+            for thread in threads:
+                thread.join()
+    samples = [{'load': name, **short_of(r), 'failed': errors_of(r), 'kinds': r['errors']} for name, r in got.items()]
+    failed = sum(s['failed'] for s in samples) + (reloads - applied) + (upgrades - upgraded)
+    say(f"  {applied} reloads, {upgraded} upgrades, {sum(s['requests'] for s in samples):,} requests, {failed} failed: {[s['kinds'] for s in samples]}")
+    results = {'failed': failed, 'reloads': applied, 'upgrades': upgraded, 'requests': sum(s['requests'] for s in samples), 'streams': next(s['requests'] for s in samples if s['load'] == 'streams')}
+    return record('reloads', options, results, samples, seconds=seconds, how='100 users with streams of two seconds and 20 with plain answers, by weir bench on kept connections, weir mock behind; meanwhile '
+                  'reloads by HUP, each with another model and another limit, and upgrades by USR2, over the whole run; failed: every request without a whole answer, every reload or upgrade that was not done')
+
+
+@contextlib.contextmanager
+def tenth_of_a_core():
+    """A cgroup with a quota of 10 ms in 100; yields a function for a child to call before it becomes the program. None: there is no such thing here."""
+    for root, files in (('/sys/fs/cgroup/cpu', {'cpu.cfs_period_us': '100000', 'cpu.cfs_quota_us': '10000'}), ('/sys/fs/cgroup', {'cpu.max': '10000 100000'})):
+        folder = os.path.join(root, f'weir-figures-{os.getpid()}')
+        try:
+            os.mkdir(folder)
+        except OSError:
+            continue
+        try:
+            for name, text in files.items():
+                with open(os.path.join(folder, name), 'w') as f:
+                    f.write(text)
+            yield lambda: open(os.path.join(folder, 'cgroup.procs'), 'w').write(str(os.getpid()))
+            return
+        except OSError:
+            continue
+        finally:
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+    yield None
+
+
+def measure_bound(options, work):
+    rounds, seconds = (1, 4) if options.quick else (5, 8)
+    samples = []
+    config = os.path.join(work, 'weir.yaml')
+    with start_mock(options, work, '--tokens', 5) as mock, tenth_of_a_core() as enter:
+        if enter is None:
+            raise SystemExit('figures: bound: no cgroup can be made here that has a quota of processor time')
+        for i in range(rounds):
+            port = free_port()
+            with open(config, 'w') as f:
+                f.write(f'listen: 127.0.0.1:{port}\nlog: {{access: "off"}}\nbackends: {{b: {{kind: mock, url: "http://127.0.0.1:{mock.port}", concurrency: 2000}}}}\n'
+                        'models: {figure: {use: [b/mock-1]}}\n')
+            with Server('weir', [options.weir, 'serve', '-c', config], port, work, lambda p: get(p, '/readyz')[0] == 200, before=enter) as weir:
+                url = f'http://127.0.0.1:{port}'
+                peak = bench(options, work, url, '--model', 'figure', '--users', 8, '--duration', f'{seconds}s', '--warmup', '1s')
+                rate = peak['ok'] / (seconds - 1)
+                flood = bench(options, work, url, '--model', 'figure', '--rate', max(1, round(10 * rate)), '--duration', f'{seconds}s', '--warmup', '1s', '--timeout', '2s')
+            good = flood['ok'] / (seconds - 1)
+            samples.append({'round': i, 'peak_per_s': round(rate, 1), 'offered_per_s': round(10 * rate), 'good_per_s': round(good, 1), 'kept': round(good / rate, 3),
+                            'flood': short_of(flood), 'kinds': flood['errors'] | {'missed': flood['missed']}})
+            say(f"  round {i + 1}: peak {rate:,.0f} a second, of {10 * rate:,.0f} offered {good:,.0f} good: {good / rate:.2f}; {samples[-1]['kinds']}")
+    results = {'kept': spread([s['kept'] for s in samples]), 'invalid': most_invalid([s['flood'] for s in samples]), 'peak_per_s': spread([s['peak_per_s'] for s in samples])}
+    return record('bound', options, results, samples, rounds=rounds, seconds_a_round=seconds, how='weir alone in a cgroup with 10 ms of processor time in 100; the peak by 8 users, then ten times that rate whatever '
+                  'becomes of it; good: answered whole within 2 s')
+
+
 def read_start(options):
     """Seconds that ./run itself counted until `answered`: first run, then second."""
     seconds = []
@@ -1119,7 +1230,7 @@ def measure_resilience(options, work):
 MEASURES = {'calls': measure_calls, 'latency': measure_latency, 'model': measure_model,
             'since': measure_since, 'streams': measure_streams, 'memory': measure_memory, 'ready': measure_ready, 'local': measure_local, 'switch': measure_switch, 'auth': measure_auth, 'instructions': measure_instructions,
             'generator': measure_generator, 'agree': measure_agree, 'stopped': measure_stopped, 'drawn': measure_drawn, 'erlang': measure_erlang, 'queue': measure_queue, 'held': measure_held,
-            'plans': measure_plans, 'resilience': measure_resilience}
+            'plans': measure_plans, 'resilience': measure_resilience, 'reloads': measure_reloads, 'bound': measure_bound}
 QUICK = ['calls', 'streams', 'memory', 'ready', 'generator', 'agree', 'stopped', 'drawn', 'erlang']
 
 

@@ -55,7 +55,7 @@ BARE = {
         'src/cli/bench_store.c': ('mkdir access rename', 'runs that are kept, before and behind a test'),
         'src/cli/mock.c': ('pthread_create sigwait', 'a small server without a keeper: its threads and signals are the command\'s'),
         'src/cli/server.c': ('pthread_create sigtimedwait', 'the server\'s main thread: starts the workers, then waits for signals'),
-        'src/conf/file.c': ('open fstat read close', 'the configuration, at start or on a job thread'),
+        'src/conf/file.c': ('open fstat stat read close', 'the configuration, at start or on a job thread'),
         'src/net/dns_cares.c': ('pthread_create eventfd poll read close', 'c-ares has sockets of its own, so it has a thread of its own'),
         'src/store/db.c': ('open close stat access mkdir', 'the store\'s file, made with our rights before SQLite opens it; on the writer\'s thread'),
         'src/store/store.c': ('pthread_create', 'SQLite waits for disks, so the store has a thread of its own'),

@@ -209,11 +209,21 @@ int command_explain(int argc, char **argv)
     return run(&admin, argc, argv);
 }
 
+static void tell_reload(yyjson_val *root, struct arena *arena)
+{
+    size_t i, count;
+    yyjson_val *change;
+    (void)arena;
+    printf("%s\n", tell_plain(yyjson_obj_get(root, "message")));
+    yyjson_arr_foreach(yyjson_obj_get(root, "changes"), i, count, change)
+        printf("  %s\n", tell_plain(change));
+}
+
 int command_reload(int argc, char **argv)
 {
     static const struct admin admin = {
-        .name = "reload", .method = "POST", .target = "/reload", .arguments = "", .done = "The configuration was applied.",
-        .what = "Makes a running weir read its configuration again. A bad one is refused and the old one stays.",
+        .name = "reload", .method = "POST", .target = "/reload", .arguments = "", .print = tell_reload,
+        .what = "Makes a running weir read its configuration again, and tells what changed. A bad one is refused and the old one stays.",
         .examples = "  weir check -c weir.yaml && weir reload\n  weir reload --socket /run/weir/4040.sock\n",
     };
     return run(&admin, argc, argv);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #define MEMORY_MIN  ((uint64_t)64 << 20) /* as limits.memory's own */
+#define LOAD_TRIES_MAX 100 /* waits of handover_wait: ten seconds */
 #define FILES_SPARE 256 /* descriptors that are no client's: listeners, logs, polls, idle connections */
 
 extern char **environ;
@@ -56,9 +57,8 @@ static void load_aside(void *arg)
     vault_close(&words);
 }
 
-bool serving_load(const struct conf **out, struct complaint *why, void *arg)
+static bool load(struct serving *s, const struct conf **out, struct complaint *why)
 {
-    struct serving *s = arg;
     struct load l = { .serving = s, .why = why };
     if (!vault_aside(load_aside, &l, why) || !l.is_ok)
         return false;
@@ -68,9 +68,16 @@ bool serving_load(const struct conf **out, struct complaint *why, void *arg)
     }
     fill_in(s, (struct conf *)(uintptr_t)l.conf);
     *out = l.conf;
-    if (s->line >= 0)
-        keeper_tell(s->line, KEEPER_RELOADED);
     return true;
+}
+
+bool serving_load(const struct conf **out, struct complaint *why, void *arg)
+{
+    struct serving *s = arg;
+    bool is_ok = load(s, out, why);
+    if (s->line >= 0)
+        keeper_tell(s->line, KEEPER_RELOADED); /* refused or not: service managers wait for its end */
+    return is_ok;
 }
 
 static int refuse(const struct complaint *why)
@@ -107,7 +114,8 @@ static bool read_command_line(struct serving *s, int argc, char **argv, int *out
                     "  weir serve                                          the local model\n"
                     "  weir serve -c weir.yaml                             everything configured; weir init writes one\n"
                     "  weir serve --listen 127.0.0.1:8080 --set limits.queue=100 http://gpu:8000\n"
-                    "  kill -HUP PID                                       read the file again (or weir reload); TERM: finish and end\n",
+                    "  kill -HUP PID                                       read the file again (or weir reload); TERM: finish and end\n"
+                    "  kill -USR2 PID                                      go on as the program that is installed now; no request is lost\n",
         .arguments = "[URL ...]",
         .options = options, .count = ARRAY_LEN(options), .words = &urls,
     };
@@ -167,8 +175,10 @@ static bool open_admin(struct serving *s, struct complaint *why)
     return true;
 }
 
-static int keep(struct serving *s)
+static int keep(struct serving *s, char **argv)
 {
+    static char program[PATH_MOST];
+    bool has_program = handover_program(argv[-1], program, sizeof program);
     static char logs[PATH_MOST], models[PATH_MOST], looked[3 * PATH_MOST];
     struct complaint why;
     bool has_logs = runtime_dir(logs, sizeof logs, &why), has_models = runtime_models_dir(models, sizeof models, looked, sizeof looked);
@@ -176,6 +186,7 @@ static int keep(struct serving *s)
     has_logs = has_logs && snprintf(logs + used, sizeof logs - used, "/%u", (unsigned)s->port) < (int)(sizeof logs - used);
     struct keeper_options options = {
         .world = s->world, .log = &s->log, .conf = s->conf, .serve = server_run, .arg = s, .cpus = s->cpus,
+        .program = has_program ? program : NULL, .argv = argv - 1, .handover = &s->handover, .takes_over = s->takes_over,
         .models_dir = has_models ? models : NULL, .models_looked = looked, .logs = has_logs ? logs : NULL,
     };
     int code = keeper_run(&options);
@@ -184,20 +195,92 @@ static int keep(struct serving *s)
     return code;
 }
 
+/* ---- upgrade in place ---- */
+
+/* What an upgrade cannot change, since the sockets stay. */
+static void put_bound(const struct conf *c, char out[3][SOCKET_PATH_MAX])
+{
+    static const char *const modes[] = { [CONF_SOCKET_AUTO] = "auto", [CONF_SOCKET_OFF] = "off", [CONF_SOCKET_PATH] = "" };
+    snprintf(out[0], SOCKET_PATH_MAX, "%s", c->listen.text);
+    snprintf(out[1], SOCKET_PATH_MAX, "%s", c->admin.listen.text != NULL ? c->admin.listen.text : "off");
+    snprintf(out[2], SOCKET_PATH_MAX, "%s", c->admin.socket.path != NULL ? c->admin.socket.path : modes[c->admin.socket.mode]);
+}
+
+static bool is_bound_as_before(const struct serving *s, struct complaint *why)
+{
+    static const char *const keys[] = { "listen", "admin.listen", "admin.socket" };
+    char bound[3][SOCKET_PATH_MAX];
+    put_bound(s->conf, bound);
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+        if (strcmp(bound[i], s->handover.bound[i]) != 0)
+            return complain(why, s->conf->path, 0, 0, "%s changes only with a restart", keys[i]);
+    return true;
+}
+
+/* For who comes after us. */
+static void fill_handover(struct serving *s)
+{
+    struct handover *h = &s->handover;
+    memcpy(h->listeners, s->listeners, sizeof h->listeners);
+    h->listener_count = s->listener_count;
+    h->port = s->port;
+    h->admin = s->admin;
+    memcpy(h->socket, s->socket, sizeof h->socket);
+    h->vault = s->vault;
+    put_bound(s->conf, h->bound);
+}
+
+/* From who was before us. */
+static bool take_over(struct serving *s, bool is_check, struct complaint *why)
+{
+    const struct handover *h = &s->handover;
+    if (!handover_take(&s->handover, is_check, why))
+        return false;
+    s->takes_over = true;
+    memcpy(s->listeners, h->listeners, sizeof s->listeners);
+    s->listener_count = h->listener_count;
+    s->port = h->port;
+    s->admin = h->admin;
+    memcpy(s->socket, h->socket, sizeof s->socket);
+    s->vault = h->vault;
+    s->is_public = keeper_listens_publicly(s->listeners, s->listener_count);
+    return true;
+}
+
+/* The check has found it good a moment ago. If somebody is just writing the file, the old server serves on meanwhile. */
+static bool load_again(struct serving *s, struct complaint *why)
+{
+    for (unsigned i = 0; i < LOAD_TRIES_MAX; i++) {
+        if (serving_load(&s->conf, why, s))
+            return is_bound_as_before(s, why);
+        handover_wait();
+    }
+    return false;
+}
+
+static int open_inherited(struct serving *s)
+{
+    struct complaint why;
+    if (take_over(s, false, &why) && load_again(s, &why) && open_log(s, &why))
+        return EXIT_OK;
+    (void)refuse(&why);
+    return EXIT_FAILED;
+}
+
+/* ---- the whole ---- */
+
 /* Everything before the keeper takes over. */
 static int open_all(struct serving *s)
 {
     struct complaint why;
-    s->world = world_real_new(0);
-    if (s->world == NULL) {
-        fprintf(stderr, "weir: no memory left\n");
-        return EXIT_FAILED;
-    }
-    log_init(&s->log, s->world);
+    if (handover_is_due())
+        return open_inherited(s);
     if (!vault_fill(&s->vault, environ, s->sets, s->options.sets_count, &why) || !serving_load(&s->conf, &why, s))
         return refuse(&why);
-    if (open_log(s, &why) && open_listeners(s, &why) && open_admin(s, &why))
+    if (open_log(s, &why) && open_listeners(s, &why) && open_admin(s, &why)) {
+        fill_handover(s);
         return EXIT_OK;
+    }
     (void)refuse(&why); /* the world's, not the command line's */
     return EXIT_FAILED;
 }
@@ -211,20 +294,51 @@ static void close_all(struct serving *s)
     world_real_free(s->world);
 }
 
-int command_serve(int argc, char **argv)
+/* NULL with the exit code. */
+static struct serving *begin(int argc, char **argv, int *out_exit)
 {
     static struct serving serving; /* one a process, and larger than a frame should be */
     struct serving *s = &serving;
-    int code;
     s->line = s->admin = -1;
-    if (!read_command_line(s, argc, argv, &code))
-        return code;
+    if (!read_command_line(s, argc, argv, out_exit))
+        return NULL;
     s->files = system_raise_files();
     s->cpus = system_cpus();
     s->memory = system_memory("/proc/self/cgroup", "/sys/fs/cgroup");
+    s->world = world_real_new(0);
+    if (s->world == NULL) {
+        fprintf(stderr, "weir: no memory left\n");
+        *out_exit = EXIT_FAILED;
+        return NULL;
+    }
+    log_init(&s->log, s->world);
+    return s;
+}
+
+/* What a keeper asks a new program before it becomes it. */
+int command_successor(int argc, char **argv)
+{
+    int code;
+    struct complaint why;
+    struct serving *s = begin(argc, argv, &code);
+    if (s == NULL)
+        return code;
+    bool ok = take_over(s, true, &why) && serving_load(&s->conf, &why, s) && is_bound_as_before(s, &why);
+    if (!ok)
+        code = refuse(&why);
+    close_all(s);
+    return ok ? EXIT_OK : code;
+}
+
+int command_serve(int argc, char **argv)
+{
+    int code;
+    struct serving *s = begin(argc, argv, &code);
+    if (s == NULL)
+        return code;
     code = open_all(s);
     if (code == EXIT_OK)
-        code = keep(s);
+        code = keep(s, argv);
     close_all(s);
     return code;
 }

@@ -25,6 +25,8 @@ struct serving {
     int admin;                   /* -1 = none */
     char socket[SOCKET_PATH_MAX];
     int line;                    /* to the keeper; in a server */
+    struct handover handover;    /* what passes on in an upgrade; from the keeper before us if takes_over */
+    bool takes_over;
 };
 
 /* Loads the configuration and fills in what only this process knows; arg is a struct serving. Also gateway's `load`. */

@@ -65,7 +65,7 @@ static bool start_workers(struct server *s, struct seat *seats)
 
 static void wait_for_end(struct server *s)
 {
-    static const int ours[] = { SIGTERM, SIGHUP, SIGUSR1 };
+    static const int ours[] = { SIGTERM, SIGHUP, SIGUSR1, SERVER_RETIRE };
     sigset_t set;
     sigemptyset(&set);
     for (size_t i = 0; i < ARRAY_LEN(ours); i++)
@@ -79,6 +79,8 @@ static void wait_for_end(struct server *s)
             gateway_drain(s->gateway);
         else if (signal == SERVER_END_NOW)
             gateway_stop(s->gateway);
+        else if (signal == SERVER_RETIRE)
+            gateway_retire(s->gateway);
         else if (signal == SIGHUP)
             gateway_reload(s->gateway);
         else if (signal == SIGUSR1 && log_reopen((struct log *)(uintptr_t)&s->serving->log) != OK)

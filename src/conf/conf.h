@@ -151,12 +151,20 @@ struct conf_model {
     int line;
 };
 
+/* One that a load has read: the configuration itself, ${file:...}, certificates and keys. */
+struct conf_file {
+    const char *path;
+    uint64_t mark; /* of its device, inode, size and time of writing, just before it was read */
+    const struct conf_file *next;
+};
+
 /* Immutable and shared; hold a reference wherever it must outlive a turn. Everything inside lives as long as it does. */
 struct conf {
     uint32_t magic;
     _Atomic uint32_t references;
     struct arena arena;
     const char *path; /* the file it came from, NULL = none */
+    const struct conf_file *files;
 
     struct conf_address listen;
     uint32_t workers; /* 0 = auto */
@@ -178,8 +186,7 @@ struct conf {
     } stream;
     enum conf_reload reload;
     struct {
-        nanos header, body, connect, first_token, between_tokens, total, write, drain;
-        nanos upgrade; /* not served yet */
+        nanos header, body, connect, first_token, between_tokens, total, write, drain, upgrade;
     } timeouts;
     struct {
         uint32_t floor; /* percent of each backend's slots; of LOW always 0 */
@@ -247,6 +254,12 @@ const char *conf_needs_restart(const struct conf *now, const struct conf *next);
 
 /* NULL if the file says nothing about this tenant. */
 const struct conf_tenant *conf_tenant_find(const struct conf *c, struct text name);
+#define CONF_DIFF_LINES 20 /* a person reads no more; whoever wants all compares the files */
+/* What differs, a line each: "limits.queue 1024 -> 2048", "backends.gpu2 added", "keys.a.key changed"; then perhaps "and 7 more". Nothing: no difference.
+   No secret is in it. FAIL_TOO_LARGE, FAIL_NO_MEMORY. Not for a task's stack: it may take a tenth of a second. */
+MUSTUSE enum fail conf_diff(const struct conf *now, const struct conf *next, struct buf *out);
+/* A number over all files: as they were when c was read, or as they are now. Equal: no file has changed. Asks the file system: not for a task's stack. */
+uint64_t conf_mark(const struct conf *c, bool as_read);
 
 /* The word the file uses for a value ("openai", "least_loaded"). */
 const char *conf_kind_name(enum conf_kind kind);

@@ -50,6 +50,7 @@ bool row_is_served(const struct row *row);
 bool row_child_next(const char *path, size_t *i, struct text *out_child);
 /* Steps through the words of a type. */
 const struct word *word_next(enum type type, size_t *i);
+const char *word_text(enum type type, unsigned value);
 const char *type_json(enum type type);
 const char *type_what(enum type type); /* "" = its words */
 /* True for an environment variable that starts with WEIR_ and is not ours. */
@@ -64,6 +65,7 @@ struct loading {
     int depth_max;     /* of what is read */
     struct tree *root; /* a TREE_MAP */
     struct conf *conf;
+    uint64_t mark;     /* of the configuration's own file */
     struct x509_store_st *system_store; /* the system's authorities, once a backend needed them */
     bool has_said_less; /* say() had no memory: what was looked up by its words cannot be trusted, so the load is refused */
 };
@@ -109,6 +111,10 @@ bool expand(struct loading *l, const struct tree *scalar, struct text *out);
 /* file.c: the whole file into out. what: how complaints about it begin, and it must be a regular file; NULL: the configuration itself, named by its place. */
 bool file_read(struct loading *l, const struct place *at, const char *path, const char *what, struct buf *out);
 bool file_is_there(const char *path); /* and may be read */
+/* Differs whenever a file does that was written, or replaced by another (a symbolic link on the way turned, too). 0: it is not there. */
+uint64_t file_mark(const char *path);
+/* Adds a file that is about to be read to l->conf's files. */
+bool file_note(struct loading *l, const char *path, uint64_t mark);
 
 /* read.c: l->root into l->conf. values.c and lists.c: one value, path is its full name. */
 bool conf_read(struct loading *l);

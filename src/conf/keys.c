@@ -107,7 +107,7 @@ bool is_foreign_variable(struct text name)
     return false;
 }
 
-static const char *word_of(enum type type, unsigned value)
+const char *word_text(enum type type, unsigned value)
 {
     const struct word *w;
     for (size_t i = 0; (w = word_next(type, &i)) != NULL;)
@@ -116,6 +116,6 @@ static const char *word_of(enum type type, unsigned value)
     return "?";
 }
 
-const char *conf_kind_name(enum conf_kind kind) { return word_of(TYPE_kind, kind); }
-const char *conf_balance_name(enum conf_balance balance) { return word_of(TYPE_balance, balance); }
-const char *conf_class_name(enum conf_class class) { return word_of(TYPE_class, class); }
+const char *conf_kind_name(enum conf_kind kind) { return word_text(TYPE_kind, kind); }
+const char *conf_balance_name(enum conf_balance balance) { return word_text(TYPE_balance, balance); }
+const char *conf_class_name(enum conf_class class) { return word_text(TYPE_class, class); }

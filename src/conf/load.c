@@ -15,6 +15,7 @@ static bool source_parse(struct loading *l)
     if (l->options->path == NULL)
         return yaml_parse(l, NULL, TEXT_NONE, &l->root);
     struct place nowhere = { 0 };
+    l->mark = file_mark(l->options->path);
     struct buf file;
     buf_init_secret(&file, CONF_FILE_MAX);
     bool is_ok = file_read(l, &nowhere, l->options->path, NULL, &file) && yaml_parse(l, NULL, buf_text(&file), &l->root);
@@ -43,7 +44,9 @@ static bool conf_new(struct loading *l)
     if (l->options->path == NULL)
         return true;
     c->path = arena_copy(&c->arena, text_of(l->options->path));
-    return c->path != NULL || refuse_memory(l);
+    if (c->path == NULL)
+        return refuse_memory(l);
+    return l->options->yaml.at != NULL || file_note(l, c->path, l->mark);
 }
 
 bool conf_load(const struct conf_options *options, const struct conf **out, struct complaint *out_why)

@@ -12,29 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define DEATHS_MAX     5                  /* within DEATHS_NS: what dies this often will not get better */
 #define DEATHS_NS      (60 * NANOS_PER_S)
-#define DRAIN_EXTRA_NS (10 * NANOS_PER_S) /* past timeouts.drain a server hangs */
 #define END_NOW_NS     (2 * NANOS_PER_S)
-
-struct keeper {
-    const struct keeper_options *options;
-    struct models models;
-    struct local_state *rows;  /* shared with the server */
-    sigset_t before;           /* the mask we were started with */
-    int signals;
-    int line[2];               /* from the server */
-    pid_t server;              /* 0 = none */
-    unsigned lives; /* servers that were ready: the first of them tells the address */
-    nanos server_started, server_due;
-    nanos kill_at;             /* the server had its time to end; NEVER = it was not asked to */
-    nanos deaths[DEATHS_MAX];
-    unsigned death_count;
-    struct backoff backoff;
-    unsigned stops;            /* TERM and INT so far */
-    bool ended;                /* the server has ended and no other follows */
-    int exit_code;
-};
 
 static nanos now_of(const struct keeper *k) { return world_now(k->options->world); }
 
@@ -64,19 +43,23 @@ void keeper_tell(int line, enum keeper_word word)
 
 /* ---- the server ---- */
 
-static void drop_line(struct keeper *k)
+void keeper_close(int *fd)
 {
-    for (int i = 0; i < 2; i++) {
-        if (k->line[i] >= 0)
-            close(k->line[i]);
-        k->line[i] = -1;
-    }
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+void keeper_drop_line(struct keeper *k)
+{
+    keeper_close(&k->line[0]);
+    keeper_close(&k->line[1]);
 }
 
 static void server_begin(struct keeper *k, nanos now)
 {
     struct server_start start = { k->lives + 1, k->rows, -1 };
-    drop_line(k);
+    keeper_drop_line(k);
     pid_t keeper = getpid();
     fflush(NULL);
     pid_t pid = pipe2(k->line, O_CLOEXEC | O_NONBLOCK) == 0 ? fork() : -1;
@@ -104,22 +87,33 @@ static bool dies_too_often(struct keeper *k, nanos now)
     return k->death_count >= DEATHS_MAX && now - k->deaths[k->death_count % DEATHS_MAX] < DEATHS_NS;
 }
 
+/* No other server follows. */
+static void end(struct keeper *k, int exit_code, nanos now)
+{
+    k->ended = true;
+    k->exit_code = exit_code;
+    if (k->stops == 0)
+        retired_signal(k, SIGTERM, now + k->options->conf->timeouts.drain + DRAIN_EXTRA_NS);
+}
+
 static void server_ended(struct keeper *k, int status, nanos now)
 {
     char text[96];
     k->server = 0;
+    if (k->upgrade.before != 0) {
+        upgrade_failed(k, status);
+        return;
+    }
     bool well = WIFEXITED(status) && WEXITSTATUS(status) == 0;
     if (well || k->stops > 0) {
         if (!well)
             log_line(NULL, LOG_LEVEL_ERROR, "server", "it %s while it was to end", status_print(status, text));
-        k->ended = true;
-        k->exit_code = well ? 0 : 1;
+        end(k, well ? 0 : 1, now);
         return;
     }
     if (dies_too_often(k, now)) {
         log_line(NULL, LOG_LEVEL_ERROR, "server", "it %s: %d times within a minute, so weir ends", status_print(status, text), DEATHS_MAX);
-        k->ended = true;
-        k->exit_code = 1;
+        end(k, 1, now);
         return;
     }
     k->server_due = now + backoff_take(&k->backoff, now - k->server_started);
@@ -133,8 +127,15 @@ static void reap(struct keeper *k, nanos now)
     int status;
     pid_t pid;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) { /* as PID 1 we inherit strangers too: they are only let go */
+        struct retired *r = retired_find(k, pid);
         if (pid == k->server)
             server_ended(k, status, now);
+        else if (pid == k->upgrade.check)
+            upgrade_check_ended(k, status, now);
+        else if (pid == k->upgrade.before)
+            k->upgrade.before = 0;
+        else if (r != NULL)
+            retired_ended(r, status);
         else
             (void)models_ended(&k->models, pid, status, now);
     }
@@ -142,8 +143,11 @@ static void reap(struct keeper *k, nanos now)
 
 static void asked_to_end(struct keeper *k, nanos now)
 {
+    nanos until = now + (k->stops == 0 ? k->options->conf->timeouts.drain + DRAIN_EXTRA_NS : END_NOW_NS);
     k->stops++;
     notify_systemd("STOPPING=1");
+    upgrade_done(k, now);
+    retired_signal(k, k->stops == 1 ? SIGTERM : SERVER_END_NOW, until);
     if (k->server == 0) {
         k->ended = true;
         return;
@@ -151,18 +155,16 @@ static void asked_to_end(struct keeper *k, nanos now)
     if (k->stops == 1) {
         log_line(NULL, LOG_LEVEL_INFO, "stopping", "requests in flight may finish; a second signal ends at once");
         kill(k->server, SIGTERM);
-        k->kill_at = now + k->options->conf->timeouts.drain + DRAIN_EXTRA_NS;
+        k->kill_at = until;
     } else {
         kill(k->server, SERVER_END_NOW);
-        k->kill_at = MIN(k->kill_at, now + END_NOW_NS);
+        k->kill_at = MIN(k->kill_at, until);
     }
 }
 
 static void asked_to_reload(struct keeper *k, nanos now)
 {
-    char text[80];
-    snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld", (long long)(now / NANOS_PER_US));
-    notify_systemd(text);
+    notify_reloading(now);
     if (k->server != 0)
         kill(k->server, SIGHUP);
 }
@@ -189,7 +191,7 @@ static void take_signal(struct keeper *k, unsigned signal, nanos now)
         reopen_log(k);
         break;
     case SIGUSR2:
-        log_line(NULL, LOG_LEVEL_WARN, "upgrade", "upgrade in place (SIGUSR2) is not served by this version of weir; stop it and start the new one");
+        upgrade_asked(k, now);
         break;
     default: /* CHLD: reap looks every time */
         break;
@@ -203,12 +205,14 @@ static void read_signals(struct keeper *k, nanos now)
         take_signal(k, info.ssi_signo, now);
 }
 
-static void read_line(struct keeper *k)
+static void read_line(struct keeper *k, nanos now)
 {
     char words[64];
     ssize_t n;
     while ((n = read(k->line[0], words, sizeof words)) > 0) {
         k->lives += memchr(words, KEEPER_READY, (size_t)n) != NULL;
+        if (memchr(words, KEEPER_READY, (size_t)n) != NULL)
+            upgrade_done(k, now);
         if (memchr(words, KEEPER_READY, (size_t)n) != NULL || memchr(words, KEEPER_RELOADED, (size_t)n) != NULL)
             notify_systemd("READY=1");
         if (memchr(words, KEEPER_DRAINING, (size_t)n) != NULL)
@@ -216,7 +220,7 @@ static void read_line(struct keeper *k)
         /* KEEPER_MODELS: the loop looks at the rows after every word */
     }
     if (n == 0) /* its end is closed: CHLD says the rest */
-        drop_line(k);
+        keeper_drop_line(k);
 }
 
 /* ---- the loop ---- */
@@ -231,7 +235,9 @@ static int wait_ms(nanos now, nanos until)
 /* Does what is due; returns when something is due again. */
 static nanos step(struct keeper *k, nanos now)
 {
-    nanos next = models_step(&k->models, now, k->ended);
+    nanos next = models_step(&k->models, now, k->ended && !retired_are_there(k));
+    nanos killed = retired_step(k, now), asked = upgrade_step(k, now);
+    next = MIN(next, MIN(killed, asked));
     if (k->server != 0 && now >= k->kill_at) {
         log_line(NULL, LOG_LEVEL_ERROR, "server", "it does not end, so it is killed");
         kill(k->server, SIGKILL);
@@ -246,7 +252,7 @@ static nanos step(struct keeper *k, nanos now)
 
 static void keep(struct keeper *k)
 {
-    while (!k->ended || !models_are_off(&k->models)) {
+    while (!k->ended || retired_are_there(k) || !models_are_off(&k->models)) {
         nanos until = step(k, now_of(k));
         struct pollfd fds[] = { { .fd = k->signals, .events = POLLIN }, { .fd = k->line[0], .events = POLLIN } };
         int n = poll(fds, ARRAY_LEN(fds), wait_ms(now_of(k), until));
@@ -255,7 +261,7 @@ static void keep(struct keeper *k)
         if (fds[0].revents != 0)
             read_signals(k, now);
         if (fds[1].revents != 0 && k->line[0] >= 0)
-            read_line(k);
+            read_line(k, now);
         reap(k, now);
     }
 }
@@ -278,16 +284,22 @@ static bool take_signals(struct keeper *k)
 
 int keeper_run(const struct keeper_options *options)
 {
-    struct keeper k = { .options = options, .line = { -1, -1 }, .kill_at = NEVER };
-    k.rows = mmap(NULL, LOCAL_COUNT * sizeof *k.rows, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct keeper k = { .options = options, .line = { -1, -1 }, .kill_at = NEVER, .upgrade = { .said = -1, .before_line = -1 } };
+    k.rows_fd = options->takes_over ? options->handover->rows : memfd_create("weir-models", MFD_CLOEXEC);
+    k.rows = MAP_FAILED;
+    if (k.rows_fd >= 0 && ftruncate(k.rows_fd, LOCAL_COUNT * sizeof *k.rows) == 0)
+        k.rows = mmap(NULL, LOCAL_COUNT * sizeof *k.rows, PROT_READ | PROT_WRITE, MAP_SHARED, k.rows_fd, 0);
     if (k.rows == MAP_FAILED || !take_signals(&k)) {
         log_line(NULL, LOG_LEVEL_ERROR, "keeper", "cannot start: %s", strerror(errno));
         return 1;
     }
     models_init(&k.models, options, k.rows);
+    if (options->takes_over)
+        upgrade_take_over(&k, options->handover);
     keep(&k);
-    drop_line(&k);
+    keeper_drop_line(&k);
     close(k.signals);
+    close(k.rows_fd);
     munmap(k.rows, LOCAL_COUNT * sizeof *k.rows);
     sigprocmask(SIG_SETMASK, &k.before, NULL);
     return k.exit_code;

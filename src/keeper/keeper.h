@@ -5,9 +5,11 @@
      TERM, INT              tells the server to drain; the second one ends it at once
      HUP                    the server reads its configuration again
      USR1                   both open their log again
-     USR2                   refused with a log line: upgrade in place is not served yet
+     USR2                   becomes the program that is at its own path now, if that one takes over all it is given; else says why not and stays
      CHLD                   a server that ended by itself ends the keeper; one that died is started again; so are models
 
+   An upgrade keeps the process, the listening sockets and the local models. The new program starts a server beside the old one; when that is ready, the old one
+   accepts nobody any more (SIGUSR2 to it), finishes its streams within timeouts.upgrade, and ends. If it never gets ready, the old one stays.
    A server that died is started again after 50 ms, 100 ms, 200 ms …; the fifth death within a minute ends the keeper with exit code 1. */
 #ifndef WEIR_KEEPER_H
 #define WEIR_KEEPER_H
@@ -15,11 +17,16 @@
 #include "stat/stat.h"
 #include "upstream/local.h"
 #include <signal.h>
+#include <sys/types.h>
+
+#define LISTENERS_MAX     8
+#define SOCKET_PATH_MAX   108 /* sun_path */
 
 /* ---- keeper and server ---- */
 
 #define SERVER_END_NOW       (SIGRTMIN)     /* keeper to server, after a second TERM. Not TERM again: systemd and `timeout` send that to every process */
 #define SERVER_WORKERS_ENDED (SIGRTMIN + 1) /* the server to itself */
+#define SERVER_RETIRE        SIGUSR2        /* keeper to server: your successor is ready */
 
 /* What a server may tell its keeper: one byte each. */
 enum keeper_word { KEEPER_READY = 'r', KEEPER_RELOADED = 'l', KEEPER_DRAINING = 'd', KEEPER_MODELS = 'm' };
@@ -33,6 +40,69 @@ struct server_start {
 /* Any thread of the server. */
 void keeper_tell(int line, enum keeper_word word);
 
+/* Spans between starts of something that keeps dying. */
+struct backoff {
+    nanos next;
+};
+
+/* One llama-server. */
+struct model {
+    enum local_model which;
+    pid_t pid;               /* 0 = none */
+    uint32_t slots, generation;
+    nanos started, due;      /* due: not started before */
+    nanos kill_at;           /* TERM was sent; KILL follows then. 0 = not asked to end */
+    struct backoff backoff;
+    bool said_missing;
+};
+
+/* ---- upgrade in place (handover.c) ---- */
+
+#define HANDOVER_VERSION 1u /* one more with every change of what follows, of struct model and of struct local_state */
+#define RETIRED_MAX      16 /* servers that finish their streams after as many upgrades; the next one is refused */
+
+struct vault {
+    int fd;
+    size_t bytes, environ_count, sets_count;
+};
+
+/* A server that another one has replaced. */
+struct retired {
+    pid_t pid;
+    nanos kill_at;
+};
+
+/* All that one keeper leaves to the next. Descriptors: -1 = none. */
+struct handover {
+    uint32_t magic, version, bytes; /* these three stay where they are in every version */
+    pid_t keeper;                   /* of whom; nobody else may take it */
+    int listeners[LISTENERS_MAX];
+    unsigned listener_count;
+    uint16_t port;
+    int admin;
+    char socket[SOCKET_PATH_MAX];
+    char bound[3][SOCKET_PATH_MAX]; /* what the configuration said of the sockets: they pass as they are */
+    struct vault vault;
+    /* from here on the keeper's own */
+    int rows;                       /* local_state of each model */
+    int line;                       /* from the server */
+    unsigned lives;
+    pid_t server;                   /* 0 = none */
+    nanos server_started;
+    struct retired retired[RETIRED_MAX];
+    struct model models[LOCAL_COUNT];
+};
+
+/* Were we executed by a keeper that upgrades? */
+bool handover_is_due(void);
+/* What it left. is_check: for its child that only asks. False with why not. */
+bool handover_take(struct handover *out, bool is_check, struct complaint *why);
+/* A tenth of a second, before what was handed over is tried once more. */
+void handover_wait(void);
+/* The path of the running program that an upgrade will find another one at: as it was called, if that is a path (it may be a link), else what /proc says.
+   Ask before anybody replaces it. */
+bool handover_program(const char *word, char *out, size_t room);
+
 struct keeper_options {
     struct world *world;         /* for its clock; without job threads, since the server is forked from this process */
     struct log *log;
@@ -43,13 +113,15 @@ struct keeper_options {
     const char *models_looked;   /* where they were looked for, for messages */
     const char *logs;            /* "/run/weir/4040": what models print goes to this and ".NAME.log"; NULL: it is discarded */
     unsigned cpus;
+    const char *program;         /* for upgrades, with the words it was called with; NULL: it has no path, and none can be made */
+    char *const *argv;
+    struct handover *handover;   /* cli/'s part filled in */
+    bool takes_over;             /* the keeper's part too: we were executed by an upgrade */
 };
 /* Returns the exit code of `weir serve`. */
 int keeper_run(const struct keeper_options *options);
 
 /* ---- sockets (listen.c) ---- */
-
-#define LISTENERS_MAX 8
 
 /* Listens where the configuration says, or takes the sockets that systemd passes (LISTEN_FDS). False with a sentence that names who has the port.
    *out_port: of the first one. */
@@ -62,10 +134,6 @@ void keeper_unlisten_admin(const char *path); /* at the very end: the name goes 
 
 /* ---- secrets that were given from outside (vault.c) ---- */
 
-struct vault {
-    int fd;
-    size_t bytes, environ_count, sets_count;
-};
 /* As conf_load wants them. */
 struct vault_words {
     struct buf bytes;
@@ -103,7 +171,6 @@ bool system_write_file(const char *path, struct text content, bool replace, stru
 /* ---- runtime folders (runtime.c) ---- */
 
 #define PATH_MOST         448 /* bytes of a path here; a longer one is not used */
-#define SOCKET_PATH_MAX   108 /* sun_path */
 #define RUNTIME_SOCKETS_MAX 32
 
 /* The folder for sockets and logs: $XDG_RUNTIME_DIR/weir, /run/weir for root, /tmp/weir-UID otherwise; made with mode 0700 and only taken if it is ours. */
@@ -119,5 +186,7 @@ bool runtime_models_dir(char *out, size_t room, char *looked, size_t looked_room
 
 /* "READY=1", … to $NOTIFY_SOCKET; nothing if there is none. */
 void notify_systemd(const char *state);
+/* That a reload or an upgrade has begun; READY=1 says that it is over. */
+void notify_reloading(nanos now);
 
 #endif

@@ -24,6 +24,12 @@ void models_init(struct models *m, const struct keeper_options *options, struct 
     }
 }
 
+void models_inherit(struct models *m, const struct keeper_options *options, struct local_state *rows, const struct model at[LOCAL_COUNT])
+{
+    models_init(m, options, rows);
+    memcpy(m->at, at, sizeof m->at);
+}
+
 static void set_phase(struct models *m, const struct model *mo, enum local_phase phase)
 {
     atomic_store(&m->rows[mo->which].phase, phase);

@@ -1,9 +1,17 @@
 /* notify.c: tells systemd how we are (Type=notify): one datagram to the socket it names (sd_notify(3)). keeper.c calls it. */
 #include "keeper/keeper.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+void notify_reloading(nanos now)
+{
+    char text[80];
+    snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld", (long long)(now / NANOS_PER_US));
+    notify_systemd(text);
+}
 
 void notify_systemd(const char *state)
 {

@@ -6,7 +6,7 @@
 
 struct worker *down_worker(const struct downstream *d) { return d->server->worker; }
 const struct http_server_options *down_options(const struct downstream *d) { return &d->server->options; }
-bool down_is_draining(const struct downstream *d) { return d->server->draining; }
+bool down_is_draining(const struct downstream *d) { return d->server->draining || d->server->retiring; }
 
 struct text down_date(struct downstream *d)
 {

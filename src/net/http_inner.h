@@ -16,6 +16,7 @@
 /* One of the sockets a server accepts from. */
 struct listener {
     struct watch watch; /* first: a watch is its listener */
+    int fd;             /* stays when the watch has gone */
     struct http_server *server;
 };
 
@@ -36,6 +37,7 @@ struct http_server {
     nanos tls_told;      /* when a failed handshake was last logged: one a second is enough to see what is wrong */
     uint64_t ids;
     bool draining;
+    bool retiring;       /* another process accepts in our place; what is connected is served on */
 };
 
 /* The count that connections_max bounds. */

@@ -10,6 +10,7 @@
 /* ---- when there is no room for one more ---- */
 
 #define ACCEPT_PAUSE_NS (20 * NANOS_PER_MS) /* 50 looks a second cost nothing; who waits in the kernel's queue waits this much longer at most */
+#define ACCEPT_LAG_NS   (100 * NANOS_PER_MS) /* who comes now would only make those late who are in: the kernel's queue costs us nothing */
 #define IDLE_LOOK_MAX   64                  /* connections looked at for one that can go; the list turns, so that all have their turn */
 #define IDLE_SPARED_NS  NANOS_PER_S         /* one that was used within this is about to be used again */
 
@@ -52,9 +53,9 @@ static void on_listener(struct worker *w, struct watch *self, unsigned events)
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         struct addr peer;
         bool is_full = atomic_load_explicit(server_connections(s), memory_order_relaxed) >= s->options.connections_max;
-        bool is_short = s->options.spares_memory && account_is_short();
+        bool is_short = s->options.spares_memory && (account_is_short() || w->lag > ACCEPT_LAG_NS);
         struct downstream *goes = is_full ? who_can_go(s) : NULL;
-        int fd = (is_full && goes == NULL) || is_short ? -EMFILE : w->world->accept(w->world, self->fd, &peer);
+        int fd = (is_full && goes == NULL) || is_short ? -EMFILE : w->world->accept(w->world, l->fd, &peer);
         if (fd == -EAGAIN) {
             s->paused = false;
             return;
@@ -112,6 +113,7 @@ enum fail http_server_listen(struct http_server *s, int fd)
     ASSERT(s->listener_count < LISTENERS_MAX);
     struct listener *l = &s->listeners[s->listener_count];
     l->server = s;
+    l->fd = fd;
     l->watch = (struct watch){ -1, on_listener };
     enum fail f = watch_start(s->worker, &l->watch, fd, true);
     if (f == OK)
@@ -133,6 +135,25 @@ void http_server_drain(struct http_server *s)
             down_linger(d); /* its answer is finished and not yet sent */
         else if (d->state == DOWN_IDLE)
             down_free(d);
+    }
+}
+
+/* Whoever the kernel has announced to us alone would wait for nobody: they are accepted once the watch has gone, until the queue was seen empty (see on_listener);
+   whoever comes later is announced to our successor. */
+void http_server_retire(struct http_server *s)
+{
+    s->retiring = true;
+    for (unsigned i = 0; i < s->listener_count; i++)
+        watch_stop(s->worker, &s->listeners[i].watch);
+    on_accept_again(s->worker, &s->accept_again);
+}
+
+void http_server_sweep(struct http_server *s, nanos idle)
+{
+    LIST_EACH(&s->open, node) {
+        struct downstream *d = CONTAINER_OF(node, struct downstream, node);
+        if (d->state == DOWN_IDLE && buf_len(&d->out) == 0 && !d->readable && s->worker->now - d->idle_since >= idle)
+            down_linger(d);
     }
 }
 

@@ -35,7 +35,7 @@ struct http_server_options {
     uint32_t head_bytes_max;
     uint32_t connections_max;
     _Atomic uint32_t *connections;                      /* what connections_max counts, when several servers share it; NULL: this one's own */
-    bool spares_memory;                                 /* takes no new connection while memory is short (account_is_short) */
+    bool spares_memory;                                 /* takes no new connection while memory is short (account_is_short), or this worker far behind */
     struct ssl_ctx_st *tls;                             /* connections from now on begin with it; NULL: plain */
 };
 
@@ -47,6 +47,10 @@ void http_server_options(struct http_server *s, const struct http_server_options
 MUSTUSE enum fail http_server_listen(struct http_server *s, int listener);
 /* No new connections; idle ones close; those with a request close after their answer. */
 void http_server_drain(struct http_server *s);
+/* Another process accepts from the same listeners from now on. What is connected is served on, but each answer says that it was the connection's last. */
+void http_server_retire(struct http_server *s);
+/* Says FIN to connections that have been idle for so long, ns. */
+void http_server_sweep(struct http_server *s, nanos idle);
 unsigned http_server_connections(const struct http_server *s);
 unsigned http_server_requests(const struct http_server *s);
 /* No request is under way, and the last byte of every answer is with the kernel. */

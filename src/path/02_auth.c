@@ -26,8 +26,10 @@ static enum fail choose_class(struct request *rq)
 enum fail path_auth(struct task *t, struct request *rq)
 {
     enum fail f = request_identify(t, rq);
-    if (f == OK)
-        return choose_class(rq);
-    COUNT(t->worker, refused_auth);
-    return f;
+    if (f != OK) {
+        COUNT(t->worker, refused_auth);
+        return f;
+    }
+    f = choose_class(rq);
+    return f == OK ? path_shed(t, rq) : f;
 }

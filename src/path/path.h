@@ -39,6 +39,9 @@ struct desk {
     struct limits *limits;   /* the process's */
     struct hangar hangar;
     struct stories *stories;
+    nanos shed_told;         /* when shed.c last logged */
+    unsigned shed;           /* refused since */
+    _Atomic nanos *asked_until; /* the process's, by class, for shed.c: until when it counts as asking */
     struct timer drain;      /* while draining: looks whether the last request has ended */
     nanos drain_until;
     _Atomic bool quiet;      /* while draining: it has no request */
@@ -169,6 +172,9 @@ MUSTUSE enum fail limit_reserve(struct request *rq);
 void limit_settle(struct request *rq);
 /* x-ratelimit-… of a request that has limits, in the form of OpenAI's. */
 MUSTUSE enum fail limit_headers(const struct request *rq, struct buf *head);
+
+/* Says no to lower classes while this worker is late and a higher one asks: part of the step auth. */
+MUSTUSE enum fail path_shed(struct task *t, struct request *rq);
 
 /* x-weir-… and x-ratelimit-… headers, as far as they are known. */
 MUSTUSE enum fail path_headers(struct request *rq);

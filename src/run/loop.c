@@ -1,4 +1,5 @@
 /* loop.c: a worker's turn: events, mail, timers, ready tasks, and what was left for the end of the turn. Called by the thread that owns the worker. */
+#include "run/lag.h"
 #include "run/loop.h"
 #include "run/release.h"
 #include "run/task.h"
@@ -196,9 +197,11 @@ void worker_turn(struct worker *w, nanos until)
     if (!list_is_empty(&w->ready) || !list_is_empty(&w->yielded) || !list_is_empty(&w->turn_end))
         until = 0;
 
+    until = lag_look(w, until);
     w->events_count = w->world->poll_wait(w->world, w->poll, w->events, EVENTS_PER_TURN, until);
     read_clock(w);
     nanos began = w->now;
+    lag_note(w, until, w->events_count == EVENTS_PER_TURN);
 
     handle_events(w);
     mail_read(w);
@@ -207,8 +210,9 @@ void worker_turn(struct worker *w, nanos until)
     run_turn_ends(w);
 
     atomic_store_explicit(&w->turns, atomic_load_explicit(&w->turns, memory_order_relaxed) + 1, memory_order_release);
+    w->ended = world_now(w->world);
     if (w->hooks.turn_ended != NULL)
-        w->hooks.turn_ended(w, world_now(w->world) - began);
+        w->hooks.turn_ended(w, w->ended - began);
 }
 
 void worker_run(struct worker *w)
@@ -253,6 +257,7 @@ enum fail worker_init(struct worker *w, struct world *world, unsigned index)
     w->mailbox.next_due = NEVER;
     w->magic = WORKER_MAGIC;
     read_clock(w);
+    w->ended = w->emptied = w->now;
     w->events = mem_alloc(EVENTS_PER_TURN * sizeof(*w->events));
     w->scratch = mem_alloc(SCRATCH_BYTES);
     if (w->events == NULL || w->scratch == NULL || timer_own(w, TIMERS_FIXED) != OK || mail_own(w, MAIL_FIXED) != OK ||

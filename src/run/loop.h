@@ -86,6 +86,9 @@ struct worker {
     int poll;
     nanos now;                    /* the clock, read once a turn and after every long wait */
     nanos wall;                   /* the wall clock at now */
+    nanos lag;                    /* how long what is ready waits for us, lately; see lag.c */
+    nanos ended, emptied;         /* lag.c: the last turn's end; when a poll last took all that was ready */
+    bool probing;
     struct heap timers;
     uint32_t timers_owned;        /* the heap has room for all of them */
     struct list ready;            /* tasks that may go on */

@@ -275,11 +275,18 @@ static nanos next_moment(const struct sim *sim)
 #define STALL_STEPS   200
 
 /* What happens to the clocks, and to the thread, with this step. */
+void sim_slow_turns(struct sim *sim, nanos span)
+{
+    CHECK(sim, SIM);
+    sim->options.turn_min = sim->options.turn_max = span;
+    sim->options.faults.slow_turn = span > 0 ? 1000 : 0;
+}
+
 static void step_faults(struct sim *sim, struct sim_thread *thread)
 {
     struct sim_random *r = &sim->chance;
     if (!thread->spared && STRIKES(sim, slow_turn))
-        thread->busy_until = sim->now + random_between(r, 0, sim->options.turn_max);
+        thread->busy_until = sim->now + random_between(r, sim->options.turn_min, sim->options.turn_max);
     if (STRIKES(sim, wall_jump))
         sim->wall_off += random_below(r, 2) ? 86400 * NANOS_PER_S : -3600 * NANOS_PER_S;
     if (STRIKES(sim, leap))

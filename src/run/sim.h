@@ -56,7 +56,7 @@ struct sim_options {
     struct sim_faults faults;
     nanos latency_min, latency_max; /* of a piece of bytes, one way */
     nanos delay_max;                /* on top, for the fault `delay` */
-    nanos turn_max, leap_max;       /* for slow_turn and leap */
+    nanos turn_min, turn_max, leap_max; /* for slow_turn and leap */
     nanos mail_max;                 /* letters between workers take 0..mail_max */
     nanos job_min, job_max;         /* from submitting a job to its end */
     nanos step_ns;                  /* virtual time one step of a thread costs; > 0, or a task that yields would stop the clock */
@@ -92,6 +92,8 @@ const char *sim_why(const struct sim *sim);
 /* Called after every step, on sim_run's stack: the place for invariants. */
 void sim_on_step(struct sim *sim, void (*fn)(struct sim *sim, void *arg), void *arg);
 
+/* From now on every step of a thread that is not spared takes so long; 0: no time of its own again. */
+void sim_slow_turns(struct sim *sim, nanos span);
 /* Resets the connection of fd for both its ends, behind what is under way. */
 void sim_reset(struct sim *sim, int fd);
 /* While on, connects to this address are never answered. FAIL_NO_MEMORY. */

@@ -1,26 +1,10 @@
-/* gateway.c: the server process: what the workers share, their desks, and how configuration, rosters, drain and stop reach each of them. */
-#include "serve/serve.h"
+/* gateway.c: the server process: what the workers share, their desks, and how rosters, drain and stop reach each of them. */
+#include "serve/inner.h"
 #include "base/account.h"
 #include <string.h>
 
-#define GATEWAY_MAGIC 0x9a7e3a71u
 #define NEWS_AGAIN_NS (10 * NANOS_PER_MS)
-
-struct gateway {
-    uint32_t magic;
-    struct gateway_options options;
-    struct world *world;
-    struct stats stats;
-    struct fleet *fleet;
-    struct limits *limits;
-    struct store *store;     /* NULL: store: off */
-    unsigned workers;
-    struct worker worker[WORKERS_MAX];
-    struct desk desk[WORKERS_MAX];
-    _Atomic bool draining, ready;
-    _Atomic uint32_t connections; /* of clients, all workers': an uneven share must not keep out who would have had room */
-    bool reloading;          /* worker 0's thread only */
-};
+#define RETIRE_IDLE_NS (2 * NANOS_PER_S) /* a client that has asked nothing for this long is not just about to: its connection to a retiring server may end */
 
 struct fleet *gateway_fleet(struct gateway *g) { return g->fleet; }
 struct limits *gateway_limits(struct gateway *g) { return g->limits; }
@@ -91,6 +75,7 @@ static enum fail desk_open(struct gateway *g, unsigned i)
     d->gateway = g;
     d->limits = g->limits;
     d->worker = w;
+    d->asked_until = g->asked_until;
     d->view = view_new(fleet_roster(g->fleet));
     if (d->view == NULL)
         return FAIL_NO_MEMORY;
@@ -189,111 +174,6 @@ void gateway_each_desk(struct task *t, struct gateway *g, void (*fn)(struct desk
     t->shield = shield;
 }
 
-/* ---- reload ---- */
-
-struct loading {
-    struct gateway *gateway;
-    const struct conf *conf;
-    struct complaint why;
-    bool ok;
-};
-
-static void load_job(void *arg)
-{
-    struct loading *l = arg;
-    l->ok = l->gateway->options.load(&l->conf, &l->why, l->gateway->options.load_arg);
-}
-
-static void loading_drop(void *arg)
-{
-    struct loading *l = arg;
-    if (l->ok)
-        conf_unref(l->conf);
-    mem_free(l);
-}
-
-struct applying {
-    struct gateway *gateway;
-    const struct conf *conf;
-    enum fail fail;
-};
-
-/* On worker 0: the fleet is changed by one thread only. */
-static void apply_on_first(struct desk *d, void *arg)
-{
-    struct applying *a = arg;
-    struct gateway *g = a->gateway;
-    if (d->worker->index != 0)
-        return;
-    a->fail = fleet_apply(g->fleet, a->conf);
-    if (a->fail != OK)
-        return;
-    account_limit(a->conf->limits.memory);
-    enum log_level level = (enum log_level)a->conf->log.level;
-    if (g->options.log != NULL)
-        log_set(g->options.log, level, (enum log_format)a->conf->log.format, a->conf->log.access == CONF_ON);
-}
-
-bool gateway_reload_now(struct task *t, struct gateway *g, struct complaint *why)
-{
-    bool abandoned;
-    if (g->options.load == NULL)
-        return complain(why, NULL, 0, 0, "this server was started without a configuration that could be read again");
-    struct loading *l = mem_zero(sizeof *l);
-    if (l == NULL)
-        return complain(why, NULL, 0, 0, "no memory left");
-    l->gateway = g;
-    enum fail f = job_run(t, "configuration", load_job, loading_drop, l, NEVER, &abandoned);
-    if (f != OK) {
-        if (!abandoned)
-            mem_free(l);
-        return complain(why, NULL, 0, 0, "%s", fail_row(f)->text);
-    }
-    bool ok = l->ok;
-    *why = l->why;
-    const char *restart = ok ? conf_needs_restart(((struct desk *)t->worker->owner)->view->conf, l->conf) : NULL;
-    if (restart != NULL) {
-        ok = complain(why, NULL, 0, 0, "%s changes only with a restart", restart); /* all of it or nothing: half a configuration is one nobody wrote */
-        conf_unref(l->conf);
-    }
-    if (ok) {
-        struct applying a = { g, l->conf, OK };
-        gateway_each_desk(t, g, apply_on_first, &a);
-        if (a.fail != OK)
-            ok = complain(why, NULL, 0, 0, "%s", fail_row(a.fail)->text);
-        conf_unref(l->conf);
-    }
-    mem_free(l);
-    return ok;
-}
-
-static void reload_task(struct task *t, void *arg)
-{
-    struct gateway *g = arg;
-    struct complaint why = { 0 };
-    char text[700];
-    if (gateway_reload_now(t, g, &why)) {
-        log_line(t->worker, LOG_LEVEL_INFO, "reloaded", "the configuration was applied");
-    } else {
-        complaint_print(&why, text, sizeof text);
-        log_line(t->worker, LOG_LEVEL_ERROR, "reload_refused", "the old configuration stays: %s", text);
-    }
-    g->reloading = false;
-}
-
-static void reload_letter(struct worker *w, void *arg, uint64_t number)
-{
-    struct gateway *g = arg;
-    (void)number;
-    if (!g->reloading && task_start(w, "reload", reload_task, g) != NULL)
-        g->reloading = true;
-}
-
-void gateway_reload(struct gateway *g)
-{
-    mail_send(&g->worker[0], reload_letter, g, 0);
-}
-
 /* ---- drain and stop ---- */
 
 static void cancel_root(struct task *t, void *arg)
@@ -339,13 +219,24 @@ void gateway_stop(struct gateway *g)
         mail_send(&g->worker[i], stop_letter, NULL, 0);
 }
 
+/* No request is left; where another server has taken over, no client either, since each may be about to ask. */
+static bool desk_is_quiet(struct desk *d)
+{
+    if (!atomic_load(&d->gateway->draining) && atomic_load(&d->gateway->retiring)) {
+        http_server_sweep(d->server, RETIRE_IDLE_NS);
+        http_server_sweep(d->admin_server, RETIRE_IDLE_NS);
+        return http_server_connections(d->server) == 0 && http_server_connections(d->admin_server) == 0;
+    }
+    return http_server_is_quiet(d->server) && http_server_is_quiet(d->admin_server);
+}
+
 /* The workers stop as soon as the last request of all has ended, or when timeouts.drain is over: the operator, whom worker 0 serves, may look on until then. */
 static void drain_timer(struct worker *w, struct timer *self)
 {
     struct desk *d = w->owner;
     struct gateway *g = d->gateway;
     bool all = true;
-    atomic_store(&d->quiet, http_server_is_quiet(d->server) && http_server_is_quiet(d->admin_server));
+    atomic_store(&d->quiet, desk_is_quiet(d));
     for (unsigned i = 0; i < g->workers; i++)
         all = all && atomic_load(&g->desk[i].quiet);
     if (w->now >= d->drain_until || all)
@@ -370,6 +261,25 @@ void gateway_drain(struct gateway *g)
         return;
     for (unsigned i = 0; i < g->workers; i++)
         mail_send(&g->worker[i], drain_letter, NULL, 0);
+}
+
+static void retire_letter(struct worker *w, void *arg, uint64_t number)
+{
+    struct desk *d = w->owner;
+    (void)arg, (void)number;
+    http_server_retire(d->server);
+    http_server_retire(d->admin_server);
+    d->drain_until = w->now + d->view->conf->timeouts.upgrade;
+    d->drain.fire = drain_timer;
+    timer_set(w, &d->drain, w->now);
+}
+
+void gateway_retire(struct gateway *g)
+{
+    if (atomic_load(&g->draining) || atomic_exchange(&g->retiring, true))
+        return;
+    for (unsigned i = 0; i < g->workers; i++)
+        mail_send(&g->worker[i], retire_letter, NULL, 0);
 }
 
 /* ---- the whole ---- */
@@ -404,6 +314,7 @@ enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
         stat_add_source(&g->stats, backend_numbers(g->fleet));
         stat_add_source(&g->stats, memory_numbers());
         stat_add_source(&g->stats, limits_numbers(g->limits));
+        reload_begin(g);
         f = upstream_discover(&g->worker[0], g->fleet, g->desk[0].conns, o->dns);
     }
     if (f == OK && g->store != NULL) {
@@ -431,6 +342,7 @@ void gateway_free(struct gateway *g)
         return;
     CHECK(g, GATEWAY);
     store_free(g->store);
+    reload_end(g);
     for (unsigned i = 0; i < g->workers; i++) {
         timer_stop(&g->worker[i], &g->desk[i].drain);
         desk_close(&g->desk[i]);

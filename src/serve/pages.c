@@ -236,20 +236,48 @@ enum fail page_status(struct task *t, struct request *rq, struct text rest)
 
 /* ---- doing ---- */
 
+/* Lines as a list of strings. */
+static enum fail put_lines(struct buf *out, struct text lines)
+{
+    enum fail f = buf_add_text(out, TEXT("["));
+    for (bool first = true; lines.len > 0 && f == OK; first = false) {
+        struct text line;
+        lines = text_cut(lines, '\n', &line);
+        f = first ? OK : buf_add_text(out, TEXT(","));
+        if (f == OK)
+            f = json_add_string(out, line);
+    }
+    return f == OK ? buf_add_text(out, TEXT("]")) : f;
+}
+
+static enum fail put_reloaded(struct buf *out, struct text changes)
+{
+    enum fail f = buf_printf(out, "{\"reloaded\":true,\"message\":\"The configuration was applied%s.\",\"changes\":", changes.len > 0 ? "" : "; nothing changed");
+    if (f == OK)
+        f = put_lines(out, changes);
+    return f == OK ? buf_add_text(out, TEXT("}")) : f;
+}
+
+static enum fail put_not_reloaded(struct buf *out, const struct complaint *why)
+{
+    char text[700];
+    complaint_print(why, text, sizeof text);
+    enum fail f = buf_add_text(out, TEXT("{\"reloaded\":false,\"message\":"));
+    if (f == OK)
+        f = json_add_string(out, text_of(text));
+    return f == OK ? buf_add_text(out, TEXT("}")) : f;
+}
+
 enum fail page_reload(struct task *t, struct request *rq, struct text rest)
 {
     struct complaint why = { 0 };
-    char text[700];
-    struct buf out;
+    struct buf out, changes;
     (void)rest;
-    buf_init(&out, 4096);
-    bool ok = gateway_reload_now(t, rq->desk->gateway, &why);
-    complaint_print(&why, text, sizeof text);
-    enum fail f = buf_printf(&out, "{\"reloaded\":%s,\"message\":", ok ? "true" : "false");
-    if (f == OK)
-        f = json_add_string(&out, text_of(ok ? "The configuration was applied." : text));
-    if (f == OK)
-        f = buf_add_text(&out, TEXT("}"));
+    buf_init(&out, PAGE_BYTES_MAX);
+    bool ok = gateway_reload_now(t, rq->desk->gateway, &why, &changes);
+    enum fail f = ok ? put_reloaded(&out, buf_text(&changes)) : put_not_reloaded(&out, &why);
+    if (ok)
+        buf_fini(&changes);
     if (f == OK)
         f = page_json(t, rq, ok ? 200 : 409, buf_text(&out));
     buf_fini(&out);

@@ -33,6 +33,8 @@ MUSTUSE enum fail gateway_new(const struct gateway_options *options, struct gate
 void gateway_run_worker(struct gateway *g, unsigned i);
 /* Begins to drain: no new connections, /readyz says no, requests in flight go on until timeouts.drain, then they are cancelled and the workers stop. Any thread. */
 void gateway_drain(struct gateway *g);
+/* Another server has taken over the listeners: accepts nobody any more, and the workers stop when the last client has gone, or timeouts.upgrade is over. Any thread. */
+void gateway_retire(struct gateway *g);
 /* Ends without waiting. Any thread. */
 void gateway_stop(struct gateway *g);
 /* Loads and applies a configuration, in a task of worker 0; the result is logged. Any thread. */
@@ -48,8 +50,9 @@ unsigned gateway_workers(const struct gateway *g);
 bool gateway_is_draining(const struct gateway *g);
 /* True between the first configuration and drain. */
 bool gateway_is_ready(const struct gateway *g);
-/* Loads and applies all of it or nothing; in a task of any worker. False with why, also when a key that only a restart changes has changed. */
-bool gateway_reload_now(struct task *t, struct gateway *g, struct complaint *why);
+/* Loads and applies all of it or nothing, and logs what came of it; in a task of any worker. False with why, also when a key that only a restart changes has changed.
+   *out_changes: as conf_diff has them, the caller's to buf_fini; untouched when false. */
+bool gateway_reload_now(struct task *t, struct gateway *g, struct complaint *why, struct buf *out_changes);
 /* Runs fn once on each worker's thread and waits for all of them. fn gets each worker's desk and arg; calls do not overlap. */
 void gateway_each_desk(struct task *t, struct gateway *g, void (*fn)(struct desk *d, void *arg), void *arg);
 

@@ -1,4 +1,5 @@
-/* stored.c: between the store and the workers: its keys reach every desk. gateway.c opens it, and turns a desk to the keys as it does to a roster. */
+/* stored.c: between the store and the workers: its keys reach every desk, and what is spent goes there and comes back at the next start. gateway.c opens it, and
+   turns a desk to the keys as it does to a roster. */
 #include "serve/serve.h"
 
 struct auth *stored_auth(struct desk *d, const struct conf *conf)
@@ -30,8 +31,28 @@ static void keys_changed(void *arg)
     }
 }
 
+/* ---- spend ---- */
+
+static const enum spend_kind kinds[] = { [LIMIT_OF_KEY] = SPEND_KEY, [LIMIT_OF_TENANT] = SPEND_TENANT };
+
+static void spent(void *arg, enum limit_owner owner, struct text name, nanos period_start, int64_t micros)
+{
+    store_spend(arg, kinds[owner], name, period_start / NANOS_PER_S, micros);
+}
+
+/* Without memory for it a budget begins anew: better than not to serve. */
+static void restore(void *arg, enum spend_kind kind, struct text name, int64_t start, int64_t micro)
+{
+    enum limit_owner owner = kind == SPEND_KEY ? LIMIT_OF_KEY : LIMIT_OF_TENANT;
+    if (limits_restore(gateway_limits(arg), owner, name, start * NANOS_PER_S, micro) != OK)
+        log_line(NULL, LOG_LEVEL_WARN, "store", "there is no memory for what \"%.*s\" has spent: its budget begins anew", TEXT_ARG(name));
+}
+
 enum fail stored_open(struct gateway *g, const struct gateway_options *o, struct store **out)
 {
-    const struct store_options options = { .world = o->world, .path = o->store, .make = o->store_named, .changed = keys_changed, .arg = g };
-    return store_new(&options, out);
+    const struct store_options options = { .world = o->world, .path = o->store, .make = o->store_named, .changed = keys_changed, .restore = restore, .arg = g };
+    enum fail f = store_new(&options, out);
+    if (f == OK)
+        limits_on_spend(gateway_limits(g), spent, *out);
+    return f;
 }

@@ -368,9 +368,6 @@ def test_reload(h):
     assert r.returncode == 1 and 'workers changes only with a restart' in r.stderr and 'five' not in h.run('status').stdout, r
     h.write('weir.yaml', 'backends: {five: {url: "http://127.0.0.1:9"}}\n')
     assert h.run('reload').returncode == 0 and 'five' in h.run('status').stdout
-    w.send_signal(signal.SIGUSR2)
-    wait_for('the word about it', lambda: 'SIGUSR2' in h.read('err'))
-    assert serves(w.port)
 
 
 def test_drain_command(h):
@@ -432,13 +429,6 @@ def test_usr1_reopens_the_log(h):
     w.send_signal(signal.SIGUSR1)
     wait_for('the new file', lambda: os.path.exists(h.dir + '/weir.log'))
     wait_for('a line of the server in it', lambda: serves(w.port) and '/readyz' in h.read('weir.log'))
-
-
-def test_usr2_says_no(h):
-    w = h.serve('http://127.0.0.1:9')
-    w.send_signal(signal.SIGUSR2)
-    wait_for('the sentence', lambda: 'SIGUSR2) is not served' in h.read('err'))
-    assert serves(w.port)
 
 
 # ---- the keeper ----

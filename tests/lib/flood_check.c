@@ -38,7 +38,7 @@ static bool status_fits(const struct client_player *c, const struct ask *a)
 {
     const struct flood *fl = c->flood;
     int s = a->status, due = statuses[a->kind];
-    if (s == 503 && (fl->drained || fl->options.faults.no_memory))
+    if (s == 503 && (fl->drained || fl->options.faults.no_memory || fl->options.faults.slow_turn || fl->options.faults.leap)) /* late workers shed */
         return true;
     if (s == 408)
         return is_slow(c);
