@@ -369,6 +369,7 @@ void slots_limit(struct fleet *f, struct backend *b, uint32_t limit)
 {
     count_set(&b->limit, limit);
     floor_note(f, b);
+    breaker_counted(f, b);
     f->serve_due = true;
 }
 

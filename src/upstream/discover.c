@@ -225,11 +225,11 @@ static void discover(struct task *t, void *arg)
 {
     struct discovery *d = arg;
     struct group g;
-    bool is_watched = false;
     group_init(&g, t);
     for (;;) {
-        is_watched = is_watched || group_start(&g, "health", health_watch, &d->health, NULL) == OK; /* without memory the next round tries again */
         enum fail f = one_round(t, d);
+        if (f == OK && g.done == g.started && health_is_due(&d->health))
+            f = group_start(&g, "health", health_watch, &d->health, NULL);
         if (f != OK && f != FAIL_BUSY && f != FAIL_NO_MEMORY)
             break;
         if (task_sleep(t, t->worker->now + LOOK_NS) != OK)

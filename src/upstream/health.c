@@ -60,11 +60,14 @@ static bool is_due(const struct endpoint *e)
 }
 
 /* All of them at once: one that hangs must not delay the others. */
-static void look_round(struct task *t, const struct health *h, const struct endpoint *e, uint32_t count)
+static void look_round(struct task *t, const struct health *h)
 {
     struct look looks[BACKENDS_MAX];
     struct group g;
+    uint32_t count;
     enum fail f = OK;
+    struct roster *r = fleet_roster(h->fleet);
+    const struct endpoint *e = roster_endpoints(r, &count);
     group_init(&g, t);
     for (uint32_t i = 0; i < MIN(count, BACKENDS_MAX) && f == OK; i++) {
         looks[i] = (struct look){ h, &e[i] };
@@ -76,17 +79,25 @@ static void look_round(struct task *t, const struct health *h, const struct endp
     if (f == FAIL_BUSY || f == FAIL_NO_MEMORY)
         log_line(t->worker, LOG_LEVEL_DEBUG, "health", "%s", fail_row(f)->text); /* the next round finds more room */
     group_end(&g);
+    roster_unref(r);
+}
+
+bool health_is_due(const struct health *h)
+{
+    uint32_t count;
+    bool any = false;
+    struct roster *r = fleet_roster(h->fleet);
+    const struct endpoint *e = roster_endpoints(r, &count);
+    for (uint32_t i = 0; i < count; i++)
+        any = any || is_due(&e[i]);
+    roster_unref(r);
+    return any;
 }
 
 void health_watch(struct task *t, void *arg)
 {
     const struct health *h = arg;
     struct worker *w = t->worker;
-    while (task_sleep(t, w->now + HEALTH_EVERY_NS + (nanos)(worker_random(w) % HEALTH_JITTER_NS)) == OK) {
-        uint32_t count;
-        struct roster *r = fleet_roster(h->fleet);
-        const struct endpoint *e = roster_endpoints(r, &count);
-        look_round(t, h, e, count);
-        roster_unref(r);
-    }
+    while (health_is_due(h) && task_sleep(t, w->now + HEALTH_EVERY_NS + (nanos)(worker_random(w) % HEALTH_JITTER_NS)) == OK)
+        look_round(t, h);
 }

@@ -86,12 +86,14 @@ void call_fini(struct worker *w, struct call *call);
 MUSTUSE enum fail upstream_discover(struct worker *w, struct fleet *f, struct conns *cs, struct dns *dns);
 
 /* upstream/ only */
-/* Looks after backends whose breaker is open, every few seconds, by what backends.*.health says: nothing that costs. A task's function. */
+/* Looks after backends whose breaker is open, every few seconds, by what backends.*.health says: nothing that costs. A task's function, which ends when
+   there are none. */
 struct health {
     struct fleet *fleet;
     struct conns *conns;
 };
 void health_watch(struct task *t, void *health);
+bool health_is_due(const struct health *h);
 /* When a name is asked again after an answer with this ttl, or after so many failures in a row; never a time without a bound. */
 nanos discover_pause(nanos ttl, unsigned failures);
 /* One GET on a connection of its own, kept if it may be: the answer's body goes to sink, its status to out_status. Failures as those of an attempt. */
