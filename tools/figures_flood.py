@@ -81,11 +81,11 @@ def measure_flood(options, work):
 
 
 def measure_priority(options, work):
-    rounds, seconds = 5, 6
+    rounds, seconds = 5, 9
     alone, beside, errors, samples = [], [], 0, []
     mock, weir = start_pair(options, work)
     url = f'http://127.0.0.1:{weir.port}'
-    high = ['--model', 'figure', '--key', f.KEY + '-high', '--rate', 20, '--arrivals', 'poisson', '--warmup', '1s', '--duration', f'{seconds}s']
+    high = ['--model', 'figure', '--key', f.KEY + '-high', '--rate', 40, '--arrivals', 'poisson', '--warmup', '1s', '--duration', f'{seconds}s']
     with mock, weir:
         for i in range(rounds):
             for name in (['alone', 'beside'] if i % 2 == 0 else ['beside', 'alone']):
@@ -106,7 +106,7 @@ def measure_priority(options, work):
                 f.say(f"  round {i + 1}, {name:6}: p50 {r['p50_ms']:.1f} ms, p99 {r['p99_ms']:.1f} ms, {r['errors']}")
     results = {'alone_ms': f.spread(alone), 'beside_ms': f.spread(beside), 'ratio': f.spread([b / a for a, b in zip(alone, beside)]), 'errors': errors}
     return f.record('priority', options, results, samples, rounds=rounds, seconds_a_round=seconds, configuration=['tests/speed/flood.yaml'],
-                    how=f'20 requests a second of class high, whose floor is a quarter of {SLOTS} slots; beside them {10 * CAPACITY} a second of class low; one ratio a round')
+                    how=f'40 requests a second of class high, whose floor is a quarter of {SLOTS} slots; beside them {10 * CAPACITY} a second of class low; one ratio a round')
 
 
 def measure_fairness(options, work):
