@@ -18,6 +18,9 @@ def goodput_beside(level):
 
 
 FIGURES = [
+    *(f.Figure(f'CPU of a proxied call with all limits, classes, prices and breakers on, {c} connections, beside nginx', 'guarded', f.of(c, 'ratio', 'median'), 'x', most=1.4, quick_skips=True,
+               beside=f.calls_beside(c)) for c in ('16', '256')),
+    f.Figure('Failed calls in those runs', 'guarded', f.of('weir_errors'), '', most=0, quick_skips=True),
     *(f.Figure(f'Good answers a second at {n} times what the backends can serve, against the most at any load', 'flood', f.of('levels', str(n), 'kept'), 'x', least=0.95, quick_skips=True,
                beside=goodput_beside(str(n))) for n in (2, 5, 10)),
     f.Figure('A refusal in that flood: from the end of the head to its last byte, p99', 'flood', f.of('refusal_p99_ms'), 'ms', most=1, quick_skips=True,
@@ -216,4 +219,8 @@ def write_pages():
             out.write(plot(raw))
 
 
-MEASURES = {'flood': measure_flood, 'priority': measure_priority, 'fairness': measure_fairness, 'gone': measure_gone}
+def measure_guarded(options, work):
+    return f.measure_calls(options, work, 'guarded', 'guarded.yaml')
+
+
+MEASURES = {'guarded': measure_guarded, 'flood': measure_flood, 'priority': measure_priority, 'fairness': measure_fairness, 'gone': measure_gone}
