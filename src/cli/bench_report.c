@@ -112,8 +112,10 @@ bool bench_report_check(const struct bench_words *w, struct complaint *why)
 {
     const char *const paths[] = { w->json, w->csv, w->html, w->junit };
     for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
-        bool is_new = paths[i] != NULL && access(paths[i], F_OK) != 0;
-        FILE *f = paths[i] != NULL ? fopen(paths[i], "ae") : NULL;
+        FILE *f = paths[i] != NULL ? fopen(paths[i], "wxe") : NULL;
+        bool is_new = f != NULL;
+        if (paths[i] != NULL && f == NULL)
+            f = fopen(paths[i], "ae");
         if (paths[i] != NULL && f == NULL)
             return complain(why, paths[i], 0, 0, "cannot be written: %s", strerror(errno));
         if (f != NULL && fclose(f) != 0)
