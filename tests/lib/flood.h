@@ -14,6 +14,7 @@ struct flood_sum {
     uint64_t cut;       /* begun and not ended well */
     uint64_t left;      /* the client went first, or its connection broke */
     uint64_t steps;     /* of the simulation */
+    uint64_t hedges, hedges_won; /* second calls for late requests; how many were sooner */
     uint64_t drawn[SIM_FAULT_COUNT], struck[SIM_FAULT_COUNT]; /* seeds that had each fault; how often it happened */
 };
 

@@ -178,6 +178,7 @@ struct flood {
     bool drained;         /* drain was asked for */
     nanos total, write;   /* timeouts of these names; the same in every configuration of a seed, as is */
     unsigned attempts_most; /* retries.attempts */
+    bool hedges;          /* models.*.hedge */
     unsigned backends_count, models_count, clients_count;
     struct backend_player backends[BACKENDS_MOST];
     struct client_player clients[CLIENTS_MOST];
