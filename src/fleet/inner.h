@@ -1,7 +1,7 @@
 /* inner.h: what the files of fleet/ share: fleet.c (life and changes), roster.c (who serves what), slots.c (taking and giving
    under the gate), breaker.c (who is asked at all), choose.c (from whom), floor.c (what is free for whom), queue.c (who waits, and who is next), tenant.c (who
-   was served how much), outlook.c (how long it will take), throttle.c (whether to try again), tail.c (when to ask a second one), load.c and adapt.c (what attempts say about their backends),
-   foresee.c (what a request will need), check.c, status.c.
+   was served how much), outlook.c (how long it will take), throttle.c (whether to try again), tail.c (when to ask a second one), load.c and adapt.c (what
+   attempts say about their backends), foresee.c (what a request will need), check.c, status.c.
 
    A waiter     how it gets there                          what may happen
    WAITING      slot_take found all busy                   granted, refused, or leaves by itself (deadline, cancel)

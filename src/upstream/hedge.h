@@ -1,5 +1,5 @@
-/* hedge.h: a second backend for a request whose first token is late. produce.c makes its first attempt here where the model says `hedge: on`; answer.c and stream.c say
-   when an attempt's answer becomes the client's. */
+/* hedge.h: a second backend for a request whose first token is late. produce.c makes its first attempt here where the model says `hedge: on`; answer.c and
+   stream.c say when an attempt's answer becomes the client's. */
 #ifndef WEIR_HEDGE_H
 #define WEIR_HEDGE_H
 
