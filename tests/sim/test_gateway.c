@@ -69,12 +69,12 @@ static bool next_of_span(void *arg, uint64_t *out_seed)
 static void tell_sum(const char *what, unsigned failures, double seconds)
 {
     const struct flood_sum *s = &progress->sum;
-    printf("%s: %llu seeds in %.1f s (%.1f ms each), %llu simulated requests: %llu whole, %llu refused, %llu cut, %llu left; %llu steps; %llu second calls, %llu won; %u seeds failed\n", what, (unsigned long long)progress->seeds, seconds,
+    printf("%s: %llu seeds in %.1f s (%.1f ms each), %llu simulated requests: %llu whole, %llu refused, %llu cut, %llu left; %llu steps; %u seeds failed\n", what, (unsigned long long)progress->seeds, seconds,
            progress->seeds ? seconds * 1000 / (double)progress->seeds : 0, (unsigned long long)s->requests, (unsigned long long)s->whole, (unsigned long long)s->refused, (unsigned long long)s->cut,
-           (unsigned long long)s->left, (unsigned long long)s->steps, (unsigned long long)s->hedges, (unsigned long long)s->hedges_won, failures);
+           (unsigned long long)s->left, (unsigned long long)s->steps, failures);
 }
 
-/* How many seeds had each fault, and how often it happened. In a run of some length each one must, and second calls must win and lose. */
+/* How many seeds had each fault, and how often it happened; and what else seeds came to. In a run of some length each one must. */
 static unsigned tell_faults(void)
 {
     const struct flood_sum *s = &progress->sum;
@@ -84,7 +84,13 @@ static unsigned tell_faults(void)
     never += s->struck[SIM_FAULT_##name] == 0;
     SIM_FAULTS(FAULT)
 #undef FAULT
-    never += s->hedges_won == 0 || s->hedges_won == s->hedges;
+#define REACHED(name, counter, what) \
+    printf("  %-17s %9llu %s\n", #name, (unsigned long long)s->reached[FLOOD_##name], what); \
+    never += s->reached[FLOOD_##name] == 0;
+    FLOOD_REACHED(REACHED)
+#undef REACHED
+    printf("  breakers opened   %9llu times\n", (unsigned long long)s->breakers_opened);
+    never += s->breakers_opened == 0;
     return progress->seeds >= FAULT_SEEDS ? never : 0;
 }
 
