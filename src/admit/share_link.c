@@ -74,6 +74,7 @@ void share_link_refused(struct share_link *link, const struct redis_reply *reply
         return;
     snprintf(why, sizeof why, "it refuses a script: %.*s", (int)reply->text_len, reply->text);
     go_down(link, why);
+    redis_close(link->redis, link->why);
 }
 
 static void on_closed(void *arg)
