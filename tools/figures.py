@@ -417,14 +417,14 @@ def start_haproxy(work, upstream):
     return Server('haproxy', ['haproxy', '-db', '-f', fill('haproxy.cfg', f'{work}/haproxy.cfg', LISTEN=port, UPSTREAM=upstream)], port, work, serves_model)
 
 
-def weir_command(options, work, port, upstream, slots):
-    config = fill('weir.yaml', f'{work}/weir.yaml', WORK=work, LISTEN=port, UPSTREAM=upstream, KEY=KEY, SLOTS=slots)
+def weir_command(options, work, port, upstream, slots, config='weir.yaml'):
+    config = fill(config, f'{work}/{config}', WORK=work, LISTEN=port, UPSTREAM=upstream, KEY=KEY, SLOTS=slots)
     return [options.weir, 'serve', '-c', config]
 
 
-def start_weir(options, work, upstream, slots):
+def start_weir(options, work, upstream, slots, config='weir.yaml'):
     port = free_port()
-    return Server('weir', weir_command(options, work, port, upstream, slots), port, work, serves_model)
+    return Server('weir', weir_command(options, work, port, upstream, slots, config), port, work, serves_model)
 
 
 def start_paced(work):
@@ -456,13 +456,13 @@ def wrk(proxy, connections, seconds, body):
     return sample
 
 
-def measure_calls(options, work):
+def measure_calls(options, work, measure='calls', config='weir.yaml'):
     rounds, seconds = (3, 1) if options.quick else (options.rounds, 3)
     body = os.path.join(work, 'body.json')
     with open(body, 'w') as f:
         f.write(request_json())
     samples, results = [], {}
-    with start_upstream(work) as upstream, start_nginx(work, upstream.port) as nginx, start_weir(options, work, upstream.port, 512) as weir:
+    with start_upstream(work) as upstream, start_nginx(work, upstream.port) as nginx, start_weir(options, work, upstream.port, 512, config) as weir:
         proxies = {'weir': weir, 'nginx': nginx}
         for connections in (16, 256):
             for proxy in proxies.values():
@@ -478,8 +478,8 @@ def measure_calls(options, work):
             samples += mine
     for name in proxies:
         results[name + '_errors'] = sum(s['errors'] for s in samples if s['proxy'] == name)
-    return record('calls', options, results, samples, rounds=rounds, seconds_a_round=seconds, peers={'nginx': version_of(['nginx', '-v'])},
-                  configuration=['tests/speed/weir.yaml', 'tests/speed/nginx.conf', 'tests/speed/upstream.conf', 'tests/speed/post.lua'],
+    return record(measure, options, results, samples, rounds=rounds, seconds_a_round=seconds, peers={'nginx': version_of(['nginx', '-v'])},
+                  configuration=[f'tests/speed/{config}', 'tests/speed/nginx.conf', 'tests/speed/upstream.conf', 'tests/speed/post.lua'],
                   how='wrk with one thread; CPU is the run time of all of a proxy\'s threads from /proc/PID/task/*/schedstat over the calls that wrk completed; '
                       'both have their access log on, both buffer it; weir checks a key, nginx passes it on; one ratio a round, the two runs next to each other')
 

@@ -18,6 +18,9 @@ def goodput_beside(level):
 
 
 FIGURES = [
+    *(f.Figure(f'CPU of a proxied call with all limits, classes, prices and breakers on, {c} connections, beside nginx', 'guarded', f.of(c, 'ratio', 'median'), 'x', most=1.4, quick_skips=True,
+               beside=f.calls_beside(c)) for c in ('16', '256')),
+    f.Figure('Failed calls in those runs', 'guarded', f.of('weir_errors'), '', most=0, quick_skips=True),
     *(f.Figure(f'Good answers a second at {n} times what the backends can serve, against the most at any load', 'flood', f.of('levels', str(n), 'kept'), 'x', least=0.95, quick_skips=True,
                beside=goodput_beside(str(n))) for n in (2, 5, 10)),
     f.Figure('A refusal in that flood: from the end of the head to its last byte, p99', 'flood', f.of('refusal_p99_ms'), 'ms', most=1, quick_skips=True,
@@ -81,11 +84,11 @@ def measure_flood(options, work):
 
 
 def measure_priority(options, work):
-    rounds, seconds = 5, 6
+    rounds, seconds = 5, 9
     alone, beside, errors, samples = [], [], 0, []
     mock, weir = start_pair(options, work)
     url = f'http://127.0.0.1:{weir.port}'
-    high = ['--model', 'figure', '--key', f.KEY + '-high', '--rate', 20, '--arrivals', 'poisson', '--warmup', '1s', '--duration', f'{seconds}s']
+    high = ['--model', 'figure', '--key', f.KEY + '-high', '--rate', 40, '--arrivals', 'poisson', '--warmup', '1s', '--duration', f'{seconds}s']
     with mock, weir:
         for i in range(rounds):
             for name in (['alone', 'beside'] if i % 2 == 0 else ['beside', 'alone']):
@@ -106,7 +109,7 @@ def measure_priority(options, work):
                 f.say(f"  round {i + 1}, {name:6}: p50 {r['p50_ms']:.1f} ms, p99 {r['p99_ms']:.1f} ms, {r['errors']}")
     results = {'alone_ms': f.spread(alone), 'beside_ms': f.spread(beside), 'ratio': f.spread([b / a for a, b in zip(alone, beside)]), 'errors': errors}
     return f.record('priority', options, results, samples, rounds=rounds, seconds_a_round=seconds, configuration=['tests/speed/flood.yaml'],
-                    how=f'20 requests a second of class high, whose floor is a quarter of {SLOTS} slots; beside them {10 * CAPACITY} a second of class low; one ratio a round')
+                    how=f'40 requests a second of class high, whose floor is a quarter of {SLOTS} slots; beside them {10 * CAPACITY} a second of class low; one ratio a round')
 
 
 def measure_fairness(options, work):
@@ -216,4 +219,8 @@ def write_pages():
             out.write(plot(raw))
 
 
-MEASURES = {'flood': measure_flood, 'priority': measure_priority, 'fairness': measure_fairness, 'gone': measure_gone}
+def measure_guarded(options, work):
+    return f.measure_calls(options, work, 'guarded', 'guarded.yaml')
+
+
+MEASURES = {'guarded': measure_guarded, 'flood': measure_flood, 'priority': measure_priority, 'fairness': measure_fairness, 'gone': measure_gone}

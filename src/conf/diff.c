@@ -57,6 +57,7 @@ static enum fail print(struct buf *out, const struct conf *c, const struct row *
 {
     char text[24];
     const struct conf_socket *socket = field;
+    const struct conf_store *store = field;
     const struct conf_number *number = field;
     uint32_t count;
     buf_clear(out);
@@ -66,9 +67,14 @@ static enum fail print(struct buf *out, const struct conf *c, const struct row *
         return buf_printf(out, "%s", or_else(((const struct conf_address *)field)->text, "off"));
     case TYPE_socket:
         return buf_printf(out, "%s", socket->mode == CONF_SOCKET_PATH ? socket->path : socket->mode == CONF_SOCKET_OFF ? "off" : "auto");
+    case TYPE_store:
+        return buf_printf(out, "%s", store->mode == CONF_STORE_PATH ? store->path : store->mode == CONF_STORE_OFF ? "off" : "auto");
     case TYPE_count:
     case TYPE_auto_count:
+    case TYPE_slots:
         count = *(const uint32_t *)field;
+        if (row->type == TYPE_slots && count == CONF_CONCURRENCY_ADAPTIVE)
+            return buf_printf(out, "adaptive");
         return count == 0 && row->least > 0 ? buf_printf(out, "%s", row->type == TYPE_count ? "none" : "auto") : buf_printf(out, "%u", count);
     case TYPE_size:
     case TYPE_auto_size:

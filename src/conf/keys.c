@@ -102,7 +102,7 @@ const char *type_what(enum type type) { return types[type].what; }
 bool is_foreign_variable(struct text name)
 {
     for (size_t i = 0; i < ARRAY_LEN(foreign); i++)
-        if (text_starts(name, foreign[i]))
+        if (text_starts(name, foreign[i]) && !text_starts((struct text){ name.at + foreign[i].len, name.len - foreign[i].len }, TEXT("__"))) /* a level of ours */
             return true;
     return false;
 }

@@ -321,12 +321,13 @@ enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
         stat_add_source(&g->stats, memory_numbers());
         stat_add_source(&g->stats, limits_numbers(g->limits));
         reload_begin(g);
-        f = upstream_discover(&g->worker[0], g->fleet, g->desk[0].conns, o->dns);
     }
     if (f == OK && g->store != NULL) {
         stat_add_source(&g->stats, store_numbers(g->store));
         f = store_start(g->store); /* from here on it may write to the workers */
     }
+    if (f == OK) /* the last that may fail: nobody ends a task whose worker never ran */
+        f = upstream_discover(&g->worker[0], g->fleet, g->desk[0].conns, o->dns);
     if (f != OK) {
         gateway_free(g);
         return f;

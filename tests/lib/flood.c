@@ -1,8 +1,8 @@
 /* flood.c: draws a seed's plan, runs it, and looks at what is left at its end. Called by tests/sim/test_gateway.c.
 
    At every release of the fleet's gate: free + granted + held = limit, and nobody waits while something is free (fleet_check_always).
-   Every 64 steps: no more requests have ended than have begun.
-   When the last client has gone: no slot in use within 50 ms; within some seconds no request, no producer, no slot in use, no stream open, no connection open; each request counted once by its end.
+   Every 64 steps: no more requests have ended than have begun; no token of a limit comes from nowhere, and none is lost (limits_check).
+   When the last client has gone: no slot in use within 50 ms; within some seconds no request, no producer, no slot in use, nothing held of a limit, no stream open, no connection open; each request counted once by its end.
    Whatever the clocks do: the Date header is the wall clock's, no deadline but time that has passed ends anything in calm weather, and who has vanished
    without a word is let go of by the clock (half_open). Whatever memory does: a request may be refused for want of it, and the rest of this list holds.
    After drain: no task, socket or block of memory (house_close). */
@@ -73,8 +73,7 @@ static nanos ms_of(struct dice *d, const unsigned *choices, unsigned count)
 #define MS_OF(d, ...) ms_of(d, (const unsigned[]){ __VA_ARGS__ }, ARRAY_LEN(((const unsigned[]){ __VA_ARGS__ })))
 #define MS(ns) (long long)((ns) / NANOS_PER_MS)
 
-static size_t put(struct flood *fl, size_t at, const char *format, ...) PRINTF(3, 4);
-static size_t put(struct flood *fl, size_t at, const char *format, ...)
+size_t flood_put(struct flood *fl, size_t at, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -88,27 +87,28 @@ static size_t put_model(struct flood *fl, size_t at, unsigned m)
 {
     struct dice *d = &fl->dice;
     unsigned use = 1 + below(d, (1u << fl->backends_count) - 1), fallback = once_in(d, 2) ? ~use & ((1u << fl->backends_count) - 1) : 0;
-    at = put(fl, at, "  m%u: {use: [", m);
+    at = flood_put(fl, at, "  m%u: {use: [", m);
     const char *comma = "";
     for (unsigned i = 0; i < fl->backends_count; i++)
         if (use & (1u << i))
-            at = put(fl, at, "%sb%u/up-m%u", comma, i, m), comma = ", ";
-    at = put(fl, at, "]");
+            at = flood_put(fl, at, "%sb%u/up-m%u", comma, i, m), comma = ", ";
+    at = flood_put(fl, at, "]");
     comma = ", fallback: [";
     for (unsigned i = 0; i < fl->backends_count; i++)
         if (fallback & (1u << i))
-            at = put(fl, at, "%sb%u/up-m%u", comma, i, m), comma = ", ";
-    return put(fl, at, "%s, balance: %s%s}\n", fallback ? "]" : "", once_in(d, 2) ? "round_robin" : "least_loaded", once_in(d, 4) ? ", defaults: {max_tokens: 7, temperature: 0.5}" : "");
+            at = flood_put(fl, at, "%sb%u/up-m%u", comma, i, m), comma = ", ";
+    const char *balance = policy_balance(fl, once_in(d, 2) ? "round_robin" : "least_loaded");
+    return flood_put(fl, at, "%s, balance: %s%s%s}\n", fallback ? "]" : "", balance, policy_price(fl), once_in(d, 4) ? ", defaults: {max_tokens: 7, temperature: 0.5}" : "");
 }
 
 static void put_times(struct flood *fl, size_t *at)
 {
     struct dice *d = &fl->dice;
     if (fl->calm) {
-        *at = put(fl, *at, "timeouts: {total: %lldms, write: %lldms, first_token: 60s, between_tokens: 60s}\n", MS(fl->total), MS(fl->write));
+        *at = flood_put(fl, *at, "timeouts: {total: %lldms, write: %lldms, first_token: 60s, between_tokens: 60s}\n", MS(fl->total), MS(fl->write));
         return;
     }
-    *at = put(fl, *at, "timeouts: {total: %lldms, write: %lldms, header: %lldms, body: %lldms, connect: %lldms, first_token: %lldms, between_tokens: %lldms, drain: %lldms}\n", MS(fl->total), MS(fl->write),
+    *at = flood_put(fl, *at, "timeouts: {total: %lldms, write: %lldms, header: %lldms, body: %lldms, connect: %lldms, first_token: %lldms, between_tokens: %lldms, drain: %lldms}\n", MS(fl->total), MS(fl->write),
               MS(MS_OF(d, 500, 5000)), MS(MS_OF(d, 500, 5000)), MS(MS_OF(d, 5, 100, 1000)), MS(MS_OF(d, 20, 200, 1000, 5000)), MS(MS_OF(d, 20, 200, 1000, 5000)), MS(MS_OF(d, 0, 100, 3000, 30000)));
 }
 
@@ -117,19 +117,24 @@ void flood_configure(struct flood *fl)
 {
     struct dice *d = &fl->dice;
     static const unsigned buffers[] = { 4, 4, 16, 256 };
-    size_t at = put(fl, 0, "limits: {queue: %u, body: 64KiB, header: 4KiB}\n", fl->calm ? 1000 : between(d, 1, once_in(d, 2) ? 8 : 64));
-    at = put(fl, at, "stream: {buffer: %uKiB, heartbeat: %lldms}\n", buffers[below(d, ARRAY_LEN(buffers))], MS(MS_OF(d, 100, 100, 1000, 15000)));
+    size_t at = flood_put(fl, 0, "limits: {queue: %u, body: 64KiB, header: 4KiB}\n", fl->calm ? 1000 : between(d, 1, once_in(d, 2) ? 8 : 64));
+    at = flood_put(fl, at, "stream: {buffer: %uKiB, heartbeat: %lldms}\n", buffers[below(d, ARRAY_LEN(buffers))], MS(MS_OF(d, 100, 100, 1000, 15000)));
     put_times(fl, &at);
-    at = put(fl, at, "retries: {attempts: %u}\n", fl->attempts_most);
+    at = flood_put(fl, at, "retries: {attempts: %u}\n", fl->attempts_most);
     if (fl->tls_clients != NULL)
-        at = put(fl, at, "tls: {cert: %s, key: %s}\n", tls_peer_path("weir.crt"), tls_peer_path("weir.key"));
-    if (fl->has_keys)
-        at = put(fl, at, "keys: {user: {key: key-user, rpm: 100000000, tpm: 4000000000, concurrency: 1000000}, narrow: {key: key-narrow, models: [m0]}, boss: {key: key-boss, role: admin}}\n");
-    at = put(fl, at, "backends:\n");
-    for (unsigned i = 0; i < fl->backends_count; i++)
-        at = put(fl, at, "  b%u: {url: 'http%s://10.0.0.%u:8000', concurrency: %u%s%s%s%s}\n", i, fl->tls_backends != NULL ? "s" : "", i + 1, between(d, 1, 8),
+        at = flood_put(fl, at, "tls: {cert: %s, key: %s}\n", tls_peer_path("weir.crt"), tls_peer_path("weir.key"));
+    at = policy_classes(fl, at);
+    at = policy_keys(fl, at);
+    if (fl->has_keys && !fl->policy.is_on)
+        at = flood_put(fl, at, "keys: {user: {key: key-user, rpm: 100000000, tpm: 4000000000, concurrency: 1000000}, narrow: {key: key-narrow, models: [m0]}, boss: {key: key-boss, role: admin}}\n");
+    at = flood_put(fl, at, "backends:\n");
+    for (unsigned i = 0; i < fl->backends_count; i++) {
+        char slots[16];
+        snprintf(slots, sizeof slots, "%u", between(d, 1, 8));
+        at = flood_put(fl, at, "  b%u: {url: 'http%s://10.0.0.%u:8000', concurrency: %s%s%s%s%s}\n", i, fl->tls_backends != NULL ? "s" : "", i + 1, policy_is_adaptive(fl) ? "adaptive" : slots,
                  fl->backends[i].key[0] != 0 ? ", key: " : "", fl->backends[i].key, fl->tls_backends != NULL ? ", ca: " : "", fl->tls_backends != NULL ? tls_peer_path("ca.crt") : "");
-    at = put(fl, at, "models:\n");
+    }
+    at = flood_put(fl, at, "models:\n");
     unsigned models = fl->models_count - (fl->model_may_go && fl->models_count > 1 && once_in(d, 2));
     for (unsigned m = 0; m < models; m++)
         at = put_model(fl, at, m);
@@ -140,7 +145,7 @@ void flood_reconfigure(struct flood *fl)
 {
     fl->model_may_go = fl->models_count > 1 && !fl->calm;
     if (once_in(&fl->dice, 5))
-        put(fl, 0, "models: {m0: {use: [nobody/x]}}\n"); /* refused: the old one stays */
+        flood_put(fl, 0, "models: {m0: {use: [nobody/x]}}\n"); /* refused: the old one stays */
     else
         flood_configure(fl);
 }
@@ -203,6 +208,9 @@ static void draw(struct flood *fl)
         backend_draw(fl, &fl->backends[i], i);
     for (unsigned i = 0; i < fl->clients_count; i++)
         client_draw(fl, &fl->clients[i], i);
+    policy_draw(fl);
+    for (unsigned i = 0; i < fl->clients_count; i++)
+        policy_of_client(&fl->clients[i]);
     if (once_in(d, 6) && !fl->calm) { /* somebody drains the gateway in the middle of it, and others watch */
         for (unsigned i = between(d, 0, 4); i > 0; i--)
             become_admin(&fl->clients[below(d, fl->clients_count)], once_in(d, 2) ? KIND_status : KIND_requests);
@@ -225,6 +233,7 @@ static void on_step(struct sim *sim, void *arg)
     if (sim_steps(sim) % CHECK_STEPS != 0)
         return;
     fleet_check(gateway_fleet(fl->house.gateway));
+    limits_check(gateway_limits(fl->house.gateway));
     uint64_t ended = ended_requests(fl), started = house_count(&fl->house, COUNTER_requests_started);
     MUST(fl, ended <= started, "%llu requests have ended and %llu begun", (unsigned long long)ended, (unsigned long long)started);
 }
@@ -280,7 +289,24 @@ static void check_quiet(struct flood *fl)
     uint64_t started = house_count(h, COUNTER_requests_started);
     MUST(fl, ended_requests(fl) == started, "%llu requests began, %llu ended", (unsigned long long)started, (unsigned long long)ended_requests(fl));
     MUST(fl, house_count(h, COUNTER_streams_open) == 0 && house_count(h, COUNTER_queue_waiting) == 0, "%llu streams are open", (unsigned long long)house_count(h, COUNTER_streams_open));
+    struct limits_sums limits = limits_check(gateway_limits(h->gateway));
+    MUST(fl, limits.in_flight == 0 && limits.held == 0 && limits.money_held == 0, "%u requests, %lld tokens are held of limits", limits.in_flight, (long long)limits.held);
     MUST(fl, house_count(h, COUNTER_request_answered) >= fl->sum.whole, "%llu counted as answered, %llu were", (unsigned long long)house_count(h, COUNTER_request_answered), (unsigned long long)fl->sum.whole);
+}
+
+/* Whether a seed came to where the policies are. */
+static void note_reached(struct flood *fl)
+{
+    struct house *h = &fl->house;
+    uint32_t count;
+#define REACHED(name, counter, what) fl->sum.reached[FLOOD_##name] = house_count(h, counter);
+    FLOOD_REACHED(REACHED)
+#undef REACHED
+    struct roster *r = fleet_roster(gateway_fleet(h->gateway));
+    const struct endpoint *e = roster_endpoints(r, &count);
+    for (uint32_t i = 0; i < count; i++)
+        fl->sum.breakers_opened += atomic_load(&e[i].backend->opened);
+    roster_unref(r);
 }
 
 static void add_up(struct flood_sum *to, const struct flood_sum *s)
@@ -291,6 +317,9 @@ static void add_up(struct flood_sum *to, const struct flood_sum *s)
     to->cut += s->cut;
     to->left += s->left;
     to->steps += s->steps;
+    to->breakers_opened += s->breakers_opened;
+    for (unsigned i = 0; i < FLOOD_REACHED_COUNT; i++)
+        to->reached[i] += s->reached[i];
     for (unsigned i = 0; i < SIM_FAULT_COUNT; i++) {
         to->drawn[i] += s->drawn[i];
         to->struck[i] += s->struck[i];
@@ -326,6 +355,7 @@ void flood_run(uint64_t seed, bool trace, struct flood_sum *sum)
 #define FAULT(name, seeded_max, one_in, what) fl->sum.drawn[SIM_FAULT_##name] = fl->options.faults.name > 0;
     SIM_FAULTS(FAULT)
 #undef FAULT
+    note_reached(fl);
     flood_say(fl, "drains");
     house_close(&fl->house);
     SSL_CTX_free(fl->tls_backends);

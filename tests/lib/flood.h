@@ -4,8 +4,27 @@
 #define WEIR_TESTS_FLOOD_H
 
 #include "run/sim.h"
+#include "stat/stat.h"
 #include <stdbool.h>
 #include <stdint.h>
+
+/* Where seeds must come to, now and then: a refusal or another turn that only a policy takes, and its counter. */
+#define FLOOD_REACHED(ROW) \
+    ROW(limit_requests,    COUNTER_refused_limit_requests,    "requests that a limit on requests refused") \
+    ROW(limit_tokens,      COUNTER_refused_limit_tokens,      "requests that a limit on tokens refused") \
+    ROW(limit_concurrency, COUNTER_refused_limit_concurrency, "requests that a limit on concurrency refused") \
+    ROW(limit_budget,      COUNTER_refused_limit_budget,      "requests that a budget refused") \
+    ROW(queue_full,        COUNTER_refused_queue_full,        "requests that a full queue refused") \
+    ROW(queue_wait,        COUNTER_refused_queue_wait,        "requests that would have waited too long") \
+    ROW(queue_timeout,     COUNTER_refused_queue_timeout,     "requests that did") \
+    ROW(throttled,         COUNTER_retries_throttled,         "requests whose retries were throttled")
+
+enum flood_reached {
+#define ROW(name, counter, what) FLOOD_##name,
+    FLOOD_REACHED(ROW)
+#undef ROW
+    FLOOD_REACHED_COUNT
+};
 
 struct flood_sum {
     uint64_t requests;  /* sent whole or in part */
@@ -14,6 +33,7 @@ struct flood_sum {
     uint64_t cut;       /* begun and not ended well */
     uint64_t left;      /* the client went first, or its connection broke */
     uint64_t steps;     /* of the simulation */
+    uint64_t reached[FLOOD_REACHED_COUNT], breakers_opened;
     uint64_t drawn[SIM_FAULT_COUNT], struck[SIM_FAULT_COUNT]; /* seeds that had each fault; how often it happened */
 };
 

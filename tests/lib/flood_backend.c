@@ -331,7 +331,10 @@ static enum mood draw_mood(struct visit *v)
 {
     struct flood *fl = v->backend->flood;
     const struct sim_faults *f = &fl->options.faults;
+    nanos since = world_now(fl->house.world) - fl->began;
     bool honest = below(&v->dice, 8) < v->backend->honest_of_8;
+    if (since >= v->backend->out_from && since < v->backend->out_until)
+        return MOOD_says_500;
     if (honest && once_in(&v->dice, 2))
         return MOOD_honest;
     for (;;) {

@@ -42,6 +42,8 @@ static bool status_fits(const struct client_player *c, const struct ask *a)
         return true;
     if (s == 408)
         return is_slow(c);
+    if (s == 429) /* the route is looked for behind the limits */
+        return fl->policy.has_limits && (due == 0 || a->kind == KIND_no_model);
     if (due != 0) /* a deadline may come before a refusal that needs the body */
         return s == due || (a->kind == KIND_explain && s == 404) || (a->kind == KIND_reload && s == 409) || (s == 504 && is_slow(c));
     if (s == 400)
@@ -81,6 +83,7 @@ static void check_error(struct client_player *c, const struct ask *a, yyjson_val
     MUST(fl, message != NULL && message[0] != 0 && code != NULL && id != NULL, "%s: an error without message, code or request_id", a->tag);
     MUST(fl, strcmp(id, a->id) == 0, "%s: an error of another request, %s", a->tag, id);
     MUST(fl, (strcmp(code, "overloaded") != 0 && strcmp(code, "out_of_memory") != 0) || a->status < 400 || a->retry_said, "%s: overloaded, but not for how long", a->tag);
+    MUST(fl, a->status != 429 || strcmp(code, "insufficient_quota") == 0 || a->retry_said, "%s: limited, but not for how long", a->tag);
 }
 
 static void check_refusal(struct client_player *c, struct ask *a)

@@ -118,7 +118,7 @@ static const char *key_of(struct client_player *c, const struct ask *a)
     case KIND_metrics:
         return "authorization: Bearer key-boss\r\n";
     default:
-        return bearer ? "authorization: Bearer key-user\r\n" : "x-api-key: key-user\r\n";
+        return bearer ? "authorization: Bearer key-" : "x-api-key: key-"; /* and who it is */
     }
 }
 
@@ -129,8 +129,14 @@ static void compose_head(struct client_player *c, const struct ask *a, const cha
         ASSERT(buf_printf(b, "GET /explain/%s HTTP/1.1\r\nhost: weir\r\n", fl->some_id[0] != 0 ? fl->some_id : "nobody") == OK);
     else
         ASSERT(buf_printf(b, "%s HTTP/1.%d\r\n%s", line, a->old_http ? 0 : 1, a->kind == KIND_bad_framing ? "" : "Host: weir\r\n") == OK);
-    if (fl->has_keys && !c->admin)
-        add(b, key_of(c, a));
+    if (fl->has_keys && !c->admin) {
+        const char *key = key_of(c, a);
+        add(b, key);
+        if (key[0] != 0 && key[strlen(key) - 1] == '-')
+            ASSERT(buf_printf(b, "%s\r\n", c->who) == OK);
+    }
+    if (!c->admin)
+        policy_head(c, b);
     if (a->timeout_ms > 0)
         ASSERT(buf_printf(b, "x-weir-timeout-ms: %u\r\n", a->timeout_ms) == OK);
     if (a->kind == KIND_bad_timeout)

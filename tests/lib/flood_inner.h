@@ -1,5 +1,5 @@
 /* flood_inner.h: what the files of the flood share: flood.c (plan, run, end), flood_client.c (who asks), flood_backend.c (who answers),
-   flood_check.c (what an answer must be). Nobody else includes it. */
+   flood_policy.c (limits, classes, balances), flood_check.c (what an answer must be). Nobody else includes it. */
 #ifndef WEIR_TESTS_FLOOD_INNER_H
 #define WEIR_TESTS_FLOOD_INNER_H
 
@@ -85,6 +85,7 @@ struct backend_player {
     unsigned honest_of_8; /* how many of eight answers are honest */
     unsigned pace_us;     /* between two writes, at most */
     unsigned long_of_16;  /* how many of 16 answers are long */
+    nanos out_from, out_until; /* since the beginning: says 500 to everybody */
     struct actor listener;
 };
 
@@ -151,7 +152,8 @@ struct ask {
 struct client_player {
     struct flood *flood;
     unsigned number;
-    struct dice dice;
+    struct dice dice, policy;
+    const char *who;      /* its key: key-who */
     bool admin;
     bool pipelines;
     bool slow_reader, slow_sender, deaf; /* deaf: reads nothing and stays */
@@ -165,8 +167,14 @@ struct client_player {
     bool ended_in, broken;/* the other side has finished; the connection failed */
 };
 
+struct policy {
+    struct dice dice;
+    bool is_on, has_limits;
+};
+
 struct flood {
     struct house house;
+    struct policy policy;
     uint64_t seed;
     bool trace;
     struct dice dice;
@@ -184,7 +192,7 @@ struct flood {
     unsigned clients_left;
     unsigned serial;      /* of answers */
     bool model_may_go;    /* a reload may take the last model away */
-    char yaml[4096];
+    char yaml[8192];
     char some_id[32];     /* of an answer, for explain */
     struct flood_sum sum;
     nanos began;
@@ -203,6 +211,17 @@ NORETURN void flood_broken(struct flood *fl, const char *what, const char *forma
 /* Draws a configuration into fl->yaml; then another, or one that is refused, for a reload. */
 void flood_configure(struct flood *fl);
 void flood_reconfigure(struct flood *fl);
+
+/* flood_policy.c. Each continues fl->yaml at `at` and returns where it ends. */
+size_t flood_put(struct flood *fl, size_t at, const char *format, ...) PRINTF(3, 4);
+void policy_draw(struct flood *fl);
+void policy_of_client(struct client_player *c);
+size_t policy_keys(struct flood *fl, size_t at);
+size_t policy_classes(struct flood *fl, size_t at);
+bool policy_is_adaptive(struct flood *fl);
+const char *policy_balance(struct flood *fl, const char *otherwise);
+const char *policy_price(const struct flood *fl);
+void policy_head(struct client_player *c, struct buf *out);
 
 /* Byte i of the prompt of a request, and of the padding of its answer. */
 static inline char prompt_byte(const struct ask *a, unsigned i) { return (char)('a' + (i * 7 + (unsigned char)a->tag[1] + (unsigned char)a->tag[3]) % 26); }

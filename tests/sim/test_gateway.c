@@ -74,7 +74,7 @@ static void tell_sum(const char *what, unsigned failures, double seconds)
            (unsigned long long)s->left, (unsigned long long)s->steps, failures);
 }
 
-/* How many seeds had each fault, and how often it happened. In a run of some length each one must. */
+/* How many seeds had each fault, and how often it happened; and what else seeds came to. In a run of some length each one must. */
 static unsigned tell_faults(void)
 {
     const struct flood_sum *s = &progress->sum;
@@ -84,6 +84,13 @@ static unsigned tell_faults(void)
     never += s->struck[SIM_FAULT_##name] == 0;
     SIM_FAULTS(FAULT)
 #undef FAULT
+#define REACHED(name, counter, what) \
+    printf("  %-17s %9llu %s\n", #name, (unsigned long long)s->reached[FLOOD_##name], what); \
+    never += s->reached[FLOOD_##name] == 0;
+    FLOOD_REACHED(REACHED)
+#undef REACHED
+    printf("  breakers opened   %9llu times\n", (unsigned long long)s->breakers_opened);
+    never += s->breakers_opened == 0;
     return progress->seeds >= FAULT_SEEDS ? never : 0;
 }
 

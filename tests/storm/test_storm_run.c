@@ -1,10 +1,11 @@
 /* test_storm_run.c: real threads at once in everything run/ offers: mails, wakes across workers, cancels, gates, jobs, races. Built with TSan it looks
    for data races, which the simulated world cannot see. Bounded by counts, not by time. */
 #include "../lib/both.h"
-#include "../unit/test_base.h"
 #include "run/gate.h"
 #include "run/jobs.h"
 #include "run/wait.h"
+
+#include "../unit/test_base.h" /* behind the others: it includes cmocka, whose fail() is a macro */
 
 #define ROUNDS 20
 #define TASKS  500 /* a round */

@@ -43,7 +43,8 @@ static void each_kind_of_value_reads_as_it_is_written(void **state)
 static void members_come_and_go(void **state)
 {
     (void)state;
-    assert_diff(B, "backends: {b: {url: 'http://h:2', weight: 7}, c: {url: 'http://h:3'}}", "backends.a removed\nbackends.b.weight 1 -> 7\nbackends.c added\n");
+    assert_diff(B, "backends: {b: {url: 'http://h:2', concurrency: 7}, c: {url: 'http://h:3'}}", "backends.a removed\nbackends.b.concurrency auto -> 7\nbackends.c added\n");
+    assert_diff(B, "backends: {a: {url: 'http://h:1', concurrency: adaptive}, b: {url: 'http://h:2'}}\nstore: /s", "store auto -> /s\nbackends.a.concurrency auto -> adaptive\n");
     assert_diff(B, "backends: {b: {url: 'http://h:2'}, a: {url: 'http://h:1'}}", "");
     assert_diff(B, "backends: {a: {url: 'http://h:9'}, b: {url: 'http://h:2'}}", "backends.a.url http://h:1 -> http://h:9\n");
 }
