@@ -712,7 +712,7 @@ def run_small(work, *sources):
         return None
     made = os.path.join(work, os.path.splitext(os.path.basename(sources[0]))[0])
     subprocess.run(['cc', '-std=gnu11', '-D_GNU_SOURCE', '-O2', '-g', '-fno-strict-aliasing', '-fno-omit-frame-pointer', '-Isrc', '-Itests', '-Ibuild/deps/llhttp', '-Ibuild/deps/yyjson', '-pthread',
-                    '-o', made, *sources, library, '-lyaml', '-lssl', '-lcrypto', '-lcares', '-lm'], cwd=ROOT, check=True)
+                    '-o', made, *sources, library, '-lyaml', '-lssl', '-lcrypto', '-lcares', '-lsqlite3', '-lhiredis', '-lm'], cwd=ROOT, check=True)
     text = subprocess.run([made], capture_output=True, text=True, check=True).stdout
     say('  ' + text.strip().replace('\n', '\n  '))
     return text, {name.strip(): float(ns) for name, ns in re.findall(r'^(.+?)\s+([0-9.]+) ns', text, re.M)}
@@ -1420,9 +1420,10 @@ def measure_all(options, names):
 
 
 def main():
-    import figures_flood            # here, as it reads this file
-    FIGURES.extend(figures_flood.FIGURES)
-    MEASURES.update(figures_flood.MEASURES)
+    import figures_flood, figures_hedge  # here, as they read this file
+    for more in (figures_flood, figures_hedge):
+        FIGURES.extend(more.FIGURES)
+        MEASURES.update(more.MEASURES)
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('measures', nargs='*', metavar='MEASURE', help=' '.join(MEASURES))
     p.add_argument('--quick', action='store_true', help='under a minute, nothing kept, loose bounds')

@@ -63,6 +63,15 @@ struct conf_proxy {
     const char *credentials; /* USER:PASSWORD in base64, as Proxy-Authorization: Basic has it; NULL = none. Never log it. */
 };
 
+/* A Redis, as its URL says it. */
+struct conf_redis {
+    const char *url;             /* as written, with its password. Never log it. NULL = none */
+    const char *host;            /* as in conf_url */
+    const char *user, *password; /* NULL = none. Never log them. */
+    uint16_t port;
+    uint32_t db;
+};
+
 struct conf_names {
     const char *const *at;
     uint32_t count; /* 0 = the key is absent */
@@ -207,6 +216,10 @@ struct conf {
     struct {
         const char *servers; /* "10.0.0.1:53,[::1]:5353"; NULL = those of the system */
     } dns;
+    struct {
+        struct conf_redis server;
+        nanos wait;
+    } redis;
     struct {
         enum conf_log_level level;
         enum conf_log_format format;
