@@ -99,7 +99,7 @@ def conf_of(mock, **more):
 
 
 def test_upgrades_and_reloads_lose_nothing():
-    """complaints 40, hostile 93: 20 reloads and 3 upgrades, while clients ask on kept connections and streams are open: every request is answered, whole."""
+    """complaint 40, hostile 93: 20 reloads and 3 upgrades, while clients ask on kept connections and streams are open: every request is answered, whole."""
     with Mock('--ttft', '5ms', '--itl', '20ms', '--tokens', '30') as slow, Mock('--tokens', '3') as quick:
         conf = one_model(slow, quick, timeouts={'drain': '10s'}, log={'access': 'off'})
         conf['models'] = {'chat': {'use': ['b1/mock-1']}, 'slow': {'use': ['b0/mock-1']}}
@@ -246,7 +246,7 @@ def reload(w):
 
 
 def test_reload_tells_what_changed():
-    """complaints 40: `weir reload` and the log say what changed; of secrets only that they did; nothing if nothing did."""
+    """complaint 40: `weir reload` and the log say what changed; of secrets only that they did; nothing if nothing did."""
     with Mock() as m, Weir(conf_of(m, keys={'a': {'key': 'sk-first-secret-0123'}})) as w:
         file = w.conf_folder / 'weir.yaml'
         text = json.loads(file.read_text())

@@ -21,6 +21,16 @@
                       "backends: {b1: {url: 'http://10.0.0.1:8000'}, b2: {url: 'http://10.0.0.2:8000'}, b3: {url: 'http://10.0.0.3:8000'}}\n" \
                       "models: {m: {use: [b3/up], fallback: [b2/up]}, n: {use: [b2/up], fallback: [b1/up]}}\n"
 #define WITH_KEYS     "keys: {user: {key: key-user}, boss: {key: key-boss, role: admin}}\n"
+/* b2 says 500, so what asks it first is tried again; one slot, so others wait */
+#define LIMITED \
+    "timeouts: {total: 8s, connect: 500ms, first_token: 2s, between_tokens: 2s, header: 3s, body: 3s, write: 3s, drain: 3s}\n" \
+    "backends: {b1: {url: 'http://10.0.0.1:8000', concurrency: 1}, b2: {url: 'http://10.0.0.2:8000', concurrency: adaptive}}\n" \
+    "models: {m: {use: [b2/up], fallback: [b1/up], balance: affinity, defaults: {max_tokens: 100}, price: {in: 1, out: 2}}}\n" \
+    "tenants: {red: {tpm: 100000, budget: {usd: 5, per: 1h}}}\n" \
+    "keys:\n" \
+    "  user: {key: key-user, tenant: red, priority: normal, priority_max: high, rpm: 600, tpm: 50000, concurrency: 10, budget: {usd: 1, per: 1d}}\n" \
+    "  narrow: {key: key-narrow, tenant: red, rpm: 1}\n" \
+    "  poor: {key: key-poor, budget: {usd: 0.000001, per: 1d}}\n"
 #define CHAT          "POST /v1/chat/completions"
 #define PLAIN_BODY    "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"@\"}]}"
 #define STREAM_BODY   "{\"model\":\"m\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"@\"}]}"
@@ -53,7 +63,7 @@ const struct story stories[] = {
       { { .line = CHAT, .headers = "authorization: Bearer key-user\r\n", .body = STREAM_BODY, .want = DONE, .status = 200 },
         { .line = CHAT, .at_ms = 1, .headers = "authorization: Bearer key-user\r\n", .body = STREAM_BODY, .want = DONE, .status = 200 },
         { .line = "POST /reload", .at_ms = 4, .admin = true, .want = "", .status = 200 },
-        { .line = "GET /v1/models", .at_ms = 3, .times = 60, .revoked = true, .headers = "authorization: Bearer key-boss\r\n", .want = "" },
+        { .line = "GET /v1/models", .at_ms = 3, .times = 200, .revoked = true, .headers = "authorization: Bearer key-boss\r\n", .want = "" },
         { .line = CHAT, .at_ms = 300, .headers = "authorization: Bearer key-user\r\n", .body = PLAIN_BODY, .want = WHOLE, .status = 200 } } },
     { "bad reload", ONE_BACKEND, "models: {m: {use: [nobody/x]}}\n", false,
       { { .line = "POST /reload", .admin = true, .want = "", .status = 409 }, { .line = CHAT, .at_ms = 20, .body = PLAIN_BODY, .want = WHOLE, .status = 200 } } },
@@ -70,6 +80,12 @@ const struct story stories[] = {
       { { .line = CHAT, .body = PLAIN_BODY, .status = 401, .want = "" }, { .line = "GET /nowhere", .at_ms = 1, .status = 404, .want = "" },
         { .line = "DELETE /v1/models", .at_ms = 2, .status = 405, .want = "" },
         { .line = CHAT, .at_ms = 3, .headers = "authorization: Bearer key-user\r\nhost: twice\r\n", .body = PLAIN_BODY, .status = 400, .want = "" } } },
+    { "limits", LIMITED, NULL, false, /* limits of key and tenant, money, classes, a queue, a retry */
+      { { .line = CHAT, .headers = "authorization: Bearer key-user\r\n", .body = STREAM_BODY, .want = DONE, .status = 200 },
+        { .line = CHAT, .at_ms = 1, .headers = "authorization: Bearer key-user\r\nx-weir-priority: low\r\n", .body = STREAM_BODY, .want = DONE, .status = 200 },
+        { .line = CHAT, .at_ms = 2, .headers = "authorization: Bearer key-user\r\nx-weir-session: a\r\n", .body = PLAIN_BODY, .want = WHOLE, .status = 200 },
+        { .line = CHAT, .at_ms = 3, .headers = "authorization: Bearer key-narrow\r\n", .times = 2, .body = PLAIN_BODY, .want = WHOLE },
+        { .line = CHAT, .at_ms = 4, .headers = "authorization: Bearer key-poor\r\n", .body = PLAIN_BODY, .status = 429, .want = "" } } },
     { "drain", ONE_BACKEND, NULL, true,
       { { .line = CHAT, .body = STREAM_BODY, .want = DONE, .status = 200 }, { .line = CHAT, .body = LONG_BODY, .slow = true, .want = "\"long\":\"", .status = 200 },
         { .line = "POST /drain", .at_ms = 3, .admin = true, .want = "", .status = 202 } } },

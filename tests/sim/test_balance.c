@@ -125,7 +125,7 @@ static void slow_once(struct task *t, void *arg)
         measured(t, chat, bit_of(s, "b") | bit_of(s, "c"), 100 * MS);
     ASSERT(a->first_token >= 100 * MS && a->first_token < 1000 * MS); /* better is believed bit by bit */
 }
-/* complaints 27: load that was measured long ago starves a backend; a health check sets load to zero. */
+/* complaint 27: load that was measured long ago starves a backend; a health check sets load to zero. */
 TEST(complaint_27_a_measure_is_forgotten_with_time_and_by_nothing_else) { scene_run(TRIO_OF("8", "8", "8") CHAT("power_of_two"), slow_once, NULL, 3); }
 
 #define USERS   6
@@ -251,7 +251,7 @@ static void homes_stay(struct task *t, void *arg)
     for (unsigned i = 0; i < SESSIONS; i++)
         ASSERT(seen[1][i] == 'a' || seen[2][i] == seen[1][i]); /* only from the one that left */
 }
-/* complaints 45: affinity is lost when the router starts anew: here nothing is kept that could be. */
+/* complaint 45: affinity is lost when the router starts anew: here nothing is kept that could be. */
 TEST(complaint_45_sessions_stay_when_backends_come_and_go_and_when_weir_starts_anew)
 {
     static char first[3][SESSIONS], again[3][SESSIONS];
@@ -285,7 +285,7 @@ static void bounded(struct task *t, void *arg)
             slot_give(t->worker, &kept[n]);
     }
 }
-/* complaints 27: a death spiral to the busiest worker. */
+/* complaint 27: a death spiral to the busiest worker. */
 TEST(complaint_27_one_busy_session_never_loads_its_home_beyond_its_bound) { scene_run(TRIO_OF("4", "8", "16") CHAT("affinity"), bounded, NULL, 1); }
 
 static void unknown_sessions(struct task *t, void *arg)

@@ -270,6 +270,7 @@ static void deadlines(struct task *t, void *arg)
         ASSERT(order[i] == expected[i]);
     ASSERT(order[4] + order[5] == 4); /* 1 and 3 have the same; which came first is the seed's */
 }
+/* complaint 23 */
 TEST(of_a_tenant_the_earliest_deadline_goes_first)
 {
     for (unsigned seed = 1; seed <= SEEDS; seed++)
@@ -294,6 +295,7 @@ static void classes_in_order(struct task *t, void *arg)
     static const int expected[] = { 2, 5, 1, 4, 0, 3 };
     ASSERT(memcmp(order, expected, sizeof order) == 0);
 }
+/* complaint 21 */
 TEST(a_higher_class_goes_first) { scene_run(ONE_BACKEND("1"), classes_in_order, NULL, 1); }
 
 /* ---- floors ---- */
