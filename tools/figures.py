@@ -1420,9 +1420,10 @@ def measure_all(options, names):
 
 
 def main():
-    import figures_flood            # here, as it reads this file
-    FIGURES.extend(figures_flood.FIGURES)
-    MEASURES.update(figures_flood.MEASURES)
+    import figures_flood, figures_hedge  # here, as they read this file
+    for more in (figures_flood, figures_hedge):
+        FIGURES.extend(more.FIGURES)
+        MEASURES.update(more.MEASURES)
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('measures', nargs='*', metavar='MEASURE', help=' '.join(MEASURES))
     p.add_argument('--quick', action='store_true', help='under a minute, nothing kept, loose bounds')

@@ -161,7 +161,8 @@ static enum fail find(struct task *t, struct share_link *link, struct addrs *out
     return f;
 }
 
-static enum fail make(struct task *t, struct share_link *link)
+/* Out of line: its addresses would lie on the keeper's stack for good. */
+static __attribute__((noinline)) enum fail make(struct task *t, struct share_link *link)
 {
     struct addrs addrs;
     enum fail f = find(t, link, &addrs);

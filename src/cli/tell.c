@@ -269,6 +269,8 @@ static void tell_attempt(yyjson_val *a, size_t number)
     printf("  attempt %zu  %s: %s", number, text_at(a, "backend"), used ? "answered" : *text_at(a, "why") != '\0' ? text_at(a, "why") : text_at(a, "result"));
     if (number_at(a, "status") != 0)
         printf(" (status %llu)", (unsigned long long)number_at(a, "status"));
+    if (has(a, "hedge"))
+        printf(", hedged, %s", text_at(a, "hedge"));
     if (ms_at(a, "queue_ms") >= 0.5)
         tell_span(a, "queue_ms", ", its slot after ", "");
     if (is_true_at(a, "reused_connection"))

@@ -250,6 +250,7 @@ struct conf_options {
     const char *const *urls;  /* each becomes a backend of kind openai, named host:port */
     size_t urls_count;
     char *const *environ;     /* for WEIR_... and ${NAME}; NULL = empty */
+    bool keys_only;           /* keys for another configuration: nobody knows yet whether its models have prices */
     bool local_fallback;      /* no backend at all: add the local model and local embeddings */
 };
 

@@ -195,6 +195,9 @@ void view_give(struct view *v); /* the last one lets go of the roster; takes NUL
    FAIL_NO_BACKEND: nobody is acceptable. FAIL_BUSY: limits.queue requests wait for this model already, or the wait is, or would be, longer than outlook.wait_max.
    FAIL_TIMEOUT, FAIL_DEADLINE, why the task was cancelled, or what claim.tell said. */
 MUSTUSE enum fail slot_take(struct task *t, const struct claim *claim, struct slot *out_slot);
+/* A slot that nobody else wants, for a second attempt beside the one that holds `beside`: of a backend of the same list that is closed, not avoided and not in
+   claim->exclude, and only while nobody waits for this model. False: there is none now; it never waits. */
+bool slot_try(struct worker *w, const struct claim *claim, const struct slot *beside, struct slot *out_slot);
 /* Says, before slot_give, what the attempt saw: the time from its beginning to its first token, or to giving up on one (0 = neither came);
    or that the backend answered 429 or 503. */
 static inline void slot_measured(struct slot *slot, nanos first_token, bool is_refused)
@@ -245,6 +248,17 @@ uint64_t pool_shut(struct pool *p);
 void pool_answered(struct pool *p);
 void pool_failed(struct pool *p);
 bool pool_may_retry(const struct pool *p);
+
+/* ---- Hedging: a second call for a request whose first token is late. Any thread. ---- */
+
+/* One more first token took so long; or at least so long, of one that nobody waited for any more. */
+void pool_first_token(struct pool *p, bool is_stream, nanos took);
+/* 95 % of them were there after so long; NEVER while fewer than 20 are known. */
+nanos pool_late(const struct pool *p, bool is_stream);
+/* The budget: each call earns a twentieth of a second one. pay: false if there is no whole one; return: what was paid for was not to be had. */
+void pool_hedge_earn(struct pool *p);
+bool pool_hedge_pay(struct pool *p);
+void pool_hedge_return(struct pool *p);
 
 const char *pool_name(const struct pool *p);
 uint32_t pool_waiting(const struct pool *p);

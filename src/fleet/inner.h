@@ -1,7 +1,7 @@
 /* inner.h: what the files of fleet/ share: fleet.c (life and changes), roster.c (who serves what), slots.c (taking and giving
    under the gate), breaker.c (who is asked at all), choose.c (from whom), floor.c (what is free for whom), queue.c (who waits, and who is next), tenant.c (who
-   was served how much), outlook.c (how long it will take), throttle.c (whether to try again), load.c and adapt.c (what attempts say about their backends),
-   foresee.c (what a request will need), check.c, status.c.
+   was served how much), outlook.c (how long it will take), throttle.c (whether to try again), tail.c (when to ask a second one), load.c and adapt.c (what
+   attempts say about their backends), foresee.c (what a request will need), check.c, status.c.
 
    A waiter     how it gets there                          what may happen
    WAITING      slot_take found all busy                   granted, refused, or leaves by itself (deadline, cancel)
@@ -72,6 +72,13 @@ struct habits {
     _Atomic uint64_t prompt_bytes, prompt_tokens; /* in 256ths; 0 = none seen */
 };
 
+/* tail.c: how long first tokens took of late, one histogram for streams and one for plain answers, whose first is their last. Without the gate. */
+#define TAIL_BUCKETS 192 /* up to 36 minutes */
+struct tail {
+    _Atomic uint32_t samples;
+    _Atomic uint32_t buckets[TAIL_BUCKETS];
+};
+
 struct pool {
     uint32_t magic, index;
     const char *name;
@@ -86,7 +93,9 @@ struct pool {
     nanos mean_at;
     nanos ask_floor_at[CONF_CLASSES]; /* when floor_asked has to look at its backends again */
     struct habits habits;
-    _Atomic int32_t halves;     /* half tokens of its throttle that are gone. Without the gate */
+    _Atomic int32_t halves;     /* half tokens of its throttle that are gone. Without the gate, as is all below */
+    _Atomic int32_t hedge_credit; /* in twentieths of a call */
+    struct tail tails[2];       /* by is_stream */
 };
 
 /* Waiters that accept the same backends. Any free one of them serves the first of a class, so looking for whom to serve is one look a lane, not one a waiter,

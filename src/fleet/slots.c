@@ -265,6 +265,16 @@ static enum fail take(struct task *t, const struct claim *claim, struct waiter *
     return failure;
 }
 
+/* What me->member grants, as its holder sees it. */
+static struct slot slot_of(const struct waiter *me, nanos now)
+{
+    struct backend *b = me->member->endpoint->backend;
+    bool fallback = (roster_members(me->roster, me->pool)->fallback & backend_bit(b)) != 0;
+    return (struct slot){ .backend = b, .endpoint = me->member->endpoint, .pool = me->pool, .model = me->member->model, .fallback = fallback, .taken_at = now,
+                          .queued_ns = now - me->since, .roster = me->roster, .class = me->class, .tenant = me->tenant, .charged = me->tokens,
+                          .prompt_tokens = -1, .answer_tokens = -1 };
+}
+
 enum fail slot_take(struct task *t, const struct claim *claim, struct slot *out_slot)
 {
     struct pool *pool = claim->pool;
@@ -277,13 +287,37 @@ enum fail slot_take(struct task *t, const struct claim *claim, struct slot *out_
     enum fail failure = take(t, claim, &me);
     if (failure != OK)
         return failure;
-
-    struct backend *b = me.member->endpoint->backend;
-    bool fallback = (roster_members(me.roster, pool)->fallback & backend_bit(b)) != 0;
-    *out_slot = (struct slot){ .backend = b, .endpoint = me.member->endpoint, .pool = pool, .model = me.member->model, .fallback = fallback,
-                               .taken_at = t->worker->now, .queued_ns = t->worker->now - me.since, .roster = me.roster,
-                               .class = me.class, .tenant = me.tenant, .charged = me.tokens, .prompt_tokens = -1, .answer_tokens = -1 };
+    *out_slot = slot_of(&me, t->worker->now);
     return OK;
+}
+
+/* Backends with a slot that nobody waits for and that me may have. */
+static uint64_t idle_set(struct fleet *f, const struct waiter *me, bool fallback)
+{
+    const struct members *m = roster_members(f->roster, me->pool);
+    uint64_t set = (fallback ? m->fallback : m->use) & ~me->exclude & ~f->avoided & ~f->half_open & f->free[me->class];
+    for (int c = 0; c < CONF_CLASSES; c++)
+        if (count_now(&me->pool->waiting[c]) > 0)
+            return 0;
+    LIST_EACH(&f->lanes, node)
+        set &= ~CONTAINER_OF(node, struct lane, in_lanes)->accepts; /* those who wait for other models, too */
+    return set;
+}
+
+bool slot_try(struct worker *w, const struct claim *claim, const struct slot *beside, struct slot *out_slot)
+{
+    struct fleet *f = claim->pool->fleet;
+    struct waiter me = waiter_of(claim, w->now);
+    uint64_t tenant = tenant_id(f, claim->tenant);
+    enter(f, w->now);
+    introduce(f, &me, tenant);
+    uint64_t set = idle_set(f, &me, beside->fallback);
+    if (set != 0)
+        f->held[occupy(f, &me, set)][me.class]++;
+    leave(f, w);
+    if (set != 0)
+        *out_slot = slot_of(&me, w->now);
+    return set != 0;
 }
 
 void slot_give(struct worker *w, struct slot *slot)

@@ -25,7 +25,7 @@ static enum outcome outcome_of(const struct request *rq)
 static struct text last_backend(const struct request *rq)
 {
     const struct flight *fl = rq->flight;
-    return fl != NULL && fl->attempt_count > 0 ? text_of(fl->attempts[fl->attempt_count - 1].backend) : TEXT_NONE;
+    return fl != NULL ? flight_backend(fl) : TEXT_NONE;
 }
 
 enum fail path_headers(struct request *rq)

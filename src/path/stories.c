@@ -131,6 +131,8 @@ static enum fail put_attempt(struct buf *out, const struct attempt_story *a)
         f = put_text(out, "result", a->fail == OK ? "used" : fail_name(a->fail));
     if (f == OK && a->breaker[0] != 0)
         f = put_text(out, "breaker", a->breaker);
+    if (f == OK && a->hedge[0] != 0)
+        f = put_text(out, "hedge", a->hedge);
     if (f == OK && a->paused > 0)
         f = put_ms(out, "paused_ms", a->paused);
     if (f == OK)

@@ -139,9 +139,9 @@ enum fail flight_append(struct flight *f, struct text bytes)
 enum fail flight_wait_room(struct task *producer, struct flight *f)
 {
     while (!flight_has_room(f)) {
-        f->producer_waits = true;
+        f->waits_for_room = producer;
         enum fail fail = task_park(producer, "reader of the answer", NEVER); /* timeouts.write ends a reader that stands still */
-        f->producer_waits = false;
+        f->waits_for_room = NULL;
         if (fail != OK)
             return fail;
     }
@@ -184,6 +184,22 @@ void flight_producer_leaves(struct flight *f)
     let_go(f);
 }
 
+void flight_adopt(struct flight *f, struct flight *from)
+{
+    ASSERT(f->state == FLIGHT_WAITING && from->state == FLIGHT_WAITING && f->hangar == from->hangar);
+    while (f->first != NULL)
+        drop_first(f);
+    f->first = from->first;
+    f->last = from->last;
+    f->taken = from->taken;
+    f->unread = from->unread;
+    f->prompt_tokens = from->prompt_tokens;
+    f->completion_tokens = from->completion_tokens;
+    f->first_upstream_byte_in = from->first_upstream_byte_in;
+    from->first = from->last = NULL;
+    from->unread = from->taken = 0;
+}
+
 /* ---- a reader ---- */
 
 enum fail flight_wait(struct task *reader, struct flight *f, bool want_head, nanos deadline)
@@ -195,6 +211,16 @@ enum fail flight_wait(struct task *reader, struct flight *f, bool want_head, nan
             return fail;
     }
     return OK;
+}
+
+struct text flight_backend(const struct flight *f)
+{
+    unsigned i = 0;
+    if (f->attempt_count == 0)
+        return TEXT_NONE;
+    while (i + 1 < f->attempt_count && f->attempts[i].first_token == 0)
+        i++;
+    return text_of(f->attempts[i].backend);
 }
 
 struct text flight_peek(const struct flight *f)
@@ -217,8 +243,8 @@ void flight_took(struct flight *f, size_t bytes)
         else
             f->first->len = 0; /* the producer goes on writing here */
     }
-    if (f->producer_waits && flight_has_room(f))
-        task_wake(f->producer);
+    if (f->waits_for_room != NULL && flight_has_room(f))
+        task_wake(f->waits_for_room);
 }
 
 void flight_reader_leaves(struct flight *f)

@@ -30,6 +30,7 @@ struct attempt_story {
     nanos paused;      /* waited before it, so as not to ask again too soon */
     nanos retry_after; /* what it said; -1 = nothing */
     const char *breaker; /* "" or what it had to do with its backend's: "probe", "opened" */
+    const char *hedge; /* "" or what came of two that were asked at the same time: "asked" (the second of two that failed), "won", "lost" */
     bool reused;       /* an idle connection was used */
 };
 
@@ -62,7 +63,7 @@ struct flight {
     uint32_t taken;               /* bytes of the first chunk that were read */
     size_t unread;                /* bytes appended and not yet taken */
     size_t buffer_max;
-    bool producer_waits;          /* for room */
+    struct task *waits_for_room;  /* the producer, or a child of it; NULL = none */
     struct arena arena;           /* what must live as long as the producer: the call, heads, sentences */
 
     unsigned attempt_count;
@@ -105,10 +106,14 @@ MUSTUSE enum fail flight_wait_room(struct task *producer, struct flight *f);
 /* Ends it, with `fail` and, unless OK, a sentence; then lets go of it. */
 void flight_end(struct flight *f, enum fail fail);
 void flight_producer_leaves(struct flight *f);
+/* What has been written into `from` replaces what has been written here. Both are WAITING and of one hangar. */
+void flight_adopt(struct flight *f, struct flight *from);
 
 /* ---- a reader ---- */
 /* Waits until something can be read, the head is there (want_head), or it ended. FAIL_TIMEOUT at deadline, or why the reader was cancelled. */
 MUSTUSE enum fail flight_wait(struct task *reader, struct flight *f, bool want_head, nanos deadline);
+/* Whose answer it is; until one has begun, who was asked last; at == NULL: nobody was. */
+struct text flight_backend(const struct flight *f);
 /* The next bytes, empty if there are none now. Valid until flight_took. */
 struct text flight_peek(const struct flight *f);
 void flight_took(struct flight *f, size_t bytes);

@@ -192,7 +192,7 @@ static void settle_timer(struct worker *w, struct timer *self)
     struct desk *d = w->owner;
     struct gateway *g = d->gateway;
     bool all = true;
-    task_each(w, cancel_root, NULL); /* again: a head that was half read may have become a request */
+    task_each(w, cancel_root, NULL); /* again: a task may have started another one that is its own root */
     atomic_store(&d->settled, task_count(w) == 0 && w->jobs == 0);
     for (unsigned i = 0; i < g->workers; i++) {
         all = all && atomic_load(&g->desk[i].settled);
@@ -209,6 +209,8 @@ static void stop_letter(struct worker *w, void *arg, uint64_t number)
     (void)arg, (void)number;
     http_server_drain(d->server);
     http_server_drain(d->admin_server);
+    http_server_end(d->server); /* or a head that was half read could become a request that asks a worker which has ended (settle_timer) */
+    http_server_end(d->admin_server);
     task_each(w, cancel_root, NULL);
     d->drain.fire = settle_timer;
     timer_set(w, &d->drain, w->now);

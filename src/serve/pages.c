@@ -107,7 +107,7 @@ static enum fail put_request(struct buf *out, const struct http_request *http, c
     if (f == OK)
         f = buf_add_text(out, TEXT(",\"backend\":"));
     if (f == OK)
-        f = json_add_string(out, fl != NULL && fl->attempt_count > 0 ? text_of(fl->attempts[fl->attempt_count - 1].backend) : TEXT_NONE);
+        f = json_add_string(out, fl != NULL ? flight_backend(fl) : TEXT_NONE);
     if (f == OK)
         f = buf_printf(out, ",\"class\":\"%s\"", conf_class_name(rq->class));
     if (f == OK && rq->waits != NULL) {

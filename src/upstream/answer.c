@@ -1,5 +1,6 @@
 /* answer.c: which kind of answer it is: an event stream, a plain body, or a no. Streams are read in stream.c. */
 #include "upstream/answer.h"
+#include "upstream/hedge.h"
 #include "upstream/stream.h"
 #include "base/json.h"
 #include "stat/stat.h"
@@ -33,7 +34,8 @@ static bool is_backends_trouble(int status)
 
 static enum fail plain_sink(void *arg, struct text bytes)
 {
-    return flight_append(arg, bytes);
+    struct call *call = arg;
+    return call->lost ? FAIL_CANCELLED : flight_append(call->flight, bytes);
 }
 
 void answer_take_usage(struct flight *fl, yyjson_val *usage)
@@ -92,12 +94,16 @@ static enum fail check_plain(struct call *call, struct attempt_story *a)
 }
 
 /* Only now is the status the client's: an attempt that breaks before has not begun an answer. */
-static void commit_plain(struct flight *fl, struct attempt_story *a, nanos now)
+static struct flight *commit_plain(struct call *call, struct attempt_story *a, nanos now, int64_t length)
 {
+    hedge_commits(call);
+    struct flight *fl = call->flight;
+    fl->length = length;
     fl->status = a->status;
     fl->content_type = "application/json";
     a->first_token = now;
     flight_commit(fl);
+    return fl;
 }
 
 /* A body that drips never falls silent: as long as nothing of it is the client's, the deadline for its first token holds for the whole of it. */
@@ -125,7 +131,9 @@ static enum fail read_plain(struct task *t, struct call *call, struct attempt_st
             return f;
     }
     while (!c->ended) {
-        enum fail f = conn_body(t, c, deadline, plain_sink, fl);
+        enum fail f = conn_body(t, c, deadline, plain_sink, call);
+        if (f == OK && call->lost)
+            f = FAIL_CANCELLED;
         if (f != OK)
             return too_slow(call, a, f, deadline < whole_by);
         if (!c->ended && fl->unread >= hold_max && fl->state == FLIGHT_WAITING && a->status >= 400) {
@@ -133,9 +141,8 @@ static enum fail read_plain(struct task *t, struct call *call, struct attempt_st
             return FAIL_PROTOCOL;
         }
         if (!c->ended && fl->unread >= hold_max && fl->state == FLIGHT_WAITING) {
+            fl = commit_plain(call, a, t->worker->now, head->content_length);
             fl->is_long = true;
-            fl->length = head->content_length;
-            commit_plain(fl, a, t->worker->now);
         }
         if (!c->ended && (f = flight_wait_room(t, fl)) != OK) /* nobody reads what is whole and not yet committed */
             return f;
@@ -149,8 +156,7 @@ static enum fail read_plain(struct task *t, struct call *call, struct attempt_st
             f = check_plain(call, a);
         if (f != OK)
             return f;
-        fl->length = (int64_t)fl->unread;
-        commit_plain(fl, a, t->worker->now);
+        fl = commit_plain(call, a, t->worker->now, (int64_t)fl->unread);
     }
     flight_end(fl, OK);
     return OK;

@@ -2,6 +2,7 @@
    Whether there is another attempt, where and when, is retry.c's. */
 #include "upstream/upstream.h"
 #include "upstream/answer.h"
+#include "upstream/hedge.h"
 #include "upstream/local.h"
 #include "upstream/retry.h"
 #include "stat/stat.h"
@@ -133,6 +134,7 @@ static enum fail attempt(struct task *t, struct call *call, struct attempt_story
     a->backend = b->name;
     a->why = "";
     a->breaker = atomic_load_explicit(&b->breaker, memory_order_relaxed) == BREAKER_HALF_OPEN ? "probe" : "";
+    a->hedge = call->is_hedge ? "asked" : "";
     a->retry_after = -1;
     a->began = w->now;
     a->queued = call->slot.queued_ns;
@@ -144,13 +146,20 @@ static enum fail attempt(struct task *t, struct call *call, struct attempt_story
             break;
         a->why = "";
     }
+    if (call->lost) {
+        f = FAIL_CANCELLED;
+        a->why = "another backend, asked at the same time, was sooner";
+    }
     a->fail = f;
     a->ended = w->now;
     RECORD(w, attempt, a->ended - a->began);
-    nanos until = a->first_token != 0 ? a->first_token : f == FAIL_TIMEOUT || f == FAIL_DEADLINE ? a->ended : a->began;
+    bool was_slow = f == FAIL_TIMEOUT || f == FAIL_DEADLINE || (call->lost && !call->is_hedge);
+    nanos until = a->first_token != 0 ? a->first_token : was_slow ? a->ended : a->began;
     slot_measured(&call->slot, until - a->began, a->status == 429 || a->status == 503);
-    backend_count(&b->tokens_in, (uint64_t)MAX(call->flight->prompt_tokens, 0));
-    backend_count(&b->tokens_out, (uint64_t)MAX(call->flight->completion_tokens, 0));
+    if (!call->lost) { /* the flight is the other one's now */
+        backend_count(&b->tokens_in, (uint64_t)MAX(call->flight->prompt_tokens, 0));
+        backend_count(&b->tokens_out, (uint64_t)MAX(call->flight->completion_tokens, 0));
+    }
     if (f != OK && f != FAIL_CLIENT_GONE && f != FAIL_CANCELLED) {
         COUNT(w, attempts_failed);
         backend_count(&b->failures, 1);
@@ -219,13 +228,23 @@ static void forget_begun_answer(struct flight *fl)
     }
 }
 
-/* What the attempt took of its tenant's share, as far as the backend said: nothing if it brought nothing. */
+/* What the attempt took of its tenant's share, as far as the backend said: nothing if it brought nothing, or another's answer was sooner. */
 static void note_used(struct call *call, enum fail f)
 {
     const struct flight *fl = call->flight;
-    bool brought = f == OK || fl->state != FLIGHT_WAITING || f == FAIL_CLIENT_GONE || f == FAIL_CANCELLED || f == FAIL_DEADLINE;
+    bool brought = !call->lost && (f == OK || fl->state != FLIGHT_WAITING || f == FAIL_CLIENT_GONE || f == FAIL_CANCELLED || f == FAIL_DEADLINE);
     call->slot.prompt_tokens = brought ? fl->prompt_tokens : 0;
     call->slot.answer_tokens = brought ? fl->completion_tokens : 0;
+}
+
+enum fail produce_attempt(struct task *t, struct call *call, struct retry *retry, struct attempt_story *a)
+{
+    enum fail f = attempt(t, call, a);
+    a->paused = retry->paused;
+    retry_note(t->worker, call, retry, a);
+    note_used(call, f);
+    slot_give(t->worker, &call->slot);
+    return f;
 }
 
 static void produce(struct task *t, void *arg)
@@ -239,11 +258,7 @@ static void produce(struct task *t, void *arg)
     t->deadline = call->deadline;
     while (again) {
         struct attempt_story *a = &fl->attempts[fl->attempt_count++];
-        f = attempt(t, call, a);
-        a->paused = retry.paused;
-        retry_note(w, call, &retry, a);
-        note_used(call, f);
-        slot_give(w, &call->slot);
+        f = fl->attempt_count == 1 && hedge_is_on(call) ? hedge_attempt(t, call, &retry, a) : produce_attempt(t, call, &retry, a);
         again = retry_may(w, call, f);
         if (again)
             forget_begun_answer(fl);

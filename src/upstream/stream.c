@@ -2,6 +2,7 @@
    A line that is no JSON is left out, not passed on: one bad line must not kill a client's whole stream. */
 #include "upstream/stream.h"
 #include "upstream/answer.h"
+#include "upstream/hedge.h"
 #include "base/json.h"
 #include "net/sse.h"
 #include "stat/stat.h"
@@ -127,14 +128,16 @@ static void content_came(struct stream *s)
     if (s->last != 0)
         RECORD(s->worker, between_tokens, now - s->last);
     s->last = now;
-    s->flight->pieces++;
     if (s->flight->state == FLIGHT_WAITING) {
+        hedge_commits(s->call);
+        s->flight = s->call->flight;
         s->attempt->first_token = now;
         s->flight->status = 200;
         s->flight->is_stream = true;
         flight_commit(s->flight);
         backend_began(s->worker, s->call->slot.backend);
     }
+    s->flight->pieces++;
 }
 
 /* What comes before the first content is held back, so it needs a bound of its own: nobody reads yet. */
@@ -179,6 +182,8 @@ static enum fail stream_sink(void *arg, struct text bytes)
     struct stream *s = arg;
     struct sse_event e;
     size_t eaten;
+    if (s->call->lost)
+        return FAIL_CANCELLED;
     while (bytes.len > 0 && !s->done) { /* what follows [DONE] is nobody's */
         enum fail f = sse_feed(&s->reader, bytes, &eaten, &e);
         if (f != OK)
@@ -239,6 +244,8 @@ enum fail stream_read(struct task *t, struct call *call, struct attempt_story *a
             seen = s.events;
         }
     }
+    if (f == OK && call->lost)
+        f = FAIL_CANCELLED;
     if (f == OK)
         f = finish(t, &s, c);
     sse_reader_fini(&s.reader);

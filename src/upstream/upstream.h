@@ -71,6 +71,9 @@ struct call {
     struct text request_id;
     struct text passed[BORDER_PASS_COUNT]; /* the client's headers that travel; at == NULL: it sent none */
     nanos deadline;
+    struct contest *contest;      /* hedge.c: another backend is asked at the same time; else NULL */
+    bool is_hedge;                /* it is the second one */
+    bool lost;                    /* the other's answer is the client's, and nothing of this one may be */
 };
 
 /* Starts the producer: a root task of this worker. On failure call and flight are the caller's still; else the producer has the call and gives its slot back. */
@@ -100,6 +103,9 @@ nanos discover_pause(nanos ttl, unsigned failures);
 MUSTUSE enum fail upstream_get(struct task *t, struct conns *cs, const struct endpoint *e, struct text path, nanos until,
                                enum fail (*sink)(void *arg, struct text bytes), void *arg, int *out_status);
 MUSTUSE enum fail compose_get(const struct endpoint *e, struct text path, struct buf *out); /* whole */
+/* One attempt with call->slot, which is given back; what it says about its backend is noted. In produce.c, for itself and hedge.c. */
+struct retry;
+MUSTUSE enum fail produce_attempt(struct task *t, struct call *call, struct retry *retry, struct attempt_story *a);
 /* Body first, head behind it (its length is known by then): bytes [0, *out_head_from) and the rest. */
 MUSTUSE enum fail request_compose(const struct call *call, const struct slot *slot, struct buf *out, size_t *out_head_from);
 

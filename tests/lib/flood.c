@@ -2,7 +2,8 @@
 
    At every release of the fleet's gate: free + granted + held = limit, and nobody waits while something is free (fleet_check_always).
    Every 64 steps: no more requests have ended than have begun; no token of a limit comes from nowhere, and none is lost (limits_check).
-   When the last client has gone: no slot in use within 50 ms; within some seconds no request, no producer, no slot in use, nothing held of a limit, no stream open, no connection open; each request counted once by its end.
+   When the last client has gone: no slot in use within 50 ms; within some seconds no request, no producer, no slot in use, nothing held of a limit, no stream open, no connection open; each request counted once by its end;
+   second calls for late requests were at most 5 % of them.
    Whatever the clocks do: the Date header is the wall clock's, no deadline but time that has passed ends anything in calm weather, and who has vanished
    without a word is let go of by the clock (half_open). Whatever memory does: a request may be refused for want of it, and the rest of this list holds.
    After drain: no task, socket or block of memory (house_close). */
@@ -98,7 +99,7 @@ static size_t put_model(struct flood *fl, size_t at, unsigned m)
         if (fallback & (1u << i))
             at = flood_put(fl, at, "%sb%u/up-m%u", comma, i, m), comma = ", ";
     const char *balance = policy_balance(fl, once_in(d, 2) ? "round_robin" : "least_loaded");
-    return flood_put(fl, at, "%s, balance: %s%s%s}\n", fallback ? "]" : "", balance, policy_price(fl), once_in(d, 4) ? ", defaults: {max_tokens: 7, temperature: 0.5}" : "");
+    return flood_put(fl, at, "%s, balance: %s%s%s%s}\n", fallback ? "]" : "", balance, policy_price(fl), policy_hedge(fl), once_in(d, 4) ? ", defaults: {max_tokens: 7, temperature: 0.5}" : "");
 }
 
 static void put_times(struct flood *fl, size_t *at)
@@ -199,6 +200,7 @@ static void draw(struct flood *fl)
     draw_options(fl);
     fl->has_keys = once_in(d, 2);
     fl->attempts_most = 1 + (unsigned)(fl->seed % 6); /* not by the dice either */
+    fl->hedges = fl->seed % 4 == 1;
     fl->total = fl->calm ? 120 * NANOS_PER_S : MS_OF(d, 300, 2000, 5000);
     fl->write = MS_OF(d, 200, 3000);
     fl->backends_count = between(d, 1, BACKENDS_MOST);
@@ -289,6 +291,8 @@ static void check_quiet(struct flood *fl)
     uint64_t started = house_count(h, COUNTER_requests_started);
     MUST(fl, ended_requests(fl) == started, "%llu requests began, %llu ended", (unsigned long long)started, (unsigned long long)ended_requests(fl));
     MUST(fl, house_count(h, COUNTER_streams_open) == 0 && house_count(h, COUNTER_queue_waiting) == 0, "%llu streams are open", (unsigned long long)house_count(h, COUNTER_streams_open));
+    uint64_t hedges = house_count(h, COUNTER_hedges);
+    MUST(fl, hedges * 20 <= started + POLICY_TAUGHT * fl->models_count && (fl->hedges || hedges == 0), "%llu second calls for %llu requests", (unsigned long long)hedges, (unsigned long long)started);
     struct limits_sums limits = limits_check(gateway_limits(h->gateway));
     MUST(fl, limits.in_flight == 0 && limits.held == 0 && limits.money_held == 0, "%u requests, %lld tokens are held of limits", limits.in_flight, (long long)limits.held);
     MUST(fl, house_count(h, COUNTER_request_answered) >= fl->sum.whole, "%llu counted as answered, %llu were", (unsigned long long)house_count(h, COUNTER_request_answered), (unsigned long long)fl->sum.whole);
@@ -343,6 +347,7 @@ void flood_run(uint64_t seed, bool trace, struct flood_sum *sum)
     sim_on_step(fl->house.sim, on_step, fl);
     for (unsigned i = 0; i < fl->backends_count; i++)
         house_task(&fl->house, "backend", backend_play, &fl->backends[i]);
+    policy_teach(fl);
     fl->clients_left = fl->clients_count;
     for (unsigned i = 0; i < fl->clients_count; i++)
         house_task(&fl->house, "client", client_play, &fl->clients[i]);

@@ -17,7 +17,9 @@
     ROW(queue_full,        COUNTER_refused_queue_full,        "requests that a full queue refused") \
     ROW(queue_wait,        COUNTER_refused_queue_wait,        "requests that would have waited too long") \
     ROW(queue_timeout,     COUNTER_refused_queue_timeout,     "requests that did") \
-    ROW(throttled,         COUNTER_retries_throttled,         "requests whose retries were throttled")
+    ROW(throttled,         COUNTER_retries_throttled,         "requests whose retries were throttled") \
+    ROW(hedged,            COUNTER_hedges,                    "second calls for requests that were late") \
+    ROW(hedges_won,        COUNTER_hedges_won,                "of these, how many were sooner")
 
 enum flood_reached {
 #define ROW(name, counter, what) FLOOD_##name,

@@ -252,7 +252,7 @@ void check_answer(struct client_player *c, struct ask *a)
     check_id(c, a);
     MUST(fl, status_fits(c, a), "%s: status %d: %.*s", a->tag, a->status, (int)MIN(buf_len(&a->body), 300u), buf_text(&a->body).at != NULL ? buf_text(&a->body).at : "");
     MUST(fl, a->said_attempts <= (int)fl->attempts_most, "%s: %d attempts where %u are allowed", a->tag, a->said_attempts, fl->attempts_most);
-    MUST(fl, !fl->calm || a->said_attempts <= 1, "%s: %d attempts in calm weather", a->tag, a->said_attempts);
+    MUST(fl, !fl->calm || a->said_attempts <= 1 + fl->hedges, "%s: %d attempts in calm weather", a->tag, a->said_attempts);
     MUST(fl, a->ending != END_CUT || a->status == 200 || may_break(c), "%s: a refusal was cut", a->tag);
     bool is_stream = strcmp(a->content_type, "text/event-stream") == 0;
     if (is_stream) {

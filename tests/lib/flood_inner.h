@@ -186,6 +186,7 @@ struct flood {
     bool drained;         /* drain was asked for */
     nanos total, write;   /* timeouts of these names; the same in every configuration of a seed, as is */
     unsigned attempts_most; /* retries.attempts */
+    bool hedges;          /* models.*.hedge */
     unsigned backends_count, models_count, clients_count;
     struct backend_player backends[BACKENDS_MOST];
     struct client_player clients[CLIENTS_MOST];
@@ -221,6 +222,10 @@ size_t policy_classes(struct flood *fl, size_t at);
 bool policy_is_adaptive(struct flood *fl);
 const char *policy_balance(struct flood *fl, const char *otherwise);
 const char *policy_price(const struct flood *fl);
+const char *policy_hedge(const struct flood *fl);
+/* A seed has too few requests for a model to learn what is late, and to earn a second call: says that it has answered so many. */
+#define POLICY_TAUGHT 100
+void policy_teach(struct flood *fl);
 void policy_head(struct client_player *c, struct buf *out);
 
 /* Byte i of the prompt of a request, and of the padding of its answer. */

@@ -96,6 +96,30 @@ const char *policy_price(const struct flood *fl)
     return fl->policy.has_limits ? ", price: {in: 2, out: 10}" : "";
 }
 
+/* ---- hedging ---- */
+
+const char *policy_hedge(const struct flood *fl)
+{
+    return fl->hedges ? ", hedge: on" : "";
+}
+
+void policy_teach(struct flood *fl)
+{
+    struct dice d = { fl->seed ^ 0x4ed6eu };
+    struct roster *r = fleet_roster(gateway_fleet(fl->house.gateway));
+    for (unsigned m = 0; m < fl->models_count && fl->hedges; m++) {
+        char name[16];
+        snprintf(name, sizeof name, "m%u", m);
+        struct pool *p = roster_find(r, text_of(name));
+        nanos usual = (nanos)between(&d, 100, 5000) * NANOS_PER_US;
+        for (unsigned i = 0; i < POLICY_TAUGHT && p != NULL; i++) {
+            pool_first_token(p, i % 2, usual);
+            pool_hedge_earn(p);
+        }
+    }
+    roster_unref(r);
+}
+
 /* ---- a request ---- */
 
 void policy_head(struct client_player *c, struct buf *out)
