@@ -6,9 +6,9 @@
 set -u
 
 build='gcc g++ libc6-dev make pkg-config git curl ca-certificates python3 python3-pip python3-numpy
-       libssl-dev libnghttp2-dev libc-ares-dev libyaml-dev libxxhash-dev libsqlite3-dev zlib1g-dev libzstd-dev'
+       libssl-dev libnghttp2-dev libc-ares-dev libyaml-dev libxxhash-dev libsqlite3-dev libhiredis-dev zlib1g-dev libzstd-dev'
 clang='clang-19 llvm-19 libclang-rt-19-dev'
-test='libcmocka-dev chromium nginx haproxy tinyproxy wrk nghttp2-client slowhttptest valgrind gdb strace patch python3-venv'
+test='libcmocka-dev chromium nginx haproxy tinyproxy redis-server wrk nghttp2-client slowhttptest valgrind gdb strace patch python3-venv'
 
 say() { echo "setup: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -35,7 +35,7 @@ elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then as_root='sudo 
 else die "not root and no password-free sudo; as root, run: apt-get install --no-install-recommends$missing"
 fi
 
-# What a test starts it starts itself: Debian would start nginx, haproxy and tinyproxy at once, on ports that may be in use.
+# What a test starts it starts itself: Debian would start nginx, haproxy, tinyproxy and Redis at once, on ports that may be in use.
 policy=/usr/sbin/policy-rc.d
 policy_is_ours=
 if [ ! -e $policy ]; then
@@ -64,7 +64,7 @@ done
 
 # On the next boot too, they stay out of the way.
 if [ -d /run/systemd/system ]; then
-    for service in nginx haproxy tinyproxy; do
+    for service in nginx haproxy tinyproxy redis-server; do
         case "$missing " in *" $service "*) $as_root systemctl disable --quiet $service 2>/dev/null ;; esac
     done
 fi

@@ -52,6 +52,7 @@ struct stake {
     struct ledger *of[LIMIT_OWNERS]; /* NULL = no limit there */
     int64_t tokens, money;            /* reserved; money in nano-dollars */
     struct limit_mark requests, tokens_mark; /* of whichever of key and tenant has less left */
+    struct share_ask *shared;         /* what was reserved for all instances; share.c's */
     struct limit_no no;               /* when one of the calls below refused */
 };
 

@@ -37,6 +37,11 @@ void bucket_use(struct bucket *b, int64_t units)
     b->used = MIN(b->used + drops_of(units), DROPS_MAX);
 }
 
+void bucket_unuse(struct bucket *b, int64_t units)
+{
+    b->used = MAX(b->used - drops_of(units), 0);
+}
+
 void bucket_reserve(struct bucket *b, int64_t units)
 {
     bucket_use(b, units);

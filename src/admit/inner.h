@@ -8,6 +8,7 @@
 #define LIMITS_MAGIC  0x11317500u
 #define LEDGERS_MAX  16384 /* names that have or had limits: twice the keys and tenants that a configuration may have */
 #define LEDGER_HEADS 4096  /* chains: four names each when all are there */
+#define LEDGER_HASH_BYTES 64 /* SHA-256 in hexadecimal digits */
 #define LEDGER_LOOKS 64    /* places looked at for a name that may be forgotten, when all are taken */
 
 /* ---- bucket.c: a rate ---- */
@@ -30,6 +31,8 @@ uint32_t bucket_left(const struct bucket *b, uint32_t rate);
 nanos bucket_wait(const struct bucket *b, uint32_t rate, int64_t units);
 void bucket_reserve(struct bucket *b, int64_t units);
 void bucket_settle(struct bucket *b, int64_t reserved, int64_t units);
+/* One that was used a moment ago is not: a bucket is then more lenient by what drained in that moment. */
+void bucket_unuse(struct bucket *b, int64_t units);
 /* Units whose size is known. */
 void bucket_use(struct bucket *b, int64_t units);
 
@@ -55,6 +58,7 @@ struct ledger {
     struct bucket requests, tokens;
     struct budget money;
     uint64_t refused[LIMIT_KINDS];
+    char hash[LEDGER_HASH_BYTES]; /* of owner and name: what other instances know it by */
     uint32_t name_len;
     char name[];
 };
@@ -72,6 +76,17 @@ struct limits {
     struct ledger *all[LEDGERS_MAX];
 };
 static inline struct text ledger_name(const struct ledger *a) { return (struct text){ a->name, a->name_len }; }
+
+/* What is counted elsewhere, too: whose limits, and which. */
+struct ledger_share {
+    enum limit_owner owner;
+    struct conf_limits limits;
+    char hash[LEDGER_HASH_BYTES];
+};
+/* Of a stake; how many. */
+unsigned limits_shared(struct limits *l, const struct stake *stake, struct ledger_share out[LIMIT_OWNERS]);
+/* Others have used it up: notes the no, and gives the request of the minute back; the rest comes back when the stake is settled. */
+void limits_take_back(struct limits *l, struct stake *stake, const struct limit_no *no);
 
 /* Inside the gate; NULL if there is none. */
 struct ledger *ledger_find(const struct limits *l, enum limit_owner owner, struct text name);

@@ -1,5 +1,7 @@
 /* ledgers.c: the ledgers of keys and tenants by name: bounded in number, made outside the gate, and forgotten only when nothing is lost with them. */
+#define OPENSSL_API_COMPAT 0x10100000L /* SHA256_Init: an EVP method would be fetched for each name */
 #include "admit/inner.h"
+#include <openssl/sha.h>
 #include <string.h>
 
 #define XXH_INLINE_ALL
@@ -71,6 +73,20 @@ static bool insert(struct limits *l, struct ledger *a)
     return true;
 }
 
+static void hash(struct ledger *a)
+{
+    uint8_t digest[SHA256_DIGEST_LENGTH];
+    SHA256_CTX ctx;
+    SHA256_Init(&ctx);
+    SHA256_Update(&ctx, limit_owners[a->owner], strlen(limit_owners[a->owner]) + 1);
+    SHA256_Update(&ctx, a->name, a->name_len);
+    SHA256_Final(digest, &ctx);
+    for (unsigned i = 0; i < sizeof digest; i++) {
+        a->hash[2 * i] = "0123456789abcdef"[digest[i] >> 4];
+        a->hash[2 * i + 1] = "0123456789abcdef"[digest[i] & 15];
+    }
+}
+
 enum fail ledger_add(const struct worker *w, struct limits *l, enum limit_owner owner, struct text name)
 {
     struct ledger *a = mem_zero(sizeof *a + name.len), *old = NULL, *left_over = NULL;
@@ -79,6 +95,7 @@ enum fail ledger_add(const struct worker *w, struct limits *l, enum limit_owner 
     a->owner = owner;
     a->name_len = (uint32_t)name.len;
     memcpy(a->name, name.at, name.len);
+    hash(a);
     gate_enter(&l->gate);
     if (ledger_find(l, owner, name) != NULL) {
         left_over = a; /* another worker was faster */

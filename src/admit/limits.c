@@ -197,6 +197,33 @@ enum fail limits_reserve(const struct worker *w, struct limits *l, struct stake 
     return OK;
 }
 
+unsigned limits_shared(struct limits *l, const struct stake *stake, struct ledger_share out[LIMIT_OWNERS])
+{
+    unsigned n = 0;
+    gate_enter(&l->gate);
+    for (enum limit_owner i = 0; i < LIMIT_OWNERS; i++) {
+        const struct ledger *a = stake->of[i];
+        if (a == NULL)
+            continue;
+        out[n].owner = i;
+        out[n].limits = a->limits;
+        memcpy(out[n++].hash, a->hash, LEDGER_HASH_BYTES);
+    }
+    gate_leave(&l->gate);
+    return n;
+}
+
+void limits_take_back(struct limits *l, struct stake *stake, const struct limit_no *no)
+{
+    gate_enter(&l->gate);
+    for (enum limit_owner i = 0; i < LIMIT_OWNERS; i++)
+        if (stake->of[i] != NULL)
+            bucket_unuse(&stake->of[i]->requests, 1);
+    stake->of[no->owner]->refused[no->kind]++;
+    gate_leave(&l->gate);
+    stake->no = *no;
+}
+
 /* What is told of a ledger outside the gate. */
 struct news {
     nanos start;

@@ -112,10 +112,15 @@ bool bench_report_check(const struct bench_words *w, struct complaint *why)
 {
     const char *const paths[] = { w->json, w->csv, w->html, w->junit };
     for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
-        FILE *f = paths[i] != NULL ? fopen(paths[i], "ae") : NULL;
+        FILE *f = paths[i] != NULL ? fopen(paths[i], "wxe") : NULL;
+        bool is_new = f != NULL;
+        if (paths[i] != NULL && f == NULL)
+            f = fopen(paths[i], "ae");
         if (paths[i] != NULL && f == NULL)
             return complain(why, paths[i], 0, 0, "cannot be written: %s", strerror(errno));
         if (f != NULL && fclose(f) != 0)
+            return complain(why, paths[i], 0, 0, "cannot be written: %s", strerror(errno));
+        if (is_new && remove(paths[i]) != 0) /* a load that is refused leaves no empty report */
             return complain(why, paths[i], 0, 0, "cannot be written: %s", strerror(errno));
     }
     return true;

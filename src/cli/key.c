@@ -161,7 +161,7 @@ static int new_key(struct key_place *p, const struct usage *u, const struct key_
         buf_fini(&settings);
         return key_refuse(p, "no memory left for a key of this length");
     }
-    const struct conf_options options = { .yaml = buf_text(&settings) };
+    const struct conf_options options = { .yaml = buf_text(&settings), .keys_only = true };
     int code;
     if (text_find(options.yaml, TEXT("${")) >= 0)
         code = usage_refuse(u, "a key's settings may not have ${ in them");

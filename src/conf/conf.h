@@ -63,6 +63,15 @@ struct conf_proxy {
     const char *credentials; /* USER:PASSWORD in base64, as Proxy-Authorization: Basic has it; NULL = none. Never log it. */
 };
 
+/* A Redis, as its URL says it. */
+struct conf_redis {
+    const char *url;             /* as written, with its password. Never log it. NULL = none */
+    const char *host;            /* as in conf_url */
+    const char *user, *password; /* NULL = none. Never log them. */
+    uint16_t port;
+    uint32_t db;
+};
+
 struct conf_names {
     const char *const *at;
     uint32_t count; /* 0 = the key is absent */
@@ -208,6 +217,10 @@ struct conf {
         const char *servers; /* "10.0.0.1:53,[::1]:5353"; NULL = those of the system */
     } dns;
     struct {
+        struct conf_redis server;
+        nanos wait;
+    } redis;
+    struct {
         enum conf_log_level level;
         enum conf_log_format format;
         const char *file; /* NULL = standard error */
@@ -237,6 +250,7 @@ struct conf_options {
     const char *const *urls;  /* each becomes a backend of kind openai, named host:port */
     size_t urls_count;
     char *const *environ;     /* for WEIR_... and ${NAME}; NULL = empty */
+    bool keys_only;           /* keys for another configuration: nobody knows yet whether its models have prices */
     bool local_fallback;      /* no backend at all: add the local model and local embeddings */
 };
 

@@ -90,6 +90,8 @@ static enum fail print(struct buf *out, const struct conf *c, const struct row *
         return buf_printf(out, "%s", or_else(((const struct conf_url *)field)->text, "none"));
     case TYPE_proxy:
         return print_proxy(out, field);
+    case TYPE_redis:
+        return buf_printf(out, "%s", or_else(((const struct conf_redis *)field)->url, "none"));
     case TYPE_names:
         return print_names(out, field);
     case TYPE_targets:
@@ -111,7 +113,8 @@ static enum fail print(struct buf *out, const struct conf *c, const struct row *
 
 static bool is_secret(const struct row *row)
 {
-    return row->type == TYPE_secret || row->type == TYPE_key_plain || row->type == TYPE_key_digest || row->type == TYPE_proxy;
+    return row->type == TYPE_secret || row->type == TYPE_key_plain || row->type == TYPE_key_digest || row->type == TYPE_proxy ||
+           row->type == TYPE_redis;
 }
 
 /* ---- files ---- */

@@ -150,6 +150,8 @@ const char *url_parse(struct arena *a, struct text text, struct conf_url *out);
 const char *proxy_parse(struct arena *a, struct text text, struct conf_proxy *out);
 /* Does a NO_PROXY list exempt this host? Names with their subdomains, addresses, CIDR, each perhaps with :PORT; or *. */
 bool proxy_is_exempt(struct text list, struct text host, uint16_t port);
+/* redis.c: NULL, or what is wrong. */
+const char *redis_parse(struct arena *a, struct text text, struct conf_redis *out);
 /* What the environment says about an auto proxy. */
 bool proxy_choose(struct loading *l, const struct place *at, struct conf_backend *b);
 

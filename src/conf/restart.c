@@ -15,6 +15,8 @@ static bool value_eq(enum type type, const void *a, const void *b)
         return socket_a->mode == socket_b->mode && texts_eq(socket_a->path, socket_b->path);
     case TYPE_store:
         return store_a->mode == store_b->mode && texts_eq(store_a->path, store_b->path);
+    case TYPE_redis:
+        return texts_eq(((const struct conf_redis *)a)->url, ((const struct conf_redis *)b)->url);
     default:
         ASSERT(type == TYPE_auto_count); /* no RESTART key has another type yet */
         return *(const uint32_t *)a == *(const uint32_t *)b;

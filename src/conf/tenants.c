@@ -19,7 +19,7 @@ static bool check_budget(struct loading *l, const struct member *m, const char *
         return true;
     if (!limits->budget.is_set)
         return refuse(l, &budget->place, "%s.%s.budget needs usd: how much", what, name);
-    return has_price(l->conf) || refuse(l, &budget->place, "%s.%s.budget can have no effect: no model has a price", what, name);
+    return l->options->keys_only || has_price(l->conf) || refuse(l, &budget->place, "%s.%s.budget can have no effect: no model has a price", what, name);
 }
 
 static int by_name(const void *a, const void *b)

@@ -19,7 +19,7 @@ struct given {
 static bool may_be_secret(const struct given *g)
 {
     enum type t = g->row->type;
-    return t == TYPE_secret || t == TYPE_key_plain || t == TYPE_key_digest || t == TYPE_url || t == TYPE_proxy ||
+    return t == TYPE_secret || t == TYPE_key_plain || t == TYPE_key_digest || t == TYPE_url || t == TYPE_proxy || t == TYPE_redis ||
            t == TYPE_file || t == TYPE_file_or_auto || /* somebody may write the private key itself */
            text_starts(text_of(g->path), TEXT("keys."));
 }
@@ -216,6 +216,14 @@ static bool read_proxy(const struct given *g, void *field)
     return true;
 }
 
+static bool read_redis(const struct given *g, void *field)
+{
+    if ((int64_t)g->text.len > g->row->most)
+        return refuse_value(g, "is too long for a URL");
+    const char *wrong = redis_parse(&g->l->conf->arena, g->text, field);
+    return wrong == NULL || refuse_value(g, wrong);
+}
+
 static bool read_servers(const struct given *g, void *field)
 {
     const char *servers = NULL;
@@ -340,6 +348,7 @@ static bool (*const readers[TYPE_COUNT])(const struct given *, void *) = {
     [TYPE_text] = read_text,             [TYPE_secret] = read_secret,
     [TYPE_key_plain] = read_key_plain,   [TYPE_key_digest] = read_key_digest,
     [TYPE_url] = read_url,               [TYPE_proxy] = read_proxy,
+    [TYPE_redis] = read_redis,
     [TYPE_servers] = read_servers,       [TYPE_file] = read_file,
     [TYPE_file_or_auto] = read_file_or_auto,
 };

@@ -103,6 +103,8 @@ static void request_main(struct task *t, void *arg)
 static bool start_task(struct downstream *d)
 {
     struct http_request *rq = d->request;
+    if (d->server->ended)
+        return down_refuse(d, FAIL_DRAINING, "the server has shut down");
     d->body_wanted = d->write_waiter = false;
     d->body_fail = OK;
     d->wants_continue = rq->head->expect_continue && !rq->body_read && buf_len(&d->in) == 0;

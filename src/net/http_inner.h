@@ -37,6 +37,7 @@ struct http_server {
     nanos tls_told;      /* when a failed handshake was last logged: one a second is enough to see what is wrong */
     uint64_t ids;
     bool draining;
+    bool ended;          /* no request begins any more */
     bool retiring;       /* another process accepts in our place; what is connected is served on */
 };
 

@@ -138,6 +138,11 @@ void http_server_drain(struct http_server *s)
     }
 }
 
+void http_server_end(struct http_server *s)
+{
+    s->ended = true;
+}
+
 /* Whoever the kernel has announced to us alone would wait for nobody: they are accepted once the watch has gone, until the queue was seen empty (see on_listener);
    whoever comes later is announced to our successor. */
 void http_server_retire(struct http_server *s)

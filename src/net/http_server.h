@@ -47,6 +47,8 @@ void http_server_options(struct http_server *s, const struct http_server_options
 MUSTUSE enum fail http_server_listen(struct http_server *s, int listener);
 /* No new connections; idle ones close; those with a request close after their answer. */
 void http_server_drain(struct http_server *s);
+/* No request begins any more: a head that becomes whole now is refused without a task. */
+void http_server_end(struct http_server *s);
 /* Another process accepts from the same listeners from now on. What is connected is served on, but each answer says that it was the connection's last. */
 void http_server_retire(struct http_server *s);
 /* Says FIN to connections that have been idle for so long, ns. */

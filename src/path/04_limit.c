@@ -66,15 +66,18 @@ enum fail path_limit(struct task *t, struct request *rq)
 
 /* ---- tokens and money ---- */
 
-enum fail limit_reserve(struct request *rq)
+enum fail limit_reserve(struct task *t, struct request *rq)
 {
-    struct worker *w = rq->task->worker;
+    struct worker *w = t->worker;
     rq->foreseen = pool_foresee(rq->pool, rq->prompt_bytes, rq->max_tokens, rq->answers);
     int64_t tokens = (int64_t)rq->foreseen.prompt + rq->foreseen.answer;
     enum fail f = limits_reserve(w, rq->desk->limits, &rq->stake, tokens, limits_cost(rq->pool_conf, rq->foreseen.prompt, rq->foreseen.answer));
+    if (f == OK) {
+        COUNT_BY(w, limited_tokens_reserved, rq->stake.tokens);
+        f = share_take(t, rq->desk->share, rq->desk->limits, &rq->stake, rq->conf->redis.wait);
+    }
     if (f == FAIL_RATE_LIMIT || f == FAIL_BUDGET)
         return refused(rq);
-    COUNT_BY(w, limited_tokens_reserved, rq->stake.tokens);
     return f;
 }
 
@@ -114,6 +117,7 @@ void limit_settle(struct request *rq)
         return;
     COUNT_BY(w, limited_tokens_returned, MAX(rq->stake.tokens - tokens, 0));
     COUNT_BY(w, limited_tokens_overrun, MAX(tokens - rq->stake.tokens, 0));
+    share_settle(&rq->stake, tokens, money);
     limits_settle(w, rq->desk->limits, &rq->stake, tokens, money);
 }
 

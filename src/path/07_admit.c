@@ -116,7 +116,7 @@ enum fail path_admit(struct task *t, struct request *rq)
 {
     rq->asked_at = t->worker->now;
     rq->body_exact = world_now(t->worker->world);
-    enum fail f = limit_reserve(rq);
+    enum fail f = limit_reserve(t, rq);
     if (f != OK)
         return f;
     rq->tokens = foresight_share(rq->foreseen);

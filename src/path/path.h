@@ -3,7 +3,7 @@
 #ifndef WEIR_PATH_H
 #define WEIR_PATH_H
 
-#include "admit/admit.h"
+#include "admit/share.h"
 #include "auth/auth.h"
 #include "base/json.h"
 #include "net/http_server.h"
@@ -37,6 +37,7 @@ struct desk {
     _Atomic bool keys_called;/* a letter that says so is under way */
     struct timer read_again;
     struct limits *limits;   /* the process's */
+    struct share_link *share; /* to where instances count together; NULL = nothing is shared */
     struct hangar hangar;
     struct stories *stories;
     nanos shed_told;         /* when shed.c last logged */
@@ -168,7 +169,7 @@ MUSTUSE enum fail path_record(struct task *t, struct request *rq);
 MUSTUSE enum fail request_identify(struct task *t, struct request *rq);
 
 /* 04_limit.c, for admit and record: reserves what the request is foreseen to need; and what it really used takes its place. */
-MUSTUSE enum fail limit_reserve(struct request *rq);
+MUSTUSE enum fail limit_reserve(struct task *t, struct request *rq);
 void limit_settle(struct request *rq);
 /* x-ratelimit-… of a request that has limits, in the form of OpenAI's. */
 MUSTUSE enum fail limit_headers(const struct request *rq, struct buf *head);

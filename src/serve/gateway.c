@@ -82,13 +82,14 @@ static enum fail desk_open(struct gateway *g, unsigned i)
     w->owner = d;
     d->read_again.fire = read_news;
     hangar_init(&d->hangar);
+    d->share = g->share != NULL ? share_link_new(w, g->share) : NULL;
     d->conns = conns_new(w);
     d->auth = stored_auth(d, d->view->conf);
     d->stories = stories_new();
     struct http_server_options clients = client_options(d), admins = server_options(d, serve_admin);
     d->server = http_server_new(w, &clients);
     d->admin_server = http_server_new(w, &admins);
-    if (d->conns == NULL || d->auth == NULL || d->stories == NULL || d->server == NULL || d->admin_server == NULL)
+    if ((g->share != NULL && d->share == NULL) || d->conns == NULL || d->auth == NULL || d->stories == NULL || d->server == NULL || d->admin_server == NULL)
         return FAIL_NO_MEMORY;
     enum fail f = OK;
     for (unsigned k = 0; k < g->options.listener_count && f == OK; k++)
@@ -104,6 +105,7 @@ static void desk_close(struct desk *d)
         http_server_free(d->server);
     if (d->admin_server != NULL)
         http_server_free(d->admin_server);
+    share_link_free(d->share);
     conns_free(d->conns);
     auth_free(d->auth);
     stories_free(d->stories);
@@ -190,7 +192,7 @@ static void settle_timer(struct worker *w, struct timer *self)
     struct desk *d = w->owner;
     struct gateway *g = d->gateway;
     bool all = true;
-    task_each(w, cancel_root, NULL); /* again: a head that was half read may have become a request */
+    task_each(w, cancel_root, NULL); /* again: a task may have started another one that is its own root */
     atomic_store(&d->settled, task_count(w) == 0 && w->jobs == 0);
     for (unsigned i = 0; i < g->workers; i++) {
         all = all && atomic_load(&g->desk[i].settled);
@@ -207,6 +209,8 @@ static void stop_letter(struct worker *w, void *arg, uint64_t number)
     (void)arg, (void)number;
     http_server_drain(d->server);
     http_server_drain(d->admin_server);
+    http_server_end(d->server); /* or a head that was half read could become a request that asks a worker which has ended (settle_timer) */
+    http_server_end(d->admin_server);
     task_each(w, cancel_root, NULL);
     d->drain.fire = settle_timer;
     timer_set(w, &d->drain, w->now);
@@ -298,6 +302,10 @@ enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
     enum fail f = g->limits == NULL ? FAIL_NO_MEMORY : fleet_new(o->world, &g->fleet);
     if (f == OK)
         f = fleet_apply(g->fleet, o->conf);
+    if (f == OK && o->conf->redis.server.url != NULL) {
+        g->share = share_new(o->conf, o->dns);
+        f = g->share != NULL ? OK : FAIL_NO_MEMORY;
+    }
     if (f == OK && o->store != NULL)
         f = stored_open(g, o, &g->store);
     for (unsigned i = 0; i < o->workers && f == OK; i++) {
@@ -354,6 +362,7 @@ void gateway_free(struct gateway *g)
     }
     if (g->fleet != NULL)
         fleet_free(g->fleet); /* after the workers: its timers lie in their heaps */
+    share_free(g->share);
     limits_free(g->limits);
     stat_fini(&g->stats);
     mem_free(g);

@@ -55,7 +55,7 @@ struct loading {
 static void load_job(void *arg)
 {
     struct loading *l = arg;
-    const struct conf_options options = { .yaml = buf_text(&l->body) };
+    const struct conf_options options = { .yaml = buf_text(&l->body), .keys_only = true };
     if (text_find(options.yaml, TEXT("${")) >= 0)
         l->ok = complain(&l->why, NULL, 0, 0, "a key's settings may not have ${ in them");
     else

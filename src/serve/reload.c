@@ -139,7 +139,7 @@ static void reload_letter(struct worker *w, void *arg, uint64_t number)
 {
     struct gateway *g = arg;
     (void)number;
-    if (!g->reloading && task_start(w, "reload", reload_task, g) != NULL)
+    if (!g->reloading && !atomic_load(&g->draining) && task_start(w, "reload", reload_task, g) != NULL)
         g->reloading = true;
 }
 

@@ -136,16 +136,17 @@ def test_names_clash_and_wrong_words_are_told():
 
 def test_where_no_weir_runs_the_file_is_changed():
     with Disk() as disk, Mock() as m:
-        done = command(disk.folder, 'key', 'new', 'alice')
+        conf = disk.folder / 'weir.yaml'
+        conf.write_text(json.dumps({'admin': {'socket': str(disk.folder / 'nobody.sock')}, **one_model(m)}))  # or a weir of this user in /run/weir would be asked
+        done = command(disk.folder, 'key', 'new', 'alice', '-c', conf)
         alice, path = done.stdout.strip(), disk.folder / 'weir' / 'weir.db'
         assert done.returncode == 0 and f'kept in  {path}, as no weir of this user is running' in done.stderr, done.stderr
         assert path.stat().st_mode & 0o777 == 0o600 and path.parent.stat().st_mode & 0o777 == 0o700
         with Weir(one_model(m), env={'XDG_STATE_HOME': str(disk.folder)}) as w:
             assert statuses(w, {}) == {401} and statuses(w, bearer(alice)) == {200}
-        assert command(disk.folder, 'key', 'revoke', 'alice').returncode == 0
+        assert command(disk.folder, 'key', 'revoke', 'alice', '-c', conf).returncode == 0
         with Weir(one_model(m), env={'STATE_DIRECTORY': str(disk.folder / 'weir') + ':/nowhere'}) as w:
             assert statuses(w, bearer(alice)) == {401}
-        conf = disk.folder / 'weir.yaml'
         conf.write_text(json.dumps({'store': 'off', **one_model(m)}))
         done = command(disk.folder, 'key', 'new', 'bob', '-c', conf)
         assert done.returncode == 1 and 'store is off' in done.stderr, done
@@ -164,7 +165,7 @@ def test_nothing_to_keep_leaves_no_file_and_off_keeps_nothing():
         with Weir(one_model(m)) as w:
             w.post('/v1/chat/completions', CHAT)
             assert status(w)['state'] == 'none' and not list(w.folder.rglob('*.db*'))
-        with Weir(closed(m, store='off', tenants={'acme': {'budget': {'usd': 1}}})) as w:
+        with Weir(closed(m, store='off', tenants={'acme': {'budget': {'usd': 1}}}, models={'chat': {'price': {'in': 1}}})) as w:
             assert [line for line in w.lines() if 'budgets begin anew at every start' in line]
             done = key(w, 'new', 'alice')
             assert done.returncode == 1 and 'its store is off' in done.stderr, done

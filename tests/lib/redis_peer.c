@@ -1,0 +1,198 @@
+/* redis_peer.c: a Redis as tests play it. Called by tests/sim/test_redis.c. */
+#include "lib/redis_peer.h"
+#include "lib/actor.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define IN_BYTES  16384 /* the longest command loads a script */
+#define WORDS_MAX 32
+#define LOOK_NS   NANOS_PER_MS
+
+struct session {
+    struct redis_peer *peer;
+    struct actor actor;
+    size_t got;
+    char in[IN_BYTES];
+    unsigned count;
+    struct text word[WORDS_MAX];
+    char out[512];
+};
+
+static uint32_t draw(struct redis_peer *p, uint32_t below)
+{
+    p->chance = p->chance * 6364136223846793005ull + 1442695040888963407ull;
+    return (uint32_t)(p->chance >> 33) % below;
+}
+
+static bool strikes(struct redis_peer *p, unsigned per_mille) { return draw(p, 1000) < per_mille; }
+
+/* ---- one command ---- */
+
+/* "*3\r\n" or "$5\r\n" at *at; moves behind it. False: not all there. */
+static bool number(const struct session *s, size_t *at, char kind, size_t *out)
+{
+    const char *end = memchr(s->in + *at, '\n', s->got - *at);
+    if (end == NULL)
+        return false;
+    ASSERT(s->in[*at] == kind); /* weir writes RESP */
+    *out = strtoul(s->in + *at + 1, NULL, 10);
+    *at = (size_t)(end - s->in) + 1;
+    return true;
+}
+
+/* The first command's bytes, or 0 if it is not all there. */
+static size_t parse(struct session *s)
+{
+    size_t at = 0, words, len;
+    if (s->got == 0 || !number(s, &at, '*', &words))
+        return 0;
+    ASSERT(words <= WORDS_MAX);
+    for (s->count = 0; s->count < words; s->count++) {
+        if (at >= s->got || !number(s, &at, '$', &len) || s->got - at < len + 2)
+            return 0;
+        s->word[s->count] = (struct text){ s->in + at, len };
+        at += len + 2;
+    }
+    return at;
+}
+
+static int64_t value(const struct session *s, unsigned i)
+{
+    uint64_t n = 0;
+    bool is = text_to_u64(s->word[i], INT64_MAX, &n);
+    return is ? (int64_t)n : -1;
+}
+
+static unsigned key_of(struct redis_peer *p, struct text name)
+{
+    ASSERT(name.len < sizeof p->keys[0].name);
+    for (unsigned i = 0; i < p->key_count; i++)
+        if (text_eq(text_of(p->keys[i].name), name))
+            return i;
+    ASSERT(p->key_count < REDIS_PEER_KEYS);
+    memcpy(p->keys[p->key_count].name, name.at, name.len);
+    return p->key_count++;
+}
+
+/* EVALSHA sha keys key... session tokens money [used spent] (rpm tpm concurrency budget period)... */
+static void run_script(struct session *s)
+{
+    struct redis_peer *p = s->peer;
+    unsigned keys = (unsigned)value(s, 2), first = 3 + keys + 3, kind = 0, which = 0;
+    if (s->word[1].at[0] == 's') {
+        for (unsigned i = 0; i < keys; i++)
+            p->keys[key_of(p, s->word[3 + i])].at_once--;
+        p->settled++;
+        snprintf(s->out, sizeof s->out, ":0\r\n");
+        return;
+    }
+    for (unsigned i = 0; i < keys && kind == 0; i++) {
+        unsigned k = key_of(p, s->word[3 + i]);
+        int64_t rpm = value(s, first + 5 * i), places = value(s, first + 5 * i + 2);
+        which = i;
+        kind = rpm > 0 && p->keys[k].let_in >= rpm ? 1 : places > 0 && p->keys[k].at_once >= places ? 3 : 0;
+    }
+    for (unsigned i = 0; i < keys && kind == 0; i++) {
+        unsigned k = key_of(p, s->word[3 + i]);
+        p->keys[k].let_in++;
+        p->keys[k].at_once++;
+    }
+    *(kind == 0 ? &p->taken : &p->refused) += 1;
+    int n = snprintf(s->out, sizeof s->out, "*%u\r\n:%u\r\n:%u\r\n:0\r\n:1000\r\n", 4 + 2 * keys, kind, kind == 0 ? 0 : which);
+    for (unsigned i = 0; i < 2 * keys; i++)
+        n += snprintf(s->out + n, sizeof s->out - (size_t)n, ":0\r\n");
+}
+
+static void obey(struct session *s)
+{
+    struct text name = s->word[0];
+    if (text_eq(name, TEXT("EVALSHA")))
+        run_script(s);
+    else if (text_eq(name, TEXT("SCRIPT"))) /* settling is told from taking by what only it does */
+        snprintf(s->out, sizeof s->out, "$40\r\n%c123456789012345678901234567890123456789\r\n", text_find(s->word[2], TEXT("used")) >= 0 ? 's' : 't');
+    else if (text_eq(name, TEXT("ECHO")))
+        snprintf(s->out, sizeof s->out, ":%lld\r\n", (long long)value(s, 1));
+    else
+        snprintf(s->out, sizeof s->out, text_eq(name, TEXT("PING")) ? "+PONG\r\n" : "+OK\r\n");
+}
+
+/* ---- a connection ---- */
+
+/* False: it ends here. */
+static bool answer(struct task *t, struct session *s)
+{
+    struct redis_peer *p = s->peer;
+    static const char *const garbage[] = { "HTTP/1.1 400\r\n\r\n", "*17\r\n", "*1\r\n*1\r\n*1\r\n:1\r\n", ":12x\r\n", "$-7\r\n", "\r\n", "*99999999999999999999\r\n" };
+    if (strikes(p, p->delay) && task_sleep(t, t->worker->now + draw(p, 30) * NANOS_PER_MS) != OK)
+        return false;
+    while (p->is_frozen && !p->is_gone)
+        if (task_sleep(t, t->worker->now + LOOK_NS) != OK)
+            return false;
+    size_t len = strlen(s->out);
+    if (strikes(p, p->garbage))
+        len = (size_t)snprintf(s->out, sizeof s->out, "%s", garbage[draw(p, sizeof garbage / sizeof *garbage)]);
+    bool is_cut = strikes(p, p->cut);
+    if (actor_write_all(t, &s->actor, s->out, is_cut ? draw(p, (uint32_t)len + 1) : len, NEVER) != OK || is_cut)
+        return false;
+    return s->got > 0 || !strikes(p, p->extra) || actor_write_all(t, &s->actor, "+OK\r\n", 5, NEVER) == OK;
+}
+
+static void converse(struct task *t, void *arg)
+{
+    struct session *s = arg;
+    enum fail f = OK;
+    while (!s->peer->is_gone && (f == OK || f == FAIL_TIMEOUT)) {
+        size_t n = 0, used;
+        f = actor_read(t, &s->actor, s->in + s->got, sizeof s->in - s->got, t->worker->now + 10 * LOOK_NS, &n);
+        if (f == OK && n == 0)
+            break;
+        s->got += n;
+        while (f == OK && (used = parse(s)) > 0) {
+            obey(s);
+            s->got -= used;
+            memmove(s->in, s->in + used, s->got);
+            if (!answer(t, s))
+                f = FAIL_RESET;
+        }
+    }
+    actor_close(&s->actor);
+    s->peer->connections--;
+    mem_free(s);
+}
+
+static void listen_on(struct task *t, void *arg)
+{
+    struct redis_peer *p = arg;
+    struct actor listener;
+    ASSERT(actor_listen(p->worker, &listener, &p->addr) == OK);
+    while (!p->is_gone) {
+        struct session *s = mem_zero(sizeof *s);
+        ASSERT(s != NULL);
+        s->peer = p;
+        enum fail f = actor_accept(t, &listener, &s->actor, t->worker->now + 10 * LOOK_NS);
+        if (f != OK) {
+            mem_free(s);
+            continue;
+        }
+        p->connections++;
+        ASSERT(task_start(p->worker, "redis peer", converse, s) != NULL);
+    }
+    actor_close(&listener);
+    p->connections--;
+}
+
+void redis_peer_start(struct redis_peer *p)
+{
+    p->connections = 1; /* the listener */
+    ASSERT(task_start(p->worker, "redis", listen_on, p) != NULL);
+}
+
+void redis_peer_stop(struct task *t, struct redis_peer *p)
+{
+    p->is_gone = true;
+    while (p->connections > 0) {
+        enum fail f = task_sleep(t, t->worker->now + LOOK_NS);
+        ASSERT(f == OK);
+    }
+}

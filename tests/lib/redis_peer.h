@@ -1,0 +1,29 @@
+/* redis_peer.h: a Redis as tests play it: enough RESP to log in, load scripts and ping, ECHO as a number, and the two scripts of admit/share as plain counters: a key
+   lets in as many as its rpm says, for ever, and as many at once as its concurrency says. It misbehaves as its faults say. Used by tests/sim/test_redis.c. */
+#ifndef WEIR_TESTS_REDIS_PEER_H
+#define WEIR_TESTS_REDIS_PEER_H
+
+#include "run/task.h"
+
+#define REDIS_PEER_KEYS 8
+
+struct redis_peer {
+    struct worker *worker;
+    struct addr addr;
+    uint64_t chance;         /* of its draws */
+    unsigned delay, cut, garbage, extra; /* per mille of the commands: answered up to 30 ms late; connection closed instead, or in the middle of the answer; no RESP;
+                                            an answer that nobody asked for, when nothing else is asked */
+    bool is_frozen;          /* reads and answers nothing */
+    bool is_gone;            /* and is to end; set by the test */
+    unsigned connections;    /* open now */
+    unsigned taken, settled, refused;
+    struct { char name[80]; int64_t let_in, at_once; } keys[REDIS_PEER_KEYS];
+    unsigned key_count;
+};
+
+/* Starts it on its worker: set worker, addr and chance first. */
+void redis_peer_start(struct redis_peer *p);
+/* Thaws it, and waits until its tasks have seen that it is gone. In a task of its worker. */
+void redis_peer_stop(struct task *t, struct redis_peer *p);
+
+#endif
