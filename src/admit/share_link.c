@@ -145,7 +145,8 @@ static enum fail refresh(struct task *t, struct share_link *link)
     return say(t, link, "it takes no key of ours", args, 5, &reply);
 }
 
-static enum fail find(struct task *t, struct share_link *link, struct addrs *out)
+/* Out of line: the resolver's answer would lie on the keeper's stack for good. */
+static __attribute__((noinline)) enum fail find(struct task *t, struct share_link *link, struct addrs *out)
 {
     const struct conf *c = link->share->conf;
     struct dns_answer answer = { .why = NULL };
