@@ -81,7 +81,7 @@ static enum fail send_take(struct share_ask *a)
     return redis_send(a->link->redis, c.at, c.count, &a->call);
 }
 
-/* Nobody waits for it. One that finds no connection is lost: what it would have given back drains, or ends with its session. */
+/* Nobody waits for it. One that finds no connection, or no memory, is lost: what it would have given back drains, or ends with its session, so that ends, too. */
 static void send_settle(struct share_ask *a)
 {
     struct words c;
@@ -89,8 +89,10 @@ static void send_settle(struct share_ask *a)
     add_number(&c, a->used);
     add_number(&c, a->spent);
     add_limits(&c, a);
-    if (redis_send(a->link->redis, c.at, c.count, NULL) != OK)
-        COUNT(a->link->worker, redis_unsettled);
+    if (redis_send(a->link->redis, c.at, c.count, NULL) == OK)
+        return;
+    COUNT(a->link->worker, redis_unsettled);
+    share_link_lost(a->link);
 }
 
 /* ---- answers ---- */

@@ -34,6 +34,8 @@ struct share_link {
 
 /* Not worth waiting for: down, or too many have waited in vain. */
 bool share_link_is_away(struct share_link *link);
+/* What was held could not be given back: its session ends, and with it all that is held in its name. */
+void share_link_lost(struct share_link *link);
 /* Somebody waited in vain; an answer came in time; Redis refused to run a script. */
 void share_link_late(struct share_link *link);
 void share_link_answered(struct share_link *link);

@@ -77,6 +77,14 @@ void share_link_refused(struct share_link *link, const struct redis_reply *reply
     redis_close(link->redis, link->why);
 }
 
+void share_link_lost(struct share_link *link)
+{
+    if (!redis_is_open(link->redis))
+        return;
+    go_down(link, "there is no memory for what it must be told");
+    redis_close(link->redis, link->why);
+}
+
 static void on_closed(void *arg)
 {
     struct share_link *link = arg;

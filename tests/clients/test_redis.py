@@ -56,9 +56,10 @@ class Redis:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+# The wait is longer than a busy machine makes Redis late by itself; 10 ms are for tests/sim/test_redis.c.
 def conf(mock, redis, credentials='', **limits):
     return one_model(mock, keys={'a': {'key': KEY, **limits}, 'ops': {'key': OPS_KEY, 'role': 'admin'}}, workers=2, log={'access': 'off'},
-                     redis={'url': f'redis://{credentials}127.0.0.1:{redis.port}'},
+                     redis={'url': f'redis://{credentials}127.0.0.1:{redis.port}', 'wait': '200ms'},
                      models={'chat': {'price': {'in': 0, 'out': 1000000}}})
 
 

@@ -17,6 +17,7 @@ struct session {
     unsigned count;
     struct text word[WORDS_MAX];
     char out[512];
+    unsigned id; /* 1 + its place in peer->sessions; 0: it has taken nothing */
 };
 
 static uint32_t draw(struct redis_peer *p, uint32_t below)
@@ -75,6 +76,18 @@ static unsigned key_of(struct redis_peer *p, struct text name)
     return p->key_count++;
 }
 
+static unsigned session_of(struct redis_peer *p, struct text id)
+{
+    ASSERT(id.len == sizeof p->sessions[0].id);
+    for (unsigned i = 0; i < p->session_count; i++)
+        if (memcmp(p->sessions[i].id, id.at, id.len) == 0)
+            return i;
+    ASSERT(p->session_count < REDIS_PEER_SESSIONS);
+    memcpy(p->sessions[p->session_count].id, id.at, id.len);
+    p->sessions[p->session_count].is_open = true;
+    return p->session_count++;
+}
+
 /* EVALSHA sha keys key... session tokens money [used spent] (rpm tpm concurrency budget period)... */
 static void run_script(struct session *s)
 {
@@ -84,6 +97,7 @@ static void run_script(struct session *s)
         for (unsigned i = 0; i < keys; i++)
             p->keys[key_of(p, s->word[3 + i])].at_once--;
         p->settled++;
+        p->sessions[session_of(p, s->word[3 + keys])].held--;
         snprintf(s->out, sizeof s->out, ":0\r\n");
         return;
     }
@@ -99,6 +113,8 @@ static void run_script(struct session *s)
         p->keys[k].at_once++;
     }
     *(kind == 0 ? &p->taken : &p->refused) += 1;
+    s->id = 1 + session_of(p, s->word[3 + keys]);
+    p->sessions[s->id - 1].held += kind == 0;
     int n = snprintf(s->out, sizeof s->out, "*%u\r\n:%u\r\n:%u\r\n:0\r\n:1000\r\n", 4 + 2 * keys, kind, kind == 0 ? 0 : which);
     for (unsigned i = 0; i < 2 * keys; i++)
         n += snprintf(s->out + n, sizeof s->out - (size_t)n, ":0\r\n");
@@ -157,6 +173,8 @@ static void converse(struct task *t, void *arg)
         }
     }
     actor_close(&s->actor);
+    if (s->id > 0)
+        s->peer->sessions[s->id - 1].is_open = false;
     s->peer->connections--;
     mem_free(s);
 }

@@ -5,7 +5,8 @@
 
 #include "run/task.h"
 
-#define REDIS_PEER_KEYS 8
+#define REDIS_PEER_KEYS     8
+#define REDIS_PEER_SESSIONS 256
 
 struct redis_peer {
     struct worker *worker;
@@ -15,10 +16,12 @@ struct redis_peer {
                                             an answer that nobody asked for, when nothing else is asked */
     bool is_frozen;          /* reads and answers nothing */
     bool is_gone;            /* and is to end; set by the test */
-    unsigned connections;    /* open now */
+    unsigned connections;    /* open now, and the listener */
     unsigned taken, settled, refused;
     struct { char name[80]; int64_t let_in, at_once; } keys[REDIS_PEER_KEYS];
     unsigned key_count;
+    struct { char id[16]; int64_t held; bool is_open; } sessions[REDIS_PEER_SESSIONS]; /* of connections that have taken something; held: requests in flight */
+    unsigned session_count;
 };
 
 /* Starts it on its worker: set worker, addr and chance first. */

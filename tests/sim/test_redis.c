@@ -61,10 +61,11 @@ static void root(struct task *t, void *arg)
 }
 
 /* Runs story on the outside's worker, beside a peer. */
-static void begin(uint64_t seed)
+static void begin(uint64_t seed, unsigned no_memory)
 {
     memset(&here, 0, sizeof here);
     struct sim_options o = sim_options_default(seed);
+    o.faults.no_memory = no_memory;
     here.seed = seed;
     here.sim = sim_new(&o);
     assert_story = tell;
@@ -72,6 +73,7 @@ static void begin(uint64_t seed)
         ASSERT(worker_init(&here.workers[i], sim_world(here.sim), i) == OK);
         ASSERT(sim_worker(here.sim, "worker", &here.workers[i]) == OK);
     }
+    sim_spare(here.sim);
     here.peer.worker = &here.workers[OUTSIDE];
     here.peer.chance = seed * 77 + 5;
     ASSERT(addr_from_text(&here.peer.addr, TEXT("10.0.0.9"), 6379));
@@ -170,7 +172,7 @@ TEST(hostile_58_no_reply_reaches_another_caller)
     unsigned answered = 0, left = 0, failed = 0;
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         uint64_t chance = seed;
-        begin(seed);
+        begin(seed, 0);
         here.host = host;
         here.peer.delay = draw(&chance, 2) * 200;
         here.peer.cut = draw(&chance, 3) == 0 ? 20 : 0;
@@ -202,7 +204,7 @@ static void host_of_one(struct task *t, void *arg)
 TEST(an_answer_nobody_asked_for_ends_the_connection)
 {
     for (unsigned extra = 0; extra <= 1000; extra += 1000) {
-        begin(1);
+        begin(1, 0);
         here.peer.extra = extra;
         here.host = host_of_one;
         play(callers_story);
@@ -251,8 +253,12 @@ static void visit_letter(struct worker *w, void *arg, uint64_t number)
 {
     struct visitor *v = mem_zero(sizeof *v);
     (void)arg;
-    *v = (struct visitor){ (unsigned)number % INSTANCES, here.seed * 2000 + number };
-    ASSERT(task_start(w, "visitor", visit, v) != NULL);
+    if (v != NULL)
+        *v = (struct visitor){ (unsigned)number % INSTANCES, here.seed * 2000 + number };
+    if (v == NULL || task_start(w, "visitor", visit, v) == NULL) {
+        mem_free(v);
+        here.alive--;
+    }
 }
 
 static void start_visitors(void)
@@ -289,6 +295,8 @@ static void leave(struct task *t)
     while (task_count(&here.workers[0]) + task_count(&here.workers[1]) > 0)
         rest(t, NANOS_PER_MS);
     rest(t, 100 * NANOS_PER_MS); /* the last settlements arrive */
+    for (unsigned i = 0; i < here.peer.session_count; i++)
+        ASSERT(here.peer.sessions[i].held == 0 || !here.peer.sessions[i].is_open); /* late ones too; what could not be given back ended with its session */
     for (unsigned i = 0; i < INSTANCES; i++)
         mail_send(&here.workers[i], free_letter, NULL, i);
     while (here.link[0] != NULL || here.link[1] != NULL)
@@ -351,7 +359,7 @@ TEST(together_they_let_in_what_the_limits_say)
 {
     unsigned refused = 0;
     for (uint64_t seed = 1; seed <= SEEDS / 3; seed++) {
-        begin(seed);
+        begin(seed, 0);
         open_instances();
         play(limits_story);
         ASSERT(here.let_in == here.peer.taken && here.peer.taken == here.peer.settled && here.late == 0);
@@ -369,7 +377,7 @@ TEST(together_they_let_in_what_the_limits_say)
 TEST(a_frozen_one_keeps_five_waiting_and_no_more)
 {
     for (uint64_t seed = 1; seed <= SEEDS / 3; seed++) {
-        begin(seed);
+        begin(seed, 0);
         open_instances();
         play(frozen_story);
         ASSERT(here.longest <= WAIT_NS + NANOS_PER_MS);
@@ -383,7 +391,7 @@ TEST(whatever_it_answers_nobody_waits_longer_and_all_is_given_back)
 {
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         uint64_t chance = seed;
-        begin(seed);
+        begin(seed, draw(&chance, 3) == 0 ? 50 : 0);
         here.peer.delay = draw(&chance, 2) * 300;
         here.peer.cut = draw(&chance, 2) * 30;
         here.peer.garbage = draw(&chance, 2) * 30;
@@ -391,8 +399,6 @@ TEST(whatever_it_answers_nobody_waits_longer_and_all_is_given_back)
         play(limits_story);
         ASSERT(here.longest <= WAIT_NS + NANOS_PER_MS);
         ASSERT(here.peer.settled <= here.peer.taken);
-        if (here.peer.cut + here.peer.garbage == 0)
-            ASSERT(here.peer.settled == here.peer.taken); /* the late ones too */
         close_instances();
         end();
     }
