@@ -11,7 +11,7 @@
 #define LOOK_NS       (250 * NANOS_PER_MS)  /* between looks at one that is up */
 #define PAUSE_MIN_NS  (100 * NANOS_PER_MS)  /* between attempts, doubled after each up to the next; a quarter more at random, so that instances do not come in step */
 #define PAUSE_MAX_NS  (5 * NANOS_PER_S)
-#define STEADY_NS     (60 * NANOS_PER_S)    /* up for this long, the pauses begin anew: one that flaps is not asked, and told of, ever faster */
+#define STEADY_NS     (10 * NANOS_PER_S)    /* up for this long, the pauses begin anew: one that flaps is not asked, and told of, ever faster */
 #define SESSION_NS    (15 * NANOS_PER_S)    /* what a dead instance held counts for this long */
 #define REFRESH_NS    (5 * NANOS_PER_S)
 
@@ -145,7 +145,8 @@ static enum fail refresh(struct task *t, struct share_link *link)
     return say(t, link, "it takes no key of ours", args, 5, &reply);
 }
 
-static enum fail find(struct task *t, struct share_link *link, struct addrs *out)
+/* Out of line: the resolver's answer would lie on the keeper's stack for good. */
+static __attribute__((noinline)) enum fail find(struct task *t, struct share_link *link, struct addrs *out)
 {
     const struct conf *c = link->share->conf;
     struct dns_answer answer = { .why = NULL };
@@ -161,8 +162,7 @@ static enum fail find(struct task *t, struct share_link *link, struct addrs *out
     return f;
 }
 
-/* Out of line: its addresses would lie on the keeper's stack for good. */
-static __attribute__((noinline)) enum fail make(struct task *t, struct share_link *link)
+static enum fail make(struct task *t, struct share_link *link)
 {
     struct addrs addrs;
     enum fail f = find(t, link, &addrs);

@@ -218,7 +218,7 @@ struct redis *redis_new(struct worker *w, void (*on_closed)(void *arg), void *ar
     r->why = "";
     r->watch = (struct watch){ -1, on_ready };
     r->flush.run = flush;
-    buf_init(&r->out, REDIS_OUT_MAX);
+    buf_init_secret(&r->out, REDIS_OUT_MAX); /* AUTH passes here */
     return r;
 }
 
@@ -302,6 +302,7 @@ enum fail redis_send(struct redis *r, const struct text *args, unsigned count, s
     if (n < 0)
         return FAIL_NO_MEMORY;
     enum fail f = buf_add(&r->out, command, (size_t)n);
+    mem_wipe(command, (size_t)n);
     redisFreeCommand(command);
     if (f != OK)
         return f == FAIL_TOO_LARGE ? FAIL_BUSY : f;

@@ -215,6 +215,8 @@ static enum fail read_refusal(struct task *t, struct call *call, struct attempt_
 enum fail answer_read(struct task *t, struct call *call, struct attempt_story *a, struct conn *c, const struct http_head *head, nanos deadline)
 {
     struct text type = http_head_get(head, HEADER_CONTENT_TYPE);
+    if (call->lost) /* within this turn, so the head was read all the same */
+        return FAIL_CANCELLED;
     if (is_backends_trouble(head->status))
         return read_refusal(t, call, a, c, head, deadline);
     if (http_head_has(head, HEADER_CONTENT_ENCODING) && !text_eq_nocase(http_head_get(head, HEADER_CONTENT_ENCODING), TEXT("identity"))) {

@@ -9,6 +9,7 @@
 #define LONG_BYTES    200000u             /* of a long answer: its end still waits in the gateway when its request has ended */
 #define PATIENCE_NS   (20 * NANOS_PER_S)  /* beyond every timeout of every story */
 #define CALM_NS       (10 * NANOS_PER_S)  /* linger takes 2 s */
+#define LATE_NS       (350 * NANOS_PER_MS)
 #define STREAM_TOKENS 4
 #define EVENT_BYTES   40000u              /* of a large one: more than the gateway's pool for reading one */
 
@@ -20,6 +21,8 @@
 #define THREE_BACKENDS "timeouts: {total: 8s, connect: 500ms, first_token: 2s, between_tokens: 2s, header: 3s, body: 3s, write: 3s, drain: 3s}\n" \
                       "backends: {b1: {url: 'http://10.0.0.1:8000'}, b2: {url: 'http://10.0.0.2:8000'}, b3: {url: 'http://10.0.0.3:8000'}}\n" \
                       "models: {m: {use: [b3/up], fallback: [b2/up]}, n: {use: [b2/up], fallback: [b1/up]}}\n"
+#define HEDGED        "timeouts: {total: 8s, connect: 500ms, first_token: 2s, between_tokens: 2s, header: 3s, body: 3s, write: 3s, drain: 3s}\n" \
+                      "backends: {b1: {url: 'http://10.0.0.1:8000'}, same: {url: 'http://10.0.0.1:8000'}}\nmodels: {m: {use: [b1/up, same/up], hedge: on}}\n"
 #define WITH_KEYS     "keys: {user: {key: key-user}, boss: {key: key-boss, role: admin}}\n"
 /* b2 says 500, so what asks it first is tried again; one slot, so others wait */
 #define LIMITED \
@@ -55,6 +58,10 @@ const struct story stories[] = {
     { "long answer", "stream: {buffer: 4KiB}\n" ONE_BACKEND, NULL, false, { { .line = CHAT, .body = LONG_BODY, .slow = true, .want = "\"long\":\"", .status = 200 } } },
     { "heartbeat", "stream: {heartbeat: 100ms}\n" ONE_BACKEND, NULL, false,
       { { .line = CHAT, .body = "{\"model\":\"m\",\"user\":\"late\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"@\"}]}", .want = DONE, .status = 200 } } },
+    { "hedge", HEDGED, NULL, false, /* of two that are asked the second one is sooner, in a stream and in a body; then both are late, and the first one is */
+      { { .line = CHAT, .body = "{\"model\":\"m\",\"user\":\"by turns\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"@\"}]}", .want = DONE, .status = 200 },
+        { .line = CHAT, .at_ms = 100, .body = "{\"model\":\"m\",\"user\":\"by turns\",\"messages\":[{\"role\":\"user\",\"content\":\"@\"}]}", .want = WHOLE, .status = 200 },
+        { .line = CHAT, .at_ms = 200, .body = "{\"model\":\"m\",\"user\":\"late\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"@\"}]}", .want = DONE, .status = 200 } } },
     { "large event", ONE_BACKEND, NULL, false,
       { { .line = CHAT, .body = "{\"model\":\"m\",\"user\":\"large\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"@\"}]}", .want = DONE, .status = 200 } } },
     { "cut", ONE_BACKEND, NULL, false,
@@ -138,6 +145,7 @@ static void tell_scene(void)
 struct server {
     struct addr at;
     bool says_500;
+    unsigned turns;    /* questions that asked to be answered late by turns */
 };
 static struct server servers[2];
 
@@ -175,7 +183,7 @@ static enum fail say_token(struct task *t, struct actor *a, unsigned more)
 static enum fail answer_stream(struct task *t, struct actor *a, const char *request)
 {
     bool late = strstr(request, "\"late\"") != NULL, cut = strstr(request, "\"cut\"") != NULL, large = strstr(request, "\"large\"") != NULL;
-    enum fail f = late ? task_sleep(t, t->worker->now + 350 * NANOS_PER_MS) : OK;
+    enum fail f = late ? task_sleep(t, t->worker->now + LATE_NS) : OK;
     if (f == OK)
         f = say(t, a, "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n");
     for (unsigned i = 0; i < STREAM_TOKENS && f == OK; i++) {
@@ -202,19 +210,21 @@ static enum fail answer_long(struct task *t, struct actor *a)
     return f == OK ? actor_write_all(t, a, body, LONG_BYTES, NEVER) : f;
 }
 
-static enum fail answer(struct task *t, struct actor *a, const struct server *b, const char *request)
+static enum fail answer(struct task *t, struct actor *a, struct server *b, const char *request)
 {
     if (strncmp(request, "GET", 3) == 0)
         return say_json(t, a, "{\"data\":[{\"id\":\"m\"}]}");
     if (b->says_500)
         return say(t, a, "HTTP/1.1 500 No\r\ncontent-length: 2\r\n\r\nno");
+    if (strstr(request, "\"by turns\"") != NULL && b->turns++ % 2 == 0 && task_sleep(t, t->worker->now + LATE_NS) != OK)
+        return FAIL_CANCELLED;
     if (strstr(request, "\"stream\":true") != NULL)
         return answer_stream(t, a, request);
     return strstr(request, "\"long\"") != NULL ? answer_long(t, a) : say_json(t, a, "{\"choices\":[{\"message\":{\"role\":\"assistant\",\"content\":\"whole\"},\"index\":0}]}");
 }
 
 struct visit {
-    const struct server *server;
+    struct server *server;
     struct actor actor;
     struct buf in;
 };
@@ -268,7 +278,7 @@ static void visited(struct task *t, void *arg)
 
 static void backend(struct task *t, void *arg)
 {
-    const struct server *b = arg;
+    struct server *b = arg;
     struct actor listener;
     ASSERT(actor_listen(t->worker, &listener, &b->at) == OK);
     for (;;) {
@@ -469,6 +479,18 @@ static void look(void)
     house_close(h); /* tasks, sockets, blocks of memory */
 }
 
+/* What is late, and that there is room for second calls: these stories are too short to learn it. */
+static void teach(struct house *h)
+{
+    struct roster *r = fleet_roster(gateway_fleet(h->gateway));
+    struct pool *p = roster_find(r, TEXT("m"));
+    for (int i = 0; i < 100 && p != NULL; i++) {
+        pool_first_token(p, i % 2, 10 * NANOS_PER_MS);
+        pool_hedge_earn(p);
+    }
+    roster_unref(r);
+}
+
 static void start(void *arg)
 {
     *(enum fail *)arg = house_start(&scene.house);
@@ -496,6 +518,7 @@ uint64_t story_tell(const struct story *s, const struct faulty_plan *plan)
     }
     house_inhabit(h);
     fleet_check_always(gateway_fleet(h->gateway), true);
+    teach(h);
     if (s->yaml_after != NULL && s->yaml_after[0] != 0)
         h->yaml = s->yaml_after;
     for (unsigned i = 0; i < ARRAY_LEN(servers); i++) {
@@ -503,12 +526,15 @@ uint64_t story_tell(const struct story *s, const struct faulty_plan *plan)
         snprintf(host, sizeof host, "10.0.0.%u", i + 1);
         ASSERT(addr_from_text(&servers[i].at, text_of(host), 8000));
         servers[i].says_500 = i == 1;
+        servers[i].turns = 0;
         house_task(h, "backend", backend, &servers[i]);
     }
     for (unsigned i = 0; i < STORY_ASKS_MAX && s->asks[i].line != NULL; i++)
         client_start(i, &s->asks[i]);
     bool ok = house_run(h, clients_gone, NULL, 10 * PATIENCE_NS);
     MUST(ok, "clients wait for ever");
+    if (strcmp(s->name, "hedge") == 0 && !faulty_struck())
+        MUST(house_count(h, COUNTER_hedges) == 3 && house_count(h, COUNTER_hedges_won) == 2, "it is not the story of three second calls, two of them sooner");
     uint64_t chances = faulty_end();
     look();
     return chances;

@@ -98,6 +98,25 @@ static void report(struct task *t, struct storm *s, struct slot *slot)
     s->served++;
 }
 
+/* A second slot beside the first one, if it was earned and is free, which it hardly ever is here: what the workers race over is the histogram and the budget. */
+static void hedge(struct task *t, const struct claim *claim, const struct slot *first)
+{
+    struct claim other = *claim;
+    struct slot second;
+    bool is_stream = dice(t, 2);
+    pool_hedge_earn(claim->pool);
+    pool_first_token(claim->pool, is_stream, (nanos)dice(t, 400) * US);
+    other.exclude |= backend_bit(first->backend);
+    if (dice(t, 2) || pool_late(claim->pool, is_stream) == NEVER || !pool_hedge_pay(claim->pool))
+        return;
+    if (!slot_try(t->worker, &other, first, &second)) {
+        pool_hedge_return(claim->pool);
+        return;
+    }
+    ASSERT(second.backend != first->backend && second.fallback == first->fallback);
+    slot_give(t->worker, &second);
+}
+
 static enum fail attempt(struct task *t, struct storm *s, struct claim *claim)
 {
     struct slot slot;
@@ -108,6 +127,7 @@ static enum fail attempt(struct task *t, struct storm *s, struct claim *claim)
     if (f != OK)
         return f;
     ASSERT(slot.endpoint->backend == slot.backend && slot.model.len == 1);
+    hedge(t, claim, &slot);
     f = task_sleep(t, t->worker->now + (nanos)dice(t, 300) * US);
     report(t, s, &slot);
     claim->exclude |= dice(t, 2) ? backend_bit(slot.backend) : 0;
