@@ -199,8 +199,7 @@ static void timer_fired(struct worker *w, struct timer *timer)
 {
     struct breaker_state *s = CONTAINER_OF(timer, struct breaker_state, timer);
     struct fleet *f = s->backend->fleet;
-    gate_enter(&f->gate);
-    breaker_pass(f, w->now);
+    slots_enter(f, w->now);
     bool goes_on = (f->pending & backend_bit(s->backend)) != 0; /* marked again meanwhile, maybe by another worker */
     if (!goes_on)
         s->worker = NULL;
@@ -212,8 +211,7 @@ static void timer_fired(struct worker *w, struct timer *timer)
 static struct fleet *enter(struct worker *w, struct backend *b)
 {
     CHECK(b, BACKEND);
-    gate_enter(&b->fleet->gate);
-    breaker_pass(b->fleet, w->now);
+    slots_enter(b->fleet, w->now);
     return b->fleet;
 }
 

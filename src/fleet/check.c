@@ -86,7 +86,7 @@ static void check_counts(const struct fleet *f)
         ASSERT(each->state == GRANTED);
         taken[each->member->endpoint->backend->index][each->class]++;
     }
-    for (uint32_t i = 0; i < f->backends_count; i++) {
+    for (uint32_t i = 0; i < f->roster->backends_known; i++) {
         const struct backend *b = f->backends[i];
         ASSERT(memcmp(taken[i], f->in_flight[i], sizeof taken[i]) == 0);
         ASSERT(count_now(&b->in_flight) == taken[i][CONF_CLASS_LOW] + taken[i][CONF_CLASS_NORMAL] + taken[i][CONF_CLASS_HIGH]);
@@ -106,14 +106,14 @@ static void check_tenants(struct fleet *f)
         tn->checked_counter = tn->counter;
         held += tn->held;
     }
-    for (uint32_t i = 0; i < f->backends_count; i++)
+    for (uint32_t i = 0; i < f->roster->backends_known; i++)
         in_flight += count_now(&f->backends[i]->in_flight);
     ASSERT(held == in_flight);
 }
 
 static void check_begin(struct fleet *f)
 {
-    for (uint32_t i = 0; i < f->pools_count; i++)
+    for (uint32_t i = 0; i < f->roster->pools_known; i++)
         memset(f->pools[i]->checked, 0, sizeof f->pools[i]->checked);
     for (uint32_t i = 0; i < f->tenants.made; i++)
         f->tenants.at[i].checked_requests = 0;
@@ -132,7 +132,7 @@ void slots_check(struct fleet *f)
     LIST_EACH(&f->lanes, node)
         in_lanes += check_lane(f, CONTAINER_OF(node, struct lane, in_lanes));
     ASSERT(in_lanes == list_count(&f->waiters));
-    for (uint32_t i = 0; i < f->pools_count; i++) {
+    for (uint32_t i = 0; i < f->roster->pools_known; i++) {
         int32_t gone = atomic_load_explicit(&f->pools[i]->halves, memory_order_relaxed);
         ASSERT(gone >= 0 && gone <= 2 * RETRY_TOKENS);
         for (int c = 0; c < CONF_CLASSES; c++)

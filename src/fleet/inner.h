@@ -54,7 +54,7 @@ struct roster {
     struct map by_name;
     const char **names;
     uint32_t names_count, names_left_out; /* left out: discovered beyond POOLS_MAX */
-    uint32_t backends_known;              /* of fleet->backends, removed ones too; what comes later is not looked at by those who hold this one */
+    uint32_t backends_known, pools_known; /* of the fleet's, removed ones too; what comes later is not looked at by those who hold this one */
     struct endpoint *endpoints;
     uint32_t endpoints_count;
     const struct endpoint *by_index[BACKENDS_MAX];
@@ -370,6 +370,8 @@ void slots_init(struct fleet *f);
 void slots_fini(struct fleet *f);
 /* Inside the gate: another limit. */
 void slots_limit(struct fleet *f, struct backend *b, uint32_t limit);
+/* Into the gate, at a worker's time: what is over by then is ended first. */
+void slots_enter(struct fleet *f, nanos now);
 /* The only way out of the gate after a change. w: the caller's worker, or NULL on another thread. */
 void slots_leave(struct fleet *f, struct worker *w);
 /* Puts the next roster in place, with its limits, and moves the waiters. Returns the old one. */

@@ -329,6 +329,7 @@ static enum fail fill(struct fleet *f, struct roster *r)
     for (uint32_t i = 0; i < r->conf->models_count && failure == OK; i++)
         failure = add_configured(f, r, &r->conf->models[i]);
     r->backends_known = f->backends_count;
+    r->pools_known = f->pools_count;
     failure = failure == OK ? add_discovered(f, r) : failure;
     return failure == OK ? note_sets(r) : failure;
 }

@@ -1,6 +1,6 @@
 /* slots.c: taking and giving slots, under the fleet's gate. Called by path/ and upstream/ for each attempt, and by fleet.c when limits or members change.
 
-   Every way out of the gate is leave(): it first serves whoever can be served, so nobody waits while something acceptable is free. Under the gate
+   Every way out of the gate after a change is slots_leave(): it first serves whoever can be served, so nobody waits while something acceptable is free. Under the gate
    a waiter's lists and state move; its task is woken after the gate, by name, as it may be gone by then. Nothing walks all waiters
    but queue_move (a reload) and the check. */
 #include "fleet/inner.h"
@@ -110,7 +110,7 @@ static __attribute__((noinline)) void leave_serving(struct fleet *f, struct work
     }
 }
 
-static void leave(struct fleet *f, struct worker *w)
+void slots_leave(struct fleet *f, struct worker *w)
 {
     if (list_is_empty(&f->waiters) && !f->check_always) {
         f->serve_due = false;
@@ -120,7 +120,7 @@ static void leave(struct fleet *f, struct worker *w)
     }
 }
 
-static void enter(struct fleet *f, nanos now)
+void slots_enter(struct fleet *f, nanos now)
 {
     gate_enter(&f->gate);
     f->now = MAX(f->now, now);
@@ -134,11 +134,11 @@ static void enter(struct fleet *f, nanos now)
 static void floors_fired(struct worker *w, struct timer *timer)
 {
     struct fleet *f = CONTAINER_OF(timer, struct fleet, floors.timer);
-    enter(f, w->now);
+    slots_enter(f, w->now);
     nanos next = f->floors.look_at;
     if (next == NEVER)
         f->floors.worker = NULL;
-    leave(f, w);
+    slots_leave(f, w);
     if (next != NEVER)
         timer_set(w, timer, next);
 }
@@ -220,9 +220,9 @@ static enum fail wait_turn(struct task *t, struct fleet *f, struct waiter *me, c
             why = tell(t, me, claim);
             beat = t->worker->now + claim->beat;
         }
-        enter(f, t->worker->now);
+        slots_enter(f, t->worker->now);
         over = settle(f, me, why, &result);
-        leave(f, t->worker);
+        slots_leave(f, t->worker);
     }
     if (result != OK)
         roster_unref(me->roster);
@@ -248,11 +248,11 @@ static enum fail take(struct task *t, const struct claim *claim, struct waiter *
     struct fleet *f = claim->pool->fleet;
     uint64_t tenant = tenant_id(f, claim->tenant);
     nanos look_at = 0;
-    enter(f, w->now);
+    slots_enter(f, w->now);
     introduce(f, me, tenant);
     enum fail failure = ask(f, w, me, &look_at);
     bool waits = failure == OK && me->member == NULL; /* before the gate opens: after it others write */
-    leave(f, w);
+    slots_leave(f, w);
     if (look_at != 0)
         timer_set(w, &f->floors.timer, look_at);
     if (!waits)
@@ -309,12 +309,12 @@ bool slot_try(struct worker *w, const struct claim *claim, const struct slot *be
     struct fleet *f = claim->pool->fleet;
     struct waiter me = waiter_of(claim, w->now);
     uint64_t tenant = tenant_id(f, claim->tenant);
-    enter(f, w->now);
+    slots_enter(f, w->now);
     introduce(f, &me, tenant);
     uint64_t set = idle_set(f, &me, beside->fallback);
     if (set != 0)
         f->held[occupy(f, &me, set)][me.class]++;
-    leave(f, w);
+    slots_leave(f, w);
     if (set != 0)
         *out_slot = slot_of(&me, w->now);
     return set != 0;
@@ -328,13 +328,13 @@ void slot_give(struct worker *w, struct slot *slot)
     struct fleet *f = slot->pool->fleet;
     bool known = slot->prompt_tokens >= 0 && slot->answer_tokens >= 0;
     uint64_t used = known ? tenant_weigh((uint64_t)slot->prompt_tokens, (uint64_t)slot->answer_tokens) : slot->charged;
-    enter(f, w->now);
+    slots_enter(f, w->now);
     ASSERT(f->held[slot->backend->index][slot->class] > 0);
     f->held[slot->backend->index][slot->class]--;
     load_measured(f, slot, w->now);
     vacate(f, slot->backend, slot->class, slot->tenant, slot->charged, used);
     outlook_measure(slot, w->now - slot->taken_at);
-    leave(f, w);
+    slots_leave(f, w);
     roster_unref(roster);
 }
 
@@ -345,13 +345,13 @@ struct outlook pool_outlook(struct worker *w, const struct claim *claim)
     struct fleet *f = claim->pool->fleet;
     struct waiter me = waiter_of(claim, w->now);
     uint64_t tenant = tenant_id(f, claim->tenant);
-    enter(f, w->now);
+    slots_enter(f, w->now);
     introduce(f, &me, tenant);
     bool stands = queue_add(f, &me) == OK;
     struct outlook o = outlook_of(f, &me);
     if (stands)
         queue_remove(f, &me);
-    leave(f, w);
+    slots_leave(f, w);
     return o;
 }
 
@@ -388,7 +388,7 @@ struct roster *slots_install(struct fleet *f, struct roster *next)
         floor_note(f, f->backends[i]); /* what its floors are may have changed although its limit has not */
     }
     queue_move(f);
-    leave(f, NULL);
+    slots_leave(f, NULL);
     return before;
 }
 
@@ -396,7 +396,7 @@ void slots_set_limit(struct fleet *f, struct backend *b, uint32_t limit)
 {
     gate_enter(&f->gate);
     breaker_slots(f, b, load_limit(f, b->index, limit));
-    leave(f, NULL);
+    slots_leave(f, NULL);
 }
 
 void slots_limit(struct fleet *f, struct backend *b, uint32_t limit)
@@ -405,9 +405,4 @@ void slots_limit(struct fleet *f, struct backend *b, uint32_t limit)
     floor_note(f, b);
     breaker_counted(f, b);
     f->serve_due = true;
-}
-
-void slots_leave(struct fleet *f, struct worker *w)
-{
-    leave(f, w);
 }
