@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define LATE_NS (20 * NANOS_PER_MS) /* as shed.c's first step */
+
 struct worker *down_worker(const struct downstream *d) { return d->server->worker; }
 const struct http_server_options *down_options(const struct downstream *d) { return &d->server->options; }
 bool down_is_draining(const struct downstream *d) { return d->server->draining || d->server->retiring; }
@@ -235,6 +237,17 @@ void down_read_in_task(struct downstream *d)
     }
 }
 
+/* Who hung up behind a question that a late worker has only now come to read has given up. In time, it may be one that has said all and waits for its answer. */
+static bool gave_up(struct downstream *d)
+{
+    struct worker *w = down_worker(d);
+    if (!d->half_closed || w->lag <= LATE_NS)
+        return false;
+    COUNT(w, client_left_unheard);
+    down_lost(d);
+    return true;
+}
+
 static void read_between(struct downstream *d)
 {
     struct text bytes;
@@ -243,7 +256,7 @@ static void read_between(struct downstream *d)
     while (d->readable && (d->state == DOWN_IDLE || d->state == DOWN_HEAD)) {
         if (!read_some(d, &bytes))
             return; /* gone, dry, or others come first */
-        bool lives = down_feed_head(d, bytes);
+        bool lives = !gave_up(d) && down_feed_head(d, bytes);
         forget(bytes);
         if (!lives)
             return;

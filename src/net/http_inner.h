@@ -32,7 +32,8 @@ struct http_server {
     _Atomic uint32_t own;      /* connections, where nobody shares the count */
     struct list sated;         /* struct downstream: have read their share for now */
     struct timer next_share;
-    bool paused;               /* limits.connections is reached, or descriptors ran out */
+    bool paused;               /* limits.connections is reached, descriptors ran out, or the worker has too much to do */
+    bool short_queue;          /* the kernel lets few wait to be accepted */
     struct http_date date;
     nanos tls_told;      /* when a failed handshake was last logged: one a second is enough to see what is wrong */
     uint64_t ids;

@@ -11,6 +11,7 @@
 
 #define ACCEPT_PAUSE_NS (20 * NANOS_PER_MS) /* 50 looks a second cost nothing; who waits in the kernel's queue waits this much longer at most */
 #define ACCEPT_LAG_NS   (100 * NANOS_PER_MS) /* who comes now would only make those late who are in: the kernel's queue costs us nothing */
+#define CALM_LAG_NS     (20 * NANOS_PER_MS) /* as shed.c's first step: below it there is no flood */
 #define IDLE_LOOK_MAX   64                  /* connections looked at for one that can go; the list turns, so that all have their turn */
 #define IDLE_SPARED_NS  NANOS_PER_S         /* one that was used within this is about to be used again */
 
@@ -31,12 +32,47 @@ static struct downstream *who_can_go(struct http_server *s)
 }
 
 /* The listener's edge is spent while others wait behind it: we come back by the clock, or when one of ours closes. */
-static void pause_accept(struct http_server *s)
+static void pause_accept(struct http_server *s, nanos span)
 {
     if (!s->paused)
         COUNT(s->worker, accept_pauses);
     s->paused = true;
-    timer_set(s->worker, &s->accept_again, s->worker->now + ACCEPT_PAUSE_NS);
+    timer_set(s->worker, &s->accept_again, s->worker->now + span);
+}
+
+/* ---- when the worker itself is the bottleneck ---- */
+
+/* While a poll cannot take all that is ready, those who are in fill the worker: who came now would only make them late. So as many get in as polls can take, whatever
+   their requests cost and however often a cgroup stops us, and a request that has begun comes before one that has not. */
+static bool is_behind(const struct http_server *s)
+{
+    return s->options.spares_memory && s->worker->emptied != s->worker->now;
+}
+
+static bool is_late(const struct http_server *s)
+{
+    return s->options.spares_memory && s->worker->lag > ACCEPT_LAG_NS;
+}
+
+/* The kernel's queue goes by turns: a long one is full of clients that have given up, whom to accept costs nearly as much as to serve others. With a short one the kernel
+   leaves new clients unanswered, at no cost of ours, and they ask again after a second. */
+static void keep_queue_short(struct http_server *s, bool short_now)
+{
+    if (s->short_queue == short_now || (short_now && s->retiring)) /* it is our successor's */
+        return;
+    s->short_queue = short_now;
+    for (unsigned i = 0; i < s->listener_count; i++)
+        s->worker->world->backlog(s->worker->world, s->listeners[i].fd, short_now ? ACCEPTS_PER_TURN : BACKLOG_MAX);
+}
+
+/* Nobody waits. That alone does not end a flood. */
+static void queue_is_empty(struct http_server *s)
+{
+    s->paused = false;
+    if (s->short_queue && s->worker->lag > CALM_LAG_NS)
+        timer_set(s->worker, &s->accept_again, s->worker->now + NANOS_PER_S);
+    else
+        keep_queue_short(s, false);
 }
 
 void http_server_has_room(struct http_server *s)
@@ -50,20 +86,25 @@ static void on_listener(struct worker *w, struct watch *self, unsigned events)
     struct listener *l = CONTAINER_OF(self, struct listener, watch);
     struct http_server *s = l->server;
     (void)events;
+    if (is_behind(s) || is_late(s)) {
+        keep_queue_short(s, true);
+        pause_accept(s, is_late(s) ? ACCEPT_PAUSE_NS : 0);
+        return;
+    }
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         struct addr peer;
         bool is_full = atomic_load_explicit(server_connections(s), memory_order_relaxed) >= s->options.connections_max;
-        bool is_short = s->options.spares_memory && (account_is_short() || w->lag > ACCEPT_LAG_NS);
+        bool is_short = s->options.spares_memory && account_is_short();
         struct downstream *goes = is_full ? who_can_go(s) : NULL;
         int fd = (is_full && goes == NULL) || is_short ? -EMFILE : w->world->accept(w->world, l->fd, &peer);
         if (fd == -EAGAIN) {
-            s->paused = false;
+            queue_is_empty(s);
             return;
         }
         if (fd == -ECONNABORTED || fd == -EINTR)
             continue;
         if (fd < 0) { /* EMFILE, ENFILE, ENOBUFS, ENOMEM */
-            pause_accept(s);
+            pause_accept(s, ACCEPT_PAUSE_NS);
             return;
         }
         s->paused = false;
@@ -116,8 +157,10 @@ enum fail http_server_listen(struct http_server *s, int fd)
     l->fd = fd;
     l->watch = (struct watch){ -1, on_listener };
     enum fail f = watch_start(s->worker, &l->watch, fd, true);
-    if (f == OK)
+    if (f == OK) {
         s->listener_count++;
+        s->worker->world->backlog(s->worker->world, fd, BACKLOG_MAX); /* a server that died may have left it short */
+    }
     return f;
 }
 
@@ -148,6 +191,7 @@ void http_server_end(struct http_server *s)
 void http_server_retire(struct http_server *s)
 {
     s->retiring = true;
+    keep_queue_short(s, false);
     for (unsigned i = 0; i < s->listener_count; i++)
         watch_stop(s->worker, &s->listeners[i].watch);
     on_accept_again(s->worker, &s->accept_again);

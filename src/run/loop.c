@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define EVENTS_PER_TURN  256 /* more only delays the first of them; what is left comes next turn */
 #define LETTERS_PER_TURN 1024 /* as many as tasks run in a turn */
 #define TIMERS_FIXED     128 /* a worker's own: drain, log, accepting, and one for each of 64 backends; what comes and goes asks timer_own */
 #define MAIL_FIXED       256 /* letters that come from the outside: signals, that the store's keys have changed, and rosters that a worker has not read yet */
@@ -198,10 +197,10 @@ void worker_turn(struct worker *w, nanos until)
         until = 0;
 
     until = lag_look(w, until);
-    w->events_count = w->world->poll_wait(w->world, w->poll, w->events, EVENTS_PER_TURN, until);
+    w->events_count = w->world->poll_wait(w->world, w->poll, w->events, EVENTS_PER_POLL, until);
     read_clock(w);
     nanos began = w->now;
-    lag_note(w, until, w->events_count == EVENTS_PER_TURN);
+    lag_note(w, until, w->events_count >= EVENTS_PER_POLL - 1); /* a wake-up takes a place and is no event */
 
     handle_events(w);
     mail_read(w);
@@ -258,7 +257,7 @@ enum fail worker_init(struct worker *w, struct world *world, unsigned index)
     w->magic = WORKER_MAGIC;
     read_clock(w);
     w->ended = w->emptied = w->now;
-    w->events = mem_alloc(EVENTS_PER_TURN * sizeof(*w->events));
+    w->events = mem_alloc(EVENTS_PER_POLL * sizeof(*w->events));
     w->scratch = mem_alloc(SCRATCH_BYTES);
     if (w->events == NULL || w->scratch == NULL || timer_own(w, TIMERS_FIXED) != OK || mail_own(w, MAIL_FIXED) != OK ||
         task_table_new(w) != OK) {

@@ -117,8 +117,16 @@ static int net_listen(struct world *w, const struct addr *a)
         sock_free(sim, s);
         return -EMFILE;
     }
+    s->backlog = BACKLOG_MAX;
     place->listener = s;
     return s->fd;
+}
+
+static void net_backlog(struct world *w, int listener, int max)
+{
+    struct sock *s = sock_of(sim_of(w), listener);
+    if (s != NULL)
+        s->backlog = (unsigned)max;
 }
 
 static void peer_addr(const struct sock *s, struct addr *out)
@@ -387,6 +395,7 @@ enum fail sim_net_init(struct sim *sim)
 
     struct world *w = &sim->world;
     w->listen = net_listen;
+    w->backlog = net_backlog;
     w->accept = net_accept;
     w->connect = net_connect;
     w->connect_result = net_connect_result;

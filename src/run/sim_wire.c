@@ -7,7 +7,6 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define BACKLOG        4096 /* as world_real.c; beyond, questions are not answered, as Linux drops them */
 #define EVENTS_OF_SOCK 2    /* arrival, doom */
 #define PART_STEPS_MAX 4    /* between parts of a piece there is time for a step or a few, or nobody would see the parts */
 
@@ -182,7 +181,7 @@ static void question_arrives(struct sim *sim, struct sock *s)
 {
     struct sock *listener = place_listener(sim->net, s->place);
     s->connect_due = NEVER;
-    if (listener != NULL && list_count(&listener->queue) >= BACKLOG)
+    if (listener != NULL && list_count(&listener->queue) >= listener->backlog)
         return;
     struct sock *other = listener != NULL ? sock_new(sim, OPEN, s->place) : NULL;
     s->stage = ANSWERED;

@@ -39,6 +39,7 @@ struct sock {
     struct place *place;     /* where it listens or was connected to */
     uint16_t port;           /* of the one who connected */
     struct list queue;       /* LISTENS: not yet accepted, by in_queue */
+    unsigned backlog;        /* LISTENS: how many that may be */
     struct node in_queue;
     struct sock *peer;       /* NULL before the answer, and after it closed or the connection was cut */
 

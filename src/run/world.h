@@ -41,6 +41,9 @@ char *addr_print(const struct addr *a, char out[64]); /* "127.0.0.1:80", "[::1]:
 /* HANGUP: the peer has said FIN or is gone, so read until read says so: its edge may have come together with the last bytes'. */
 enum { WATCH_READ = 1, WATCH_WRITE = 2, WATCH_HANGUP = 4 };
 
+#define BACKLOG_MAX     4096 /* as the kernel's somaxconn */
+#define EVENTS_PER_POLL 128 /* a poll gives at most so many, in either world: more only delays the first of them */
+
 struct world_event {
     void *subject;   /* as given to poll_add; NULL after its watch was removed within the turn */
     unsigned events; /* WATCH_* */
@@ -56,6 +59,7 @@ struct world {
     void (*random)(struct world *, void *out, size_t n); /* unguessable in the real world, seeded in the simulated one */
 
     int (*listen)(struct world *, const struct addr *);
+    void (*backlog)(struct world *, int listener, int max); /* at most so many wait to be accepted, BACKLOG_MAX at first; who asks beyond hears nothing, and asks again */
     int (*accept)(struct world *, int listener, struct addr *out_peer);
     int (*connect)(struct world *, const struct addr *); /* a socket whose connect is under way; writable when done, see connect_result */
     int (*connect_result)(struct world *, int fd);       /* 0 or -errno */

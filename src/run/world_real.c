@@ -15,9 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LISTEN_BACKLOG 4096
 #define JOB_THREADS_MAX 8
-#define FETCH_MAX 128
 #define WAKE_TRIES_MAX 100 /* the kernel has no lasting reason to refuse 8 bytes to an eventfd */
 
 struct real {
@@ -66,7 +64,7 @@ static int real_listen(struct world *w, const struct addr *a)
         return -errno;
     if (a->any.sa_family != AF_UNIX)
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(fd, &a->any, a->len) < 0 || listen(fd, LISTEN_BACKLOG) < 0) {
+    if (bind(fd, &a->any, a->len) < 0 || listen(fd, BACKLOG_MAX) < 0) {
         int rc = -errno;
         close(fd);
         return rc;
@@ -74,28 +72,26 @@ static int real_listen(struct world *w, const struct addr *a)
     return fd;
 }
 
-/* No waiting for more bytes to send; and who vanishes without a word (a pulled cable, a lost route) is noticed after a minute, also when nothing is sent. */
-static void set_up(int fd, sa_family_t family)
-{
-    static const int on = 1, idle_s = 30, every_s = 10, probes = 3;
-    if (family == AF_UNIX)
-        return;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof every_s);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
-}
+static void real_backlog(struct world *w, int listener, int max) { (void)w; listen(listener, max); } /* of one that listens it changes nothing else */
 
 static int real_accept(struct world *w, int listener, struct addr *out_peer)
 {
     (void)w;
     out_peer->len = sizeof *out_peer - offsetof(struct addr, any);
     int fd = accept4(listener, &out_peer->any, &out_peer->len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    set_up(fd, out_peer->any.sa_family);
-    return fd;
+    return fd < 0 ? -errno : fd;
+}
+
+/* No waiting for more bytes to send; and who vanishes without a word (a pulled cable, a lost route) is noticed after a minute, also when nothing is sent.
+   Who is accepted inherits it from the listener, and is spared five system calls. A unix socket has none of this. */
+static void set_up(int fd)
+{
+    static const int on = 1, idle_s = 30, every_s = 10, probes = 3;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof every_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
 }
 
 static int real_connect(struct world *w, const struct addr *a)
@@ -104,7 +100,7 @@ static int real_connect(struct world *w, const struct addr *a)
     int fd = socket(a->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    set_up(fd, a->any.sa_family);
+    set_up(fd);
     if (connect(fd, &a->any, a->len) < 0 && errno != EINPROGRESS) {
         int rc = -errno;
         close(fd);
@@ -191,6 +187,8 @@ static int real_poll_add(struct world *w, int poll, int fd, void *subject, bool 
     (void)w;
     struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.ptr = subject };
     event.events |= shared ? EPOLLEXCLUSIVE : EPOLLOUT | EPOLLRDHUP;
+    if (shared)
+        set_up(fd); /* here, as a listener may also have been handed to us */
     return epoll_ctl(poll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
@@ -224,7 +222,7 @@ static unsigned events_of(uint32_t e)
 
 static int real_poll_wait(struct world *w, int poll, struct world_event *out, int max, nanos until)
 {
-    struct epoll_event fetched[FETCH_MAX]; /* small, so that this frame stays small; the loop comes again */
+    struct epoll_event fetched[EVENTS_PER_POLL];
     int n = wait_for_events(poll, fetched, MIN(max, (int)ARRAY_LEN(fetched)), until), count = 0;
     ASSERT(n >= 0 || errno == EINTR); /* anything else would make the loop spin */
     (void)w;
@@ -296,7 +294,7 @@ struct world *world_real_new(unsigned job_threads)
     if (r == NULL)
         return NULL;
     r->world = (struct world){
-        .name = "real", .now = real_now, .wall = real_wall, .random = real_random, .listen = real_listen, .accept = real_accept,
+        .name = "real", .now = real_now, .wall = real_wall, .random = real_random, .listen = real_listen, .backlog = real_backlog, .accept = real_accept,
         .connect = real_connect, .connect_result = real_connect_result, .read = real_read, .writev = real_writev, .shutdown = real_shutdown,
         .reset = real_reset, .close = real_close, .poll_new = real_poll_new, .poll_free = real_poll_free, .poll_add = real_poll_add,
         .poll_remove = real_poll_remove, .poll_wait = real_poll_wait, .poll_wake = real_poll_wake, .mail_delay = real_mail_delay,

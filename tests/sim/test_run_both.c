@@ -469,6 +469,60 @@ static void leaving_client_cancels_its_request(struct task *t, void *arg)
         unlink(path);
 }
 
+/* ---- more is ready than a poll takes ---- */
+
+#define MANY (EVENTS_PER_POLL + EVENTS_PER_POLL / 2)
+
+struct many {
+    struct watch at[MANY];
+    unsigned seen, behind; /* events; those of a poll that could not take all */
+};
+
+static struct many many;
+
+static void one_of_many(struct worker *w, struct watch *self, unsigned events)
+{
+    (void)self, (void)events;
+    many.seen++;
+    many.behind += w->emptied != w->now;
+}
+
+static void see_them_all(struct task *t, const int *fds)
+{
+    many.seen = many.behind = 0;
+    for (unsigned i = 0; i < MANY; i++) {
+        many.at[i] = (struct watch){ -1, one_of_many };
+        ASSERT(watch_start(t->worker, &many.at[i], fds[i], false) == OK); /* writable: an edge at once */
+    }
+    for (unsigned turns = 0; many.seen < MANY && turns < TURNS_MAX; turns++)
+        ASSERT(task_yield(t) == OK);
+    for (unsigned i = 0; i < MANY; i++)
+        watch_stop(t->worker, &many.at[i]);
+}
+
+static void a_full_poll_is_known(struct task *t, void *arg)
+{
+    const struct both *b = arg;
+    struct worker *w = t->worker;
+    static int fds[MANY];
+    struct addr at;
+    char path[64];
+    snprintf(path, sizeof path, "%s/many", b->scratch);
+    addr_unix(&at, path);
+    int listener = w->world->listen(w->world, &at);
+    ASSERT(listener >= 0);
+    for (unsigned i = 0; i < MANY; i++)
+        ASSERT((fds[i] = w->world->connect(w->world, &at)) >= 0);
+    ASSERT(task_sleep(t, w->now + NANOS_PER_S / 10) == OK); /* in the simulated world they connect by and by */
+    see_them_all(t, fds);
+    ASSERT(many.seen >= MANY && many.behind >= EVENTS_PER_POLL - 1 && many.behind <= EVENTS_PER_POLL); /* the rest came with a poll that took all */
+    for (unsigned i = 0; i < MANY; i++)
+        w->world->close(w->world, fds[i]);
+    w->world->close(w->world, listener);
+    if (b->sim == NULL)
+        unlink(path);
+}
+
 /* ---- drain ---- */
 
 static _Atomic unsigned drained;
@@ -499,7 +553,7 @@ static void drain_ends_parked_tasks(struct task *t, void *arg)
     S(loser_is_cancelled_and_joined) S(race_without_winner_joins_all) S(group_waits_for_all) S(child_leaves_its_owners_place_in_a_queue) \
     S(cancelled_owner_still_joins) S(cancelled_stays_cancelled) S(wake_before_cancel_is_not_lost) S(deadline_inside_a_deadline) \
     S(deadline_moved_later_while_parked) S(yield_lets_the_others_go_first) S(timers_fire_in_order) S(leaving_client_cancels_its_request) \
-    S(drain_ends_parked_tasks)
+    S(a_full_poll_is_known) S(drain_ends_parked_tasks)
 STORIES(STORY)
 
 int main(void)
