@@ -64,8 +64,10 @@ nanos floor_asked(struct fleet *f, struct worker *w, struct pool *p, enum conf_c
         bool held = (all->held[class] & backend_bit(b)) != 0;
         all->until[b->index][class] = f->now + FLOOR_NS;
         all->held[class] |= backend_bit(b);
-        if (!held)
-            floor_note(f, b);
+        if (held)
+            continue;
+        floor_note(f, b);
+        f->serve_due |= !list_is_empty(&f->waiters); /* this floor may take from that of the class below, so that there is more for the lowest */
     }
     all->look_at = MIN(all->look_at, f->now + FLOOR_NS);
     if (all->worker != NULL)
