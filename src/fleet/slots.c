@@ -86,10 +86,10 @@ static void serve(struct fleet *f, struct wakes *wakes)
 static void wake(struct worker *w, const struct task_ref *ref)
 {
     struct task *t = ref->worker == w ? task_find(w, ref->index, ref->generation) : NULL;
-    if (t != NULL)
+    if (t != NULL && t != w->running)
         task_wake(t);
     else
-        task_wake_mail(*ref);
+        task_wake_mail(*ref); /* also to who serves himself on his way into the queue: he has not parked yet */
 }
 
 /* Out of line: its wakes would cost every taker half a KiB of stack. */
