@@ -232,8 +232,8 @@ static void check_time(struct client_player *c, const struct ask *a)
     struct flood *fl = c->flood;
     const struct sim_faults *f = &fl->options.faults;
     nanos most = a->timeout_ms > 0 ? MIN(fl->total, (nanos)a->timeout_ms * NANOS_PER_MS) : fl->total;
-    if (a->old_http)
-        most += CUT_READ_NS; /* its cut is a reset, which lets the event be read first */
+    if (a->old_http || f->no_memory)
+        most += CUT_READ_NS; /* its cut is a reset, which lets the event be read first; so is a refusal that there was no memory for */
     if (c->pipelines || c->slow_reader || c->slow_sender || fl->time_runs || f->hang || f->accept_full || a->ending == END_LEFT || c->admin || fl->drained)
         return;
     MUST(fl, a->ended_at - a->sent_at <= most + SLACK_NS, "%s ends %.3f s after it was sent; its deadline was %.3f s", a->tag, (double)(a->ended_at - a->sent_at) / 1e9, (double)most / 1e9);
