@@ -18,6 +18,7 @@ static const char yaml[] =
     "models: {m: {use: [b/m]}}\n"
     "limits: {body: 4096, header: 2048}\n"
     "timeouts: {first_token: 300ms, between_tokens: 300ms}\n"
+    "retries: {attempts: 1}\n" /* what the one backend said is what the client is told */
     "stream: {heartbeat: 100ms, buffer: 8192}\n"
     "log: {level: error}\n";
 
