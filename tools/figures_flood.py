@@ -123,7 +123,7 @@ def measure_fairness(options, work):
         for i in range(rounds):
             r = f.bench(options, work, 'fair', f'http://127.0.0.1:{weir.port}', '--model', 'figure', '--keys', keys, '--rate', 3 * CAPACITY, '--duration', f'{seconds}s', '--seed', i)
             runs = r['runs']
-            jains.append(runs[0]['findings']['jain'] if isinstance(runs[0]['findings'], dict) else next(x['value'] for x in runs[0]['findings'] if x['name'] == 'jain'))
+            jains.append(next(x['value'] for x in runs[0]['findings'] if x['name'] == 'jain'))
             samples += [{'round': i, 'tenant': run['name'], 'requests': run['requests'], 'ok': run['ok'], 'tokens': run['tokens']} for run in runs]
             f.say(f"  round {i + 1}: {jains[-1]:.4f}; " + ', '.join(f"{run['name']} {run['ok']} of {run['requests']}" for run in runs))
     return f.record('fairness', options, {'jain': f.spread(jains), 'rounds': rounds}, samples, rounds=rounds, seconds_a_round=seconds, configuration=['tests/speed/flood.yaml'],

@@ -1,5 +1,6 @@
 /* foresee.c: how many tokens a request will need, from its bytes and from what earlier requests for the same model turned out to need. Limits reserve them before
-   a backend is asked. An average and a mean deviation by moving averages, as TCP estimates its round trips (Jacobson, Congestion Avoidance and Control, 1988). */
+   a backend is asked, and the queue charges them to their tenant's share. An average and a mean deviation by moving averages, as TCP estimates its round trips
+   (Jacobson, Congestion Avoidance and Control, 1988). */
 #include "fleet/inner.h"
 #include <math.h>
 
@@ -59,3 +60,5 @@ void pool_learn(struct pool *p, uint64_t prompt_bytes, int64_t prompt_tokens, ui
     average(&h->answer_mean, sample);
     atomic_store_explicit(&h->answers_seen, MIN(seen + 1, HABITS_SETTLED), memory_order_relaxed);
 }
+
+uint32_t foresight_share(struct foresight f) { return (uint32_t)MIN(tenant_weigh(f.prompt, f.answer), UINT32_MAX); }

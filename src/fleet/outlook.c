@@ -193,5 +193,3 @@ uint32_t pool_waiting(const struct pool *p)
 {
     return pool_waiting_of(p, CONF_CLASS_LOW) + pool_waiting_of(p, CONF_CLASS_NORMAL) + pool_waiting_of(p, CONF_CLASS_HIGH);
 }
-
-uint32_t foresight_share(struct foresight f) { return (uint32_t)MIN(tenant_weigh(f.prompt, f.answer), UINT32_MAX); }

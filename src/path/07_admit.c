@@ -54,6 +54,10 @@ static void refused_busy(struct task *t, struct request *rq, enum fail f, const 
 
 static void refused(struct task *t, struct request *rq, enum fail f)
 {
+    if (f == FAIL_CLIENT_GONE) { /* nobody hears when to come back */
+        COUNT(t->worker, client_left_queued);
+        return;
+    }
     struct claim claim = path_claim(rq);
     struct outlook o = pool_outlook(t->worker, &claim);
     rq->retry_after = o.retry_after;
@@ -65,8 +69,6 @@ static void refused(struct task *t, struct request *rq, enum fail f)
         (void)because(rq, f, "No slot for the model \"%s\" became free before the request's deadline.", pool_name(rq->pool));
     } else if (f == FAIL_NO_BACKEND) {
         COUNT(t->worker, refused_no_backend);
-    } else if (f == FAIL_CLIENT_GONE) {
-        COUNT(t->worker, client_left_queued);
     }
 }
 

@@ -4,23 +4,14 @@
 
 static enum fail metrics(void *arg, struct buf *out)
 {
-    const struct {
-        const char *name, *type, *help;
-        uint64_t value;
-    } rows[] = {
+    const struct stat_number rows[] = {
         { "memory_used_bytes", "gauge", "Memory granted to threads, of limits.memory.", account_used() },
         { "memory_limit_bytes", "gauge", "limits.memory; 0: no ceiling.", account_limit_now() },
         { "memory_reserve_bytes", "gauge", "The part of it that only answers in flight, pages and logs may use.", account_reserve() },
         { "memory_refusals_total", "counter", "Times something was refused its memory at the ceiling of its share.", account_refused() },
     };
-    enum fail f = OK;
     (void)arg;
-    for (size_t i = 0; i < ARRAY_LEN(rows) && f == OK; i++) {
-        f = stat_put_family(out, rows[i].name, rows[i].type, rows[i].help);
-        if (f == OK)
-            f = stat_put_u64(out, rows[i].name, "", rows[i].value);
-    }
-    return f;
+    return stat_put_numbers(out, rows, ARRAY_LEN(rows));
 }
 
 static enum fail json(void *arg, struct buf *out)

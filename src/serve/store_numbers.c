@@ -8,10 +8,7 @@ static enum fail metrics(void *arg, struct buf *out)
 {
     struct store_status s;
     store_status(arg, &s);
-    const struct {
-        const char *name, *type, *help;
-        uint64_t value;
-    } rows[] = {
+    const struct stat_number rows[] = {
         { "store_up", "gauge", "0: the file of keys and spend cannot be used. Requests go on, with what is in memory.", s.state != STORE_FAILED },
         { "store_keys", "gauge", "Keys in it that are not revoked.", s.keys },
         { "store_commits_total", "counter", "Transactions written to it.", s.commits },
@@ -20,13 +17,7 @@ static enum fail metrics(void *arg, struct buf *out)
         { "store_spend_waiting", "gauge", "Keys and tenants whose spend is not yet written.", s.spend_rows },
         { "store_spend_lost_total", "counter", "Times that a sum found no memory on its way there; the next one of its key makes up for it.", s.spend_lost },
     };
-    enum fail f = OK;
-    for (size_t i = 0; i < ARRAY_LEN(rows) && f == OK; i++) {
-        f = stat_put_family(out, rows[i].name, rows[i].type, rows[i].help);
-        if (f == OK)
-            f = stat_put_u64(out, rows[i].name, "", rows[i].value);
-    }
-    return f;
+    return stat_put_numbers(out, rows, ARRAY_LEN(rows));
 }
 
 static enum fail json(void *arg, struct buf *out)

@@ -39,6 +39,17 @@ enum fail stat_put_u64(struct buf *out, const char *name, const char *labels, ui
     return f != OK ? f : buf_printf(out, "%llu\n", (unsigned long long)value);
 }
 
+enum fail stat_put_numbers(struct buf *out, const struct stat_number *rows, size_t count)
+{
+    enum fail f = OK;
+    for (size_t i = 0; i < count && f == OK; i++) {
+        f = stat_put_family(out, rows[i].name, rows[i].type, rows[i].help);
+        if (f == OK)
+            f = stat_put_u64(out, rows[i].name, "", rows[i].value);
+    }
+    return f;
+}
+
 enum fail stat_put_double(struct buf *out, const char *name, const char *labels, double value)
 {
     enum fail f = put_name(out, name, labels);

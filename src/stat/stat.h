@@ -204,6 +204,12 @@ MUSTUSE enum fail stat_json(const struct stats *s, struct buf *out);
 /* For sources. name without weir_ and with its suffix; type "counter", "gauge" or "histogram"; labels already written by stat_put_label, or "". */
 MUSTUSE enum fail stat_put_family(struct buf *out, const char *name, const char *type, const char *help);
 MUSTUSE enum fail stat_put_u64(struct buf *out, const char *name, const char *labels, uint64_t value);
+/* Families of one number each. */
+struct stat_number {
+    const char *name, *type, *help;
+    uint64_t value;
+};
+MUSTUSE enum fail stat_put_numbers(struct buf *out, const struct stat_number *rows, size_t count);
 MUSTUSE enum fail stat_put_double(struct buf *out, const char *name, const char *labels, double value);
 /* The buckets, sum and count of one series; name ends in _seconds. */
 MUSTUSE enum fail stat_put_hist(struct buf *out, const char *name, const char *labels, const struct hist *h);

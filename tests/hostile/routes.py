@@ -138,6 +138,16 @@ def every_other_method(house):
     return wrong
 
 
+def answered_otherwise(house, rows):
+    """Of rows (name, headers, status): those of another status, and those whose 401 does not say how to ask"""
+    wrong = []
+    for name, headers, status in rows:
+        a = ask(house.port, 'POST', '/v1/chat/completions', headers, BODIES['/v1/chat/completions'])
+        if a.status != status or (a.status == 401) != ('www-authenticate' in a.headers):
+            wrong.append(f'{name}: {a.status} {a.headers}, not {status}')
+    return wrong
+
+
 def every_way_to_send_a_key(house):
     """hostile 42: two headers that disagree, a key where none belongs, a key too long; each beside one that is right"""
     good, other = KEYS['user'], KEYS['admin']
@@ -178,12 +188,7 @@ def every_way_to_send_a_key(house):
         ('60 KB', [f'Authorization: Bearer {good + "0" * 60000}'], 401),
         ('64 KiB', [f'Authorization: Bearer {good + "0" * 65536}'], 431),
     ]
-    wrong = []
-    for name, headers, status in rows:
-        a = ask(house.port, 'POST', '/v1/chat/completions', headers, BODIES['/v1/chat/completions'])
-        if a.status != status or (a.status == 401) != ('www-authenticate' in a.headers):
-            wrong.append(f'{name}: {a.status} {a.headers}, not {status}')
-    return wrong
+    return answered_otherwise(house, rows)
 
 
 def a_key_in_the_query(house):
@@ -223,12 +228,7 @@ def every_way_to_send_a_token(house):
         ('SQL', ["Authorization: Bearer ' OR '1'='1'.x.y"], 401),
         ('dots', ['Authorization: Bearer ..'], 401),
     ]
-    wrong = []
-    for name, headers, status in rows:
-        a = ask(house.port, 'POST', '/v1/chat/completions', headers, BODIES['/v1/chat/completions'])
-        if a.status != status or (a.status == 401) != ('www-authenticate' in a.headers):
-            wrong.append(f'{name}: {a.status} {a.headers}, not {status}')
-    return wrong
+    return answered_otherwise(house, rows)
 
 
 def a_token_that_nobody_signed(house):

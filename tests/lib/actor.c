@@ -1,5 +1,6 @@
 /* actor.c: blocking-style sockets on watches and parked tasks. Called by simulated and real clients and backends in tests. */
 #include "actor.h"
+#include "base/mem.h"
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -94,6 +95,22 @@ enum fail actor_accept(struct task *t, struct actor *listener, struct actor *out
         if (f != OK)
             return f;
     }
+}
+
+void actor_serve(struct task *t, const struct addr *at, task_fn *fn)
+{
+    struct actor listener;
+    ASSERT(actor_listen(t->worker, &listener, at) == OK);
+    for (;;) {
+        struct actor *a = mem_zero(sizeof *a);
+        ASSERT(a != NULL);
+        if (actor_accept(t, &listener, a, NEVER) != OK) {
+            mem_free(a);
+            break;
+        }
+        ASSERT(task_start(t->worker, "call", fn, a) != NULL);
+    }
+    actor_close(&listener);
 }
 
 static enum fail socket_read(struct task *t, struct actor *a, void *to, size_t room, nanos deadline, size_t *out_n)

@@ -24,6 +24,10 @@ MUSTUSE enum fail actor_listen(struct worker *w, struct actor *a, const struct a
 /* An accept that fails for want of descriptors is tried again after a millisecond. */
 MUSTUSE enum fail actor_accept(struct task *t, struct actor *listener, struct actor *out_a, nanos deadline);
 
+/* Listens at an address on its worker until the world ends or the task is cancelled: each connection has a task of fn, whose argument is a struct actor that fn
+   closes and frees by mem_free. */
+void actor_serve(struct task *t, const struct addr *at, task_fn *fn);
+
 /* A TLS handshake over an open socket, before its first byte; reads and writes are TLS's from then on. context: an SSL_CTX of lib/tls_peer.h, for a client
    with the host that the certificate must be for, for a server with NULL. FAIL_PROTOCOL: it failed. The socket is to be closed as ever. */
 MUSTUSE enum fail actor_secure(struct task *t, struct actor *a, struct ssl_ctx_st *context, const char *host, nanos deadline);

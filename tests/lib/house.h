@@ -33,6 +33,8 @@ void house_inhabit(struct house *h);
 void house_leave(struct house *h);
 /* Starts a task on the outside worker. */
 struct task *house_task(struct house *h, const char *name, task_fn *fn, void *arg);
+/* A task for it that takes no argument: a backend at 10.0.0.1:8000 that answers every question plainly and at once. Each must come in one piece. */
+void house_backend(struct task *t, void *arg);
 /* Runs until until(arg), at most span of virtual time; false with a line on stderr. */
 bool house_run(struct house *h, bool (*until)(void *arg), void *arg, nanos span);
 /* Drains the gateway, lets the outside's tasks end, and asserts that nothing is left: tasks, sockets, slots, memory. */

@@ -20,41 +20,9 @@ static const char yaml[] = "backends: {b: {url: 'http://10.0.0.1:8000', concurre
 
 struct crowd {
     struct house house;
-    struct actor listener;
     unsigned good, inside; /* answers in time while counted; clients whose task lives */
     bool counts, over;
 };
-
-static void backend_call(struct task *t, void *arg)
-{
-    static const char answer[] = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 14\r\n\r\n{\"choices\":[]}";
-    struct actor *a = arg;
-    char in[1024];
-    size_t n;
-    while (actor_read(t, a, in, sizeof in, NEVER, &n) == OK && n > 0) /* head and body come in one piece */
-        if (actor_write_all(t, a, answer, sizeof answer - 1, NEVER) != OK)
-            break;
-    actor_close(a);
-    mem_free(a);
-}
-
-static void backend(struct task *t, void *arg)
-{
-    struct crowd *c = arg;
-    struct addr at;
-    ASSERT(addr_from_text(&at, TEXT("10.0.0.1"), 8000));
-    ASSERT(actor_listen(&c->house.outside, &c->listener, &at) == OK);
-    for (;;) {
-        struct actor *a = mem_zero(sizeof *a);
-        ASSERT(a != NULL);
-        if (actor_accept(t, &c->listener, a, NEVER) != OK) {
-            mem_free(a);
-            break;
-        }
-        ASSERT(task_start(&c->house.outside, "call", backend_call, a) != NULL);
-    }
-    actor_close(&c->listener);
-}
 
 /* One question on a connection of its own. Was it answered while somebody waited? */
 static bool asked(struct task *t, struct crowd *c, nanos deadline)
@@ -95,7 +63,7 @@ static unsigned answers_to(unsigned clients, bool in_flood)
     memset(&c, 0, sizeof c);
     o.gate_yield = 0; /* a turn is one step */
     house_open(&c.house, &o, yaml);
-    house_task(&c.house, "backend", backend, &c);
+    house_task(&c.house, "backend", house_backend, NULL);
     sim_slow_turns(c.house.sim, TURN_NS);
     for (; c.inside < clients; c.inside++)
         house_task(&c.house, "client", client, &c);

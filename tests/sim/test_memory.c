@@ -86,21 +86,10 @@ static void backend_call(struct task *t, void *arg)
 
 static void backend(struct task *t, void *arg)
 {
-    struct scene *s = arg;
-    struct actor listener;
     struct addr at;
+    (void)arg;
     ASSERT(addr_from_text(&at, TEXT("10.0.0.1"), 8000));
-    ASSERT(actor_listen(&s->house.outside, &listener, &at) == OK);
-    for (;;) {
-        struct actor *a = mem_zero(sizeof *a);
-        ASSERT(a != NULL);
-        if (actor_accept(t, &listener, a, NEVER) != OK) {
-            mem_free(a);
-            break;
-        }
-        ASSERT(task_start(&s->house.outside, "call", backend_call, a) != NULL);
-    }
-    actor_close(&listener);
+    actor_serve(t, &at, backend_call);
 }
 
 static void large_client(struct task *t, void *arg)
@@ -147,7 +136,7 @@ static void open_scene(struct scene *s)
     o.job_min = o.job_max = 2 * NANOS_PER_S;
     memset(s, 0, sizeof *s);
     house_open(&s->house, &o, yaml);
-    house_task(&s->house, "backend", backend, s);
+    house_task(&s->house, "backend", backend, NULL);
 }
 
 static bool all_answered(void *arg)

@@ -41,38 +41,6 @@ static int read_answer(struct task *t, struct actor *a, char *out, size_t room)
     }
 }
 
-static void backend_call(struct task *t, void *arg)
-{
-    static const char answer[] = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 14\r\n\r\n{\"choices\":[]}";
-    struct actor *a = arg;
-    char in[2048];
-    size_t n;
-    while (actor_read(t, a, in, sizeof in, NEVER, &n) == OK && n > 0) /* head and body come in one piece */
-        if (actor_write_all(t, a, answer, sizeof answer - 1, NEVER) != OK)
-            break;
-    actor_close(a);
-    mem_free(a);
-}
-
-static void backend(struct task *t, void *arg)
-{
-    struct scene *s = arg;
-    struct actor listener;
-    struct addr at;
-    ASSERT(addr_from_text(&at, TEXT("10.0.0.1"), 8000));
-    ASSERT(actor_listen(&s->house.outside, &listener, &at) == OK);
-    for (;;) {
-        struct actor *a = mem_zero(sizeof *a);
-        ASSERT(a != NULL);
-        if (actor_accept(t, &listener, a, NEVER) != OK) {
-            mem_free(a);
-            break;
-        }
-        ASSERT(task_start(&s->house.outside, "call", backend_call, a) != NULL);
-    }
-    actor_close(&listener);
-}
-
 static int ask(struct task *t, struct actor *a, enum conf_class class)
 {
     static const char body[] = "{\"model\":\"m\",\"messages\":[{\"role\":\"a\"}]}";
@@ -149,7 +117,7 @@ static void the_lowest_class_is_refused_first_and_all_recover(void **state)
     (void)state;
     o.gate_yield = 0; /* a turn is one step */
     house_open(&s.house, &o, yaml);
-    house_task(&s.house, "backend", backend, &s);
+    house_task(&s.house, "backend", house_backend, NULL);
     house_task(&s.house, "clients", rises_and_falls, &s);
     assert_true(house_run(&s.house, is_done, &s, 3600 * NANOS_PER_S));
     assert_true(house_count(&s.house, COUNTER_refused_lag_low) > house_count(&s.house, COUNTER_refused_lag_normal));
@@ -177,7 +145,7 @@ static void a_class_that_asks_alone_is_served(void **state)
     struct sim_options o = sim_options_default(9);
     (void)state;
     house_open(&s.house, &o, yaml);
-    house_task(&s.house, "backend", backend, &s);
+    house_task(&s.house, "backend", house_backend, NULL);
     house_task(&s.house, "client", asks_alone, &s);
     assert_true(house_run(&s.house, is_done, &s, 3600 * NANOS_PER_S));
     sim_slow_turns(s.house.sim, 0);
@@ -231,7 +199,7 @@ static void a_retired_server_hangs_up_on_nobody_and_ends(void **state)
     struct sim_options o = sim_options_default(8);
     (void)state;
     house_open(&s.house, &o, yaml);
-    house_task(&s.house, "backend", backend, &s);
+    house_task(&s.house, "backend", house_backend, NULL);
     house_task(&s.house, "clients", asks_a_retired_server, &s);
     assert_true(house_run(&s.house, has_ended, &s, 3600 * NANOS_PER_S));
     assert_int_equal(house_count(&s.house, COUNTER_connections_accepted), 2);
