@@ -109,7 +109,7 @@ def measure_priority(options, work):
                 f.say(f"  round {i + 1}, {name:6}: p50 {r['p50_ms']:.1f} ms, p99 {r['p99_ms']:.1f} ms, {r['errors']}")
     results = {'alone_ms': f.spread(alone), 'beside_ms': f.spread(beside), 'ratio': f.spread([b / a for a, b in zip(alone, beside)]), 'errors': errors}
     return f.record('priority', options, results, samples, rounds=rounds, seconds_a_round=seconds, configuration=['tests/speed/flood.yaml'],
-                    how=f'40 requests a second of class high, whose floor is a quarter of {SLOTS} slots; beside them {10 * CAPACITY} a second of class low; one ratio a round')
+                    how=f'40 requests a second of class high, two at once on average; its floor is 7 of {SLOTS} slots, which Erlang B says 1 in 300 finds taken; beside them {10 * CAPACITY} a second of class low; one ratio a round')
 
 
 def measure_fairness(options, work):

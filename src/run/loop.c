@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define LETTERS_PER_TURN 1024 /* as many as tasks run in a turn */
-#define TIMERS_FIXED     128 /* a worker's own: drain, log, accepting, and one for each of 64 backends; what comes and goes asks timer_own */
+#define TIMERS_FIXED     128 /* a worker's own: drain, log, accepting, cooling stacks, and one for each of 64 backends; what comes and goes asks timer_own */
 #define MAIL_FIXED       256 /* letters that come from the outside: signals, that the store's keys have changed, and rosters that a worker has not read yet */
 
 struct worker *workers_all[WORKERS_MAX];

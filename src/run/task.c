@@ -11,7 +11,9 @@
 #define TASKS_PER_CHUNK   64                       /* 4 MiB of address space at a time */
 #define LETTERS_PER_TASK  2                        /* it was granted what it waited for, and a round it started came back */
 #define CHUNKS_MAX        (TASKS_MAX / TASKS_PER_CHUNK)
-#define WARM_FREE_MAX     128                      /* free stacks that keep what they have touched: a worker's load changes by fewer within moments */
+#define WARM_FREE_MAX     128                      /* free stacks that always keep what they have touched */
+#define COOL_EVERY        (250 * NANOS_PER_MS)     /* more keep it until nobody has needed them for so long: giving pages back stops the other workers for a moment */
+#define COOL_AT_ONCE      512                      /* a quarter of a millisecond */
 #define RUNS_PER_TURN     1024                     /* so that ready tasks cannot keep the loop from its sockets */
 #define STACK_COLOURS     16                       /* tops of stacks at different cache sets: all at one set halves the speed of 1,000 tasks */
 #define STACK_COLOUR_STEP 192
@@ -20,8 +22,9 @@ struct task_table {
     struct task *chunks[CHUNKS_MAX]; /* each TASKS_PER_CHUNK tasks, followed by nothing; never moved or freed while the worker lives */
     char *stacks[CHUNKS_MAX];
     uint32_t chunk_count, live;
-    uint32_t warm_free;              /* of those in free */
-    struct list free;                /* by on_list; warm ones first, last used first */
+    struct list warm, cold;          /* those that are free, by on_list; of the warm ones what was used last is first */
+    uint32_t warm_spare;             /* the fewest that were warm since cool was set */
+    struct timer cool;               /* set while more than WARM_FREE_MAX are warm */
 };
 
 static _Thread_local struct worker *here; /* the worker whose loop this thread runs; for stories and overflow reports only */
@@ -34,6 +37,28 @@ struct task *task_running(void)
 /* ---- the table ---- */
 
 static void task_main(void *arg);
+
+static void cool_later(struct worker *w)
+{
+    struct task_table *table = w->tasks;
+    if (list_count(&table->warm) <= WARM_FREE_MAX || heap_has(&table->cool.node))
+        return;
+    table->warm_spare = list_count(&table->warm);
+    timer_set(w, &table->cool, w->now + COOL_EVERY);
+}
+
+static void cool_spare(struct worker *w, struct timer *timer)
+{
+    struct task_table *table = CONTAINER_OF(timer, struct task_table, cool);
+    uint32_t spare = table->warm_spare > WARM_FREE_MAX ? table->warm_spare - WARM_FREE_MAX : 0;
+    for (uint32_t i = MIN(spare, COOL_AT_ONCE); i > 0; i--) {
+        struct task *t = CONTAINER_OF(list_last(&table->warm), struct task, on_list);
+        list_remove(&table->warm, &t->on_list);
+        stack_cool(t);
+        list_push(&table->cold, &t->on_list);
+    }
+    cool_later(w);
+}
 
 static void task_prepare(struct worker *w, struct task *t, uint32_t index, char *stack)
 {
@@ -64,7 +89,7 @@ static enum fail table_grow(struct worker *w)
     }
     for (uint32_t i = 0; i < TASKS_PER_CHUNK; i++) {
         task_prepare(w, &tasks[i], table->chunk_count * TASKS_PER_CHUNK + i, stacks + (size_t)i * TASK_STACK_BYTES);
-        list_push(&table->free, &tasks[i].on_list);
+        list_push(&table->cold, &tasks[i].on_list);
     }
     table->chunks[table->chunk_count] = tasks;
     table->stacks[table->chunk_count++] = stacks;
@@ -76,13 +101,16 @@ enum fail task_table_new(struct worker *w)
     w->tasks = mem_zero(sizeof *w->tasks);
     if (w->tasks == NULL)
         return FAIL_NO_MEMORY;
-    list_init(&w->tasks->free);
+    list_init(&w->tasks->warm);
+    list_init(&w->tasks->cold);
+    w->tasks->cool.fire = cool_spare;
     return OK;
 }
 
 void task_table_free(struct worker *w)
 {
     struct task_table *table = w->tasks;
+    timer_stop(w, &table->cool);
     for (uint32_t i = 0; i < table->chunk_count; i++) {
         for (uint32_t k = 0; k < TASKS_PER_CHUNK; k++) {
             timer_stop(w, &table->chunks[i][k].timer);
@@ -160,13 +188,14 @@ static void task_timer_fired(struct worker *w, struct timer *timer)
 
 struct task *task_start(struct worker *w, const char *name, task_fn *fn, void *arg)
 {
-    if (list_is_empty(&w->tasks->free) && table_grow(w) != OK)
+    struct task_table *table = w->tasks;
+    if (list_is_empty(&table->warm) && list_is_empty(&table->cold) && table_grow(w) != OK)
         return NULL;
-    struct task *t = CONTAINER_OF(list_pop(&w->tasks->free), struct task, on_list);
+    struct task *t = CONTAINER_OF(list_pop(list_is_empty(&table->warm) ? &table->cold : &table->warm), struct task, on_list);
     CHECK(t, TASK);
-    w->tasks->warm_free -= t->is_warm;
+    table->warm_spare = MIN(table->warm_spare, list_count(&table->warm));
     if (!stack_warm(t)) {
-        list_push(&w->tasks->free, &t->on_list);
+        list_push(&table->cold, &t->on_list);
         return NULL;
     }
     t->name = name;
@@ -184,7 +213,7 @@ struct task *task_start(struct worker *w, const char *name, task_fn *fn, void *a
     char *low = t->stack + TASK_GUARD_BYTES;
     size_t colour = (t->index % STACK_COLOURS) * STACK_COLOUR_STEP;
     context_init(&t->context, low, TASK_STACK_BYTES - TASK_GUARD_BYTES - colour, task_main, t);
-    w->tasks->live++;
+    table->live++;
     t->state = TASK_READY;
     list_push(&w->ready, &t->on_list);
     return t;
@@ -207,14 +236,12 @@ static void task_retire(struct worker *w, struct task *t)
     context_fini(&t->context);
     t->generation++;
     t->name = t->what = NULL;
-    w->tasks->live--;
-    if (w->tasks->warm_free >= WARM_FREE_MAX)
+    struct task_table *table = w->tasks;
+    table->live--;
+    if (list_count(&table->warm) >= WARM_FREE_MAX && account_is_short())
         stack_cool(t);
-    w->tasks->warm_free += t->is_warm;
-    if (t->is_warm)
-        list_push_front(&w->tasks->free, &t->on_list);
-    else
-        list_push(&w->tasks->free, &t->on_list);
+    list_push_front(t->is_warm ? &table->warm : &table->cold, &t->on_list);
+    cool_later(w);
 }
 
 /* The next two may run in a signal handler: no stdio, no lock. */
