@@ -16,9 +16,9 @@
 #define CHUNKS        ((CACHE_ENTRIES_MAX + 1) / CHUNK_ENTRIES)
 #define SLACK_MIN     4096u /* entries beyond the limit, which retired ones may take; or an eighth of the limit */
 
-/* How much is done while the gate is held: a cold entry costs some 50 to 100 ns. */
-#define HOLD_LOOKS   8
-#define HOLD_REMOVES 4
+/* How much is done while the gate is held: each entry that goes is some six cache misses, in its neighbours, the table and its label. */
+#define HOLD_LOOKS   4
+#define HOLD_REMOVES 2
 
 /* The clock of entries: ticks of 2^26 ns (67 ms) since the cache was made; 32 bits are nine years. */
 #define TICK_SHIFT 26

@@ -2,8 +2,8 @@
 #include "base/account.h"
 #include "cache/inner.h"
 
-#define PUT_STEPS     4    /* holds of the gate that one put spends on what is over: it brings one entry, and may take sixteen away */
-#define TICK_STEPS    2048 /* of one tick: some ms at most */
+#define PUT_STEPS     4    /* holds of the gate that one put spends on what is over: it brings one entry, and may take eight away */
+#define TICK_STEPS    2048 /* and one tick: some ms at most */
 #define TICK_SHARE    16   /* of all, what goes with a tick while memory is short */
 #define LARGE_SHARE   10   /* a value may have one in so many bytes: small's share, or it would go at once */
 #define RETIRED_SHARE 4    /* what has gone and may still be looked at may have one in so many bytes, beside the limit */

@@ -2,7 +2,7 @@
    ones become old, and wait until every worker has ended the turn it was in. */
 #include "cache/inner.h"
 
-#define HOLD_FREES 16
+#define HOLD_FREES 4
 
 static void push(struct cache *c, struct retired *r, uint32_t index)
 {
