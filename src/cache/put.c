@@ -62,7 +62,7 @@ void cache_tick(struct worker *w, struct cache *c)
 /* ---- putting ---- */
 
 struct putting {
-    uint64_t id[4];
+    const uint8_t *id;
     const struct cache_value *value;
     const struct cache_label *label;
     struct label_key key;
@@ -209,9 +209,8 @@ enum fail cache_put(struct worker *w, struct cache *c, const struct cache_id *id
         cache_leave(c);
         return FAIL_NO_MEMORY;
     }
-    struct putting p = { .value = v, .label = label, .key = label_key(label, c->seed), .size = size,
+    struct putting p = { .id = id->sha256, .value = v, .label = label, .key = label_key(label, c->seed), .size = size,
                          .label_size = label_bytes(label), .ends = cache_ticks(c, ttl > NEVER - w->now ? NEVER : w->now + ttl) };
-    memcpy(p.id, id->sha256, sizeof p.id);
     enum fail f = put(w, c, &p);
     label_parts_free(&p.parts);
     entry_chunk_free(p.chunk);
