@@ -92,8 +92,6 @@ static uint32_t slack_of(const struct cache *c)
 static enum step look_for_place(struct cache *c, struct putting *p)
 {
     uint32_t next = c->made + 1;
-    if (c->retired_bytes > c->limits.bytes / RETIRED_SHARE)
-        return PUT_REFUSED;
     if (c->first_free != POLICY_NONE)
         return PUT_DONE;
     if (next > CACHE_ENTRIES_MAX || next > (uint64_t)c->limits.entries + slack_of(c))
@@ -150,6 +148,8 @@ static enum step put_step(struct cache *c, struct putting *p)
         c->counts.too_large++;
         return PUT_TOO_LARGE;
     }
+    if (c->retired_bytes > c->limits.bytes / RETIRED_SHARE)
+        return PUT_REFUSED; /* more that goes would free nothing yet */
     uint32_t old = entry_find(c, p->id);
     if (!has_room(c, p, old)) {
         entry_evict(c);
