@@ -80,6 +80,8 @@ static void reading_begin(struct reading *r, struct request *rq)
     r->why[0] = 0;
     r->api = rq->api;
     r->private_urls = rq->conf->limits.private_urls == CONF_ON;
+    r->keeps = rq->cache.wish == CACHE_LEAVE ? CONF_CACHE_NEVER : rq->conf->cache.exact.most;
+    r->zero_by_default = rq->conf->cache.exact.zero_by_default;
     r->for_llama = roster_has(rq->roster, CONF_KIND_LLAMA);
     r->body = rq->http->body;
     buf_init(&rq->http->body, 0);
@@ -182,14 +184,22 @@ static void count_refusal(struct worker *w, enum fail f)
         COUNT(w, refused_memory);
 }
 
+enum fail body_parse(struct task *t, struct request *rq)
+{
+    enum fail f = buf_len(&rq->http->body) > ASIDE_BYTES ? read_aside(t, rq) : read_here(rq);
+    count_refusal(t->worker, f);
+    return f;
+}
+
 enum fail path_body(struct task *t, struct request *rq)
 {
     enum fail f = refuse_encoding(rq);
     if (f == OK)
         f = read_whole(t, rq);
     if (f == OK)
-        f = buf_len(&rq->http->body) > ASIDE_BYTES ? read_aside(t, rq) : read_here(rq);
-    count_refusal(t->worker, f);
+        f = buf_len(&rq->http->body) <= ASIDE_BYTES && lane_find(rq) ? OK : body_parse(t, rq);
+    else
+        count_refusal(t->worker, f);
     if (f != OK)
         return f;
     if (!auth_may_use(&rq->who, rq->model)) {

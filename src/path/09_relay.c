@@ -33,6 +33,7 @@ static enum fail write_ready(struct task *t, struct request *rq)
         enum fail f = http_answer_write(t, rq->http, some);
         if (f != OK)
             return f;
+        cache_tee(rq, some);
         flight_took(fl, some.len);
     }
     return http_answer_flush(rq->http);
