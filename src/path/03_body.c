@@ -105,6 +105,7 @@ static void reading_run(struct reading *r)
 static enum fail reading_take(struct request *rq, struct reading *r)
 {
     rq->http->body = r->body;
+    rq->cache.inputs = r->inputs;
     if (r->fail == OK)
         return rq->api->take_body(rq, r);
     rq->param = r->param != r->field ? r->param : arena_copy(&rq->http->arena, text_of(r->field));
@@ -140,6 +141,7 @@ static void reading_drop(void *arg)
 {
     struct reading *r = arg;
     buf_fini(&r->body);
+    mem_free(r->inputs);
     mem_free(r);
 }
 

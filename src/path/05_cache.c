@@ -7,6 +7,7 @@
 
 #define ARENA_MAX   (64u << 20) /* for the tree of an answer that changes its form */
 #define KEPT_MAX    (4u << 20)  /* bytes of an answer that is kept; none that people wait for is longer */
+#define ITEMS_BYTES_MAX (16u << 20) /* of an answer with embeddings, which are kept one by one */
 
 enum { FORM_WHOLE, FORM_STREAM }; /* for cache_id_form */
 
@@ -69,9 +70,9 @@ static const char *bypass(struct request *rq)
         COUNT(w, cache_bypass_temperature);
         return "temperature";
     }
-    if (!c->has_digest) {
-        COUNT(w, cache_bypass_ambiguous);
-        return "ambiguous";
+    if (!c->has_digest || (rq->api->fields == FIELD_EMBEDDING && c->inputs == NULL)) {
+        COUNT(w, cache_bypass_too_large);
+        return "too-large";
     }
     return NULL;
 }
@@ -92,7 +93,7 @@ static void take_over(struct cache_value *to, const struct cache_value *from)
     to->made = from->made;
 }
 
-static struct cache_label label_of(const struct request *rq)
+struct cache_label cache_label_of(const struct request *rq)
 {
     return (struct cache_label){ .tenant = rq->who.tenant, .model = rq->model, .tags = http_head_get(rq->http->head, HEADER_X_WEIR_CACHE_TAGS) };
 }
@@ -115,7 +116,7 @@ static struct cache_value *converted(struct task *t, struct request *rq, const s
         take_over(v, other);
         v->form = rq->stream ? CACHE_EVENTS : CACHE_BODY;
         v->usage_from = (uint32_t)usage_from;
-        struct cache_label label = label_of(rq);
+        struct cache_label label = cache_label_of(rq);
         nanos ttl = ttl_of(rq), left = MIN(ttl - (w->wall / NANOS_PER_S - other->made) * NANOS_PER_S, ttl); /* the wall clock may have been set back */
         if (left > 0 && cache_put(w, rq->desk->cache, &rq->cache.id, v, &label, left) == OK)
             COUNT(w, cache_converted);
@@ -143,9 +144,8 @@ static enum fail answer_with_usage(struct task *t, struct request *rq, const str
     return f;
 }
 
-static void count_hit(struct worker *w, const struct cache_value *v)
+void cache_count_saved(struct worker *w, const struct cache_value *v)
 {
-    COUNT(w, cache_hits);
     COUNT_BY(w, cache_saved_tokens, (uint64_t)v->prompt_tokens + v->completion_tokens);
     COUNT_BY(w, cache_saved_ms, v->service_ms);
     COUNT_BY(w, cache_saved_nanodollars, (uint64_t)v->nano_usd);
@@ -158,7 +158,8 @@ static enum fail answer(struct task *t, struct request *rq, const struct cache_v
     enum fail f;
     rq->cache.result = CACHE_HIT;
     rq->first_token_ns = t->worker->now - rq->http->body_done;
-    count_hit(t->worker, v);
+    COUNT(t->worker, cache_hits);
+    cache_count_saved(t->worker, v);
     if (is_stream) {
         f = path_stream_head(rq);
     } else {
@@ -184,8 +185,6 @@ static enum fail look_up(struct task *t, struct request *rq)
     const struct cache_value *v = cache_find(t->worker, cache, &rq->cache.id);
     if (v != NULL)
         return answer(t, rq, v);
-    if (rq->api->fields == FIELD_EMBEDDING)
-        return OK;
     struct cache_id id = cache_id_form(&rq->cache.id, FORM_WHOLE ^ FORM_STREAM);
     v = cache_find(t->worker, cache, &id);
     struct cache_value *made = v != NULL ? converted(t, rq, v) : NULL;
@@ -217,6 +216,8 @@ enum fail path_cache(struct task *t, struct request *rq)
     c->why = bypass(rq);
     if (c->why != NULL) {
         c->result = CACHE_BYPASS;
+    } else if (rq->api->fields == FIELD_EMBEDDING) {
+        f = items_look_up(t, rq);
     } else {
         cache_identify(&c->id, &c->digest, &c->scope);
         c->id = cache_id_form(&c->id, rq->stream ? FORM_STREAM : FORM_WHOLE);
@@ -229,16 +230,18 @@ enum fail path_cache(struct task *t, struct request *rq)
         COUNT(t->worker, cache_misses);
         c->result = CACHE_MISS;
         c->keeps = true;
-        buf_init(&c->tee, KEPT_MAX);
+        buf_init(&c->tee, rq->api->fields == FIELD_EMBEDDING ? ITEMS_BYTES_MAX : KEPT_MAX);
     }
     return c->wish == CACHE_ONLY ? FAIL_NOT_CACHED : OK;
 }
 
 /* ---- keeping ---- */
 
+/* What does not lie in one piece at the end: streams, and bodies too long to be held back. */
 void cache_tee(struct request *rq, struct text bytes)
 {
-    if (rq->cache.keeps && rq->flight->is_stream && buf_add(&rq->cache.tee, bytes.at, bytes.len) != OK)
+    const struct flight *fl = rq->flight;
+    if (rq->cache.keeps && (fl->is_stream || fl->is_long) && buf_add(&rq->cache.tee, bytes.at, bytes.len) != OK)
         rq->cache.keeps = false;
 }
 
@@ -272,35 +275,51 @@ static struct cache_value *value_of_body(const struct request *rq)
     return v;
 }
 
-/* Whole, and what a backend meant to say: see flight.h. */
+/* Whole, and what a backend meant to say: see flight.h. Embeddings are looked into by items.c. */
 static bool is_whole(const struct request *rq)
 {
     const struct flight *fl = rq->flight;
-    return fl != NULL && fl->state == FLIGHT_ENDED && fl->fail == OK && fl->status == 200 && fl->is_checked && !fl->is_unfit && (!fl->is_stream || fl->unread == 0);
+    bool is_all = fl != NULL && fl->state == FLIGHT_ENDED && fl->fail == OK && fl->status == 200 && (!(fl->is_stream || fl->is_long) || fl->unread == 0);
+    return is_all && (rq->cache.items != NULL || (fl->is_checked && !fl->is_unfit));
+}
+
+void cache_put_made(struct request *rq, const struct cache_id *id, struct cache_value *v, const struct cache_label *label, uint32_t prompt_tokens, uint32_t completion_tokens)
+{
+    struct worker *w = rq->task->worker;
+    if (v != NULL) {
+        v->prompt_tokens = prompt_tokens;
+        v->completion_tokens = completion_tokens;
+        v->service_ms = (uint32_t)MIN((w->now - rq->http->body_done) / NANOS_PER_MS, UINT32_MAX);
+        v->nano_usd = limits_cost(rq->pool_conf, prompt_tokens, completion_tokens);
+        v->made = w->wall / NANOS_PER_S;
+    }
+    if (v != NULL && cache_put(w, rq->desk->cache, id, v, label, ttl_of(rq)) == OK)
+        COUNT(w, cache_stored);
+    else
+        COUNT(w, cache_not_stored);
+}
+
+static void keep_generation(struct request *rq)
+{
+    const struct flight *fl = rq->flight;
+    struct cache_value *v = fl->is_stream ? value_of_stream(rq) : value_of_body(rq);
+    struct cache_label label = cache_label_of(rq);
+    cache_put_made(rq, &rq->cache.id, v, &label, (uint32_t)MAX(fl->prompt_tokens, 0), (uint32_t)MAX(fl->completion_tokens, 0));
+    cache_value_drop(v);
 }
 
 void cache_keep(struct request *rq)
 {
-    struct worker *w = rq->task->worker;
-    if (rq->cache.keeps && is_whole(rq)) {
-        const struct flight *fl = rq->flight;
-        struct cache_value *v = fl->is_stream ? value_of_stream(rq) : value_of_body(rq);
-        struct cache_label label = label_of(rq);
-        if (v != NULL) {
-            v->prompt_tokens = (uint32_t)MAX(fl->prompt_tokens, 0);
-            v->completion_tokens = (uint32_t)MAX(fl->completion_tokens, 0);
-            v->service_ms = (uint32_t)MIN((w->now - rq->http->body_done) / NANOS_PER_MS, UINT32_MAX);
-            v->nano_usd = limits_cost(rq->pool_conf, v->prompt_tokens, v->completion_tokens);
-            v->made = w->wall / NANOS_PER_S;
-        }
-        if (v != NULL && cache_put(w, rq->desk->cache, &rq->cache.id, v, &label, ttl_of(rq)) == OK)
-            COUNT(w, cache_stored);
+    struct request_cache *c = &rq->cache;
+    if (c->keeps && !c->is_partial && is_whole(rq)) { /* who merged an answer has kept its items */
+        if (c->items != NULL)
+            items_keep(rq, rq->flight->is_long ? buf_text(&c->tee) : flight_peek(rq->flight));
         else
-            COUNT(w, cache_not_stored);
-        cache_value_drop(v);
+            keep_generation(rq);
     }
-    rq->cache.keeps = false;
-    buf_fini(&rq->cache.tee);
+    c->keeps = false;
+    buf_fini(&c->tee);
+    items_end(rq);
 }
 
 const char *cache_word(const struct request *rq)

@@ -113,6 +113,8 @@ enum fail path_relay(struct task *t, struct request *rq)
     RECORD(t->worker, first_token, rq->first_token_ns);
     if (rq->beats && !fl->is_stream)
         return no_events(rq);
+    if (rq->cache.is_partial && fl->status == 200)
+        return items_relay(t, rq);
     bool whole = !fl->is_stream && !fl->is_long && fl->state == FLIGHT_ENDED && flight_peek(fl).len == fl->unread && !rq->http->answer_begun;
     enum fail f = whole ? relay_whole(t, rq) : relay_pieces(t, rq);
     if (f == FAIL_CLIENT_GONE)

@@ -25,6 +25,8 @@ struct request;
 
 /* ---- answers from memory: 05_cache.c ---- */
 
+#define ITEMS_MAX 512 /* inputs of a request for embeddings that are looked at one by one: 10 MB of answer, put together in 10 ms */
+
 enum cache_wish { CACHE_USE, CACHE_REFRESH, CACHE_LEAVE, CACHE_ONLY }; /* x-weir-cache: -, no-cache, no-store, only */
 enum cache_result { CACHE_UNASKED, CACHE_HIT, CACHE_MISS, CACHE_BYPASS };
 
@@ -33,8 +35,13 @@ struct request_cache {
     enum cache_result result;
     const char *why;            /* of a bypass */
     bool has_digest, has_tools; /* as the body says */
-    struct cache_digest digest;
+    struct cache_digest digest; /* of embeddings: of all but their input */
     struct cache_scope scope;
+    struct cache_digest *inputs;/* of embeddings: of each; the request's own. items.c */
+    uint32_t input_count;
+    size_t input_from, input_to;
+    struct item *items;         /* NULL: they are not looked at one by one */
+    bool is_partial;            /* some are known, and a backend is asked for the others */
     struct cache_id id;         /* of the answer in the form that was asked for */
     bool by_lane;               /* the body was not parsed: it led here before */
     bool keeps;                 /* the answer is to be kept */
@@ -89,10 +96,12 @@ struct reading {
     size_t options_from, options_to; /* stream_options; 0, 0: absent */
     bool stream, usage_wanted, has_max_tokens, has_temperature; /* has_: it stands there, if only as null */
     bool says_max, says_temperature, max_is_completion;         /* says_: and is a number */
-    bool is_ambiguous;          /* both of the fields for max_tokens are numbers */
     bool has_tools, has_digest;
     double temperature;
-    struct cache_digest digest;
+    struct cache_digest digest; /* of embeddings: of all but their input */
+    struct cache_digest *inputs;/* of each input of embeddings, mem_alloc'ed; NULL: too many, or not asked for */
+    uint32_t input_count;
+    size_t input_from, input_to;/* the input's value */
     uint32_t max_tokens, answers; /* answers: n; 0 = it asks for none, but for embeddings */
     uint64_t prompt_bytes;      /* of text in it; what is not text counts as its usual tokens */
     uint64_t affinity;          /* of its prompt's beginning */
@@ -215,6 +224,16 @@ MUSTUSE enum fail cache_headers(const struct request *rq, struct buf *head);
 
 /* 03_body.c: parses a body that has been read, for what came by a lane and did not hit. */
 MUSTUSE enum fail body_parse(struct task *t, struct request *rq);
+/* For items.c: counts what a hit did not cost again; whose an answer is; keeps it with what it took, v may be NULL. */
+void cache_count_saved(struct worker *w, const struct cache_value *v);
+struct cache_label cache_label_of(const struct request *rq);
+void cache_put_made(struct request *rq, const struct cache_id *id, struct cache_value *v, const struct cache_label *label, uint32_t prompt_tokens, uint32_t completion_tokens);
+/* items.c: answers from memory, or leaves the request to ask for what is not there. Relays what came of that together with what was known. Keeps the items of a whole
+   answer. Lets go of everything. */
+MUSTUSE enum fail items_look_up(struct task *t, struct request *rq);
+MUSTUSE enum fail items_relay(struct task *t, struct request *rq);
+void items_keep(struct request *rq, struct text body);
+void items_end(struct request *rq);
 /* lane.c: was this body, word for word, a hit before under this view? Then model, stream and identity are known. Adds one that is. */
 bool lane_find(struct request *rq) MUSTUSE;
 void lane_add(struct request *rq);

@@ -9,7 +9,7 @@ static enum fail put_bypasses(const struct stats *s, struct buf *out)
     const struct {
         const char *why;
         enum counter counter;
-    } rows[] = { { "temperature", COUNTER_cache_bypass_temperature }, { "tools", COUNTER_cache_bypass_tools }, { "ambiguous", COUNTER_cache_bypass_ambiguous },
+    } rows[] = { { "temperature", COUNTER_cache_bypass_temperature }, { "tools", COUNTER_cache_bypass_tools }, { "too-large", COUNTER_cache_bypass_too_large },
                  { "never", COUNTER_cache_bypass_never }, { "no-store", COUNTER_cache_bypass_no_store } };
     enum fail f = buf_add_text(out, TEXT("\"bypasses\":{"));
     for (size_t i = 0; i < ARRAY_LEN(rows) && f == OK; i++)

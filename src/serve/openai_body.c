@@ -33,6 +33,8 @@ static void find_places(struct reading *r, yyjson_val *root)
             r->model_from = from, r->model_to = to;
         else if (yyjson_equals_str(key, "stream_options"))
             r->options_from = from, r->options_to = to;
+        else if (yyjson_equals_str(key, "input"))
+            r->input_from = from, r->input_to = to;
     }
 }
 
@@ -56,7 +58,6 @@ static void read_generation(struct reading *r, yyjson_val *root)
     yyjson_val *max = yyjson_is_uint(completion) ? completion : older;
     r->max_is_completion = max == completion;
     r->says_max = yyjson_is_uint(max);
-    r->is_ambiguous = yyjson_is_uint(completion) && yyjson_is_uint(older);
     r->says_temperature = yyjson_is_num(temperature);
     r->stream = yyjson_is_true(yyjson_obj_get(root, "stream"));
     r->usage_wanted = yyjson_is_true(yyjson_obj_get(options, "include_usage"));
@@ -90,6 +91,16 @@ static bool may_be_kept(const struct reading *r)
     return !r->has_tools && (r->has_temperature ? r->says_temperature && r->temperature == 0 : r->zero_by_default);
 }
 
+/* An embedding is known by its input alone, whatever it was asked together with. */
+static enum fail read_inputs(struct reading *r, yyjson_val *root)
+{
+    r->input_count = cache_inputs(root);
+    if (r->input_count == 0 || r->input_count > ITEMS_MAX)
+        return OK;
+    r->inputs = mem_alloc(r->input_count * sizeof *r->inputs);
+    return r->inputs != NULL ? cache_digest_inputs(&r->arena, root, &r->digest, r->inputs) : FAIL_NO_MEMORY;
+}
+
 static enum fail read_common(struct reading *r)
 {
     yyjson_val *root = yyjson_doc_get_root(r->doc);
@@ -111,7 +122,9 @@ static enum fail read_common(struct reading *r)
         read_generation(r, root);
     r->prompt_bytes = prompt_bytes(r->doc);
     find_places(r, root);
-    r->has_digest = may_be_kept(r) && !r->is_ambiguous;
+    r->has_digest = may_be_kept(r);
+    if (r->api->fields == FIELD_EMBEDDING)
+        return r->has_digest ? read_inputs(r, root) : OK;
     return r->has_digest ? cache_digest(&r->arena, root, &r->digest) : OK;
 }
 
@@ -212,6 +225,9 @@ static void take_cache(struct request *rq, const struct reading *r)
     c->has_digest = r->has_digest;
     c->has_tools = r->has_tools;
     c->digest = r->digest;
+    c->input_count = r->input_count;
+    c->input_from = r->input_from;
+    c->input_to = r->input_to;
     c->scope = (struct cache_scope){ .tenant = rq->who.tenant, .surface = text_of(rq->api->name), .model = rq->model, .has_max_tokens = r->says_max,
                                      .max_is_completion = r->says_max && r->max_is_completion, .max_tokens = r->max_tokens,
                                      .has_temperature = r->says_temperature, .temperature = r->temperature };
