@@ -15,7 +15,7 @@
 
 _Static_assert(CACHE_ID_BYTES == SHA256_DIGEST_LENGTH, "an identity is a SHA-256");
 
-/* What a hash is of: none of one kind is ever one of another. A new canonical form needs new letters here, since answers outlive the program in a shared cache. */
+/* What a hash is of: one of one kind is never one of another. A new canonical form needs new letters, since answers outlive the program in a shared cache. */
 enum kind { KIND_BODY = 'B', KIND_REST = 'R', KIND_INPUT = 'I', KIND_JOINED = 'J', KIND_IDENTITY = 'Q', KIND_RAW = 'W' };
 
 /* ---- hashing ---- */
@@ -132,68 +132,90 @@ static bool counts_at_top(yyjson_val *root, struct text name, yyjson_val *v)
 
 /* ---- writing a tree ---- */
 
-#define FEW_MEMBERS 64 /* of an object and all that it lies in; a body with tools has some 20 at once */
+#define FEW_MEMBERS 64 /* of an object and all that it lies in; a body with tools has some 20 at once. More come from the arena */
 
-/* The names of all objects that are being written, innermost last. */
+/* A name, and its first eight bytes as a number that sorts as they do: mostly they decide, and lie where the sorting looks. */
+struct member {
+    uint64_t front;
+    yyjson_val *name;
+};
+
+/* The members of all objects that are being written, innermost last. */
 struct writer {
     struct hash hash;
     struct arena *arena;
     enum fail fail;        /* the first that came: what is hashed behind it is for nothing */
     bool without_input;
-    yyjson_val **names;
+    struct member *members;
     size_t used, room;
-    yyjson_val *few[FEW_MEMBERS];
+    struct member few[FEW_MEMBERS];
 };
 
 /* Where a value stands, when its members are not like any others. */
 enum place { ANYWHERE, AT_TOP, AT_MESSAGES, AT_MESSAGE, AT_PROPERTIES };
 
-static bool comes_before(yyjson_val *a, yyjson_val *b)
+static uint64_t front_of(struct text name)
 {
-    struct text x = text_of_value(a), y = text_of_value(b);
-    if (x.len > 0 && y.len > 0 && x.at[0] != y.at[0]) /* mostly */
-        return (unsigned char)x.at[0] < (unsigned char)y.at[0];
+    uint64_t front = 0;
+    if (name.len >= sizeof front) {
+        memcpy(&front, name.at, sizeof front);
+        return be64toh(front);
+    }
+    for (size_t i = 0; i < name.len; i++)
+        front |= (uint64_t)(unsigned char)name.at[i] << (56 - 8 * i);
+    return front;
+}
+
+static bool comes_before(const struct member *a, const struct member *b)
+{
+    if (LIKELY(a->front != b->front))
+        return a->front < b->front;
+    struct text x = text_of_value(a->name), y = text_of_value(b->name);
     int order = memcmp(x.at, y.at, MIN(x.len, y.len));
     return order != 0 ? order < 0 : x.len < y.len;
 }
 
-/* Down from i, until neither of the two below is larger (Williams, Algorithm 232: Heapsort, CACM 1964). */
-static void sift_down(yyjson_val **at, size_t i, size_t count)
+#define RUN 16 /* up to here inserting is faster than merging, the more so as writers tend to keep an order */
+
+static void sort_run(struct member *at, size_t count)
 {
-    yyjson_val *sinking = at[i];
-    for (size_t child; (child = 2 * i + 1) < count; i = child) {
-        if (child + 1 < count && comes_before(at[child], at[child + 1]))
-            child++;
-        if (!comes_before(sinking, at[child]))
-            break;
-        at[i] = at[child];
+    for (size_t i = 1; i < count; i++) {
+        struct member next = at[i];
+        size_t k = i;
+        for (; k > 0 && comes_before(&next, &at[k - 1]); k--)
+            at[k] = at[k - 1];
+        at[k] = next;
     }
-    at[i] = sinking;
 }
 
-#define INSERTION_MAX 16 /* up to here inserting is faster, the more so as writers tend to keep an order */
-
-/* By name. n log n whatever the names, and in place. */
-static void sort(yyjson_val **at, size_t count)
+static void merge(const struct member *a, size_t a_count, const struct member *b, size_t b_count, struct member *to)
 {
-    if (count > INSERTION_MAX) {
-        for (size_t i = count / 2; i-- > 0;)
-            sift_down(at, i, count);
-        for (size_t last = count; --last > 0;) {
-            yyjson_val *largest = at[0];
-            at[0] = at[last];
-            at[last] = largest;
-            sift_down(at, 0, last);
+    while (a_count > 0 && b_count > 0)
+        if (comes_before(b, a))
+            *to++ = *b++, b_count--;
+        else
+            *to++ = *a++, a_count--;
+    memcpy(to, a, a_count * sizeof(*a));
+    memcpy(to + a_count, b, b_count * sizeof(*b));
+}
+
+/* By name: n log n whatever the names. Behind them there is room for as many. */
+static void sort(struct member *at, size_t count)
+{
+    struct member *from = at, *to = at + count;
+    for (size_t i = 0; i < count; i += RUN)
+        sort_run(at + i, MIN(count - i, (size_t)RUN));
+    for (size_t run = RUN; run < count; run *= 2) {
+        for (size_t i = 0; i < count; i += 2 * run) {
+            size_t a = MIN(run, count - i), b = MIN(run, count - i - a);
+            merge(from + i, a, from + i + a, b, to + i);
         }
-        return;
+        struct member *swap = from;
+        from = to;
+        to = swap;
     }
-    for (size_t i = 1; i < count; i++) {
-        yyjson_val *name = at[i];
-        size_t k = i;
-        for (; k > 0 && comes_before(name, at[k - 1]); k--)
-            at[k] = at[k - 1];
-        at[k] = name;
-    }
+    if (from != at)
+        memcpy(at, from, count * sizeof(*at));
 }
 
 static bool make_room(struct writer *w, size_t count)
@@ -201,19 +223,19 @@ static bool make_room(struct writer *w, size_t count)
     if (w->room - w->used >= count)
         return true;
     size_t room = MAX(2 * w->room, w->used + count);
-    yyjson_val **names = arena_alloc(w->arena, room * sizeof(*names));
-    if (names == NULL) {
+    struct member *members = arena_alloc(w->arena, room * sizeof(*members));
+    if (members == NULL) {
         w->fail = FAIL_NO_MEMORY;
         return false;
     }
-    memcpy(names, w->names, w->used * sizeof(*names));
-    w->names = names;
+    memcpy(members, w->members, w->used * sizeof(*members));
+    w->members = members;
     w->room = room;
     return true;
 }
 
-/* The names that count, in the order they are written in; behind those that are there. */
-static void take_names(struct writer *w, yyjson_val *object, enum place place)
+/* The members that count, in the order they are written in; behind those that are there. */
+static void take_members(struct writer *w, yyjson_val *object, enum place place)
 {
     size_t from = w->used, count = unsafe_yyjson_get_len(object);
     yyjson_val *name = unsafe_yyjson_get_first(object);
@@ -224,10 +246,10 @@ static void take_names(struct writer *w, yyjson_val *object, enum place place)
             continue;
         if (place == AT_TOP && w->without_input && unsafe_yyjson_equals_str(name, "input"))
             continue;
-        w->names[w->used++] = name;
+        w->members[w->used++] = (struct member){ front_of(text_of_value(name)), name };
     }
     if (place != AT_PROPERTIES)
-        sort(w->names + from, w->used - from);
+        sort(w->members + from, w->used - from);
 }
 
 static enum place place_below(enum place place, struct text name)
@@ -241,16 +263,17 @@ static void put_value(struct writer *w, yyjson_val *v, enum place place, unsigne
 
 static void put_object(struct writer *w, yyjson_val *object, enum place place, unsigned depth)
 {
-    size_t from = w->used;
-    if (!make_room(w, unsafe_yyjson_get_len(object)))
+    size_t from = w->used, count = unsafe_yyjson_get_len(object);
+    if (!make_room(w, count > RUN ? 2 * count : count)) /* merging needs as much again */
         return;
-    take_names(w, object, place);
+    take_members(w, object, place);
     size_t to = w->used;
     put_number(&w->hash, 'o', to - from);
     for (size_t i = from; i < to; i++) {
-        struct text name = text_of_value(w->names[i]);
+        yyjson_val *member = w->members[i].name;
+        struct text name = text_of_value(member);
         put_text(&w->hash, name);
-        put_value(w, w->names[i] + 1, place_below(place, name), depth);
+        put_value(w, member + 1, place_below(place, name), depth);
     }
     w->used = from;
 }
@@ -289,7 +312,7 @@ static void put_integer(struct writer *w, yyjson_val *v)
         put_number(&w->hash, '-', -(uint64_t)n);
 }
 
-/* Recurses as deep as the body nests, which json_parse has bounded: some 100 bytes of stack a level. */
+/* Recurses as deep as the body nests, which json_parse has bounded: some 200 bytes of stack a level. */
 static void put_value(struct writer *w, yyjson_val *v, enum place place, unsigned depth)
 {
     ASSERT(depth <= JSON_DEPTH_MAX);
@@ -321,7 +344,7 @@ static void writer_init(struct writer *w, struct arena *arena)
     w->arena = arena;
     w->fail = OK;
     w->without_input = false;
-    w->names = w->few;
+    w->members = w->few;
     w->used = 0;
     w->room = FEW_MEMBERS;
 }

@@ -37,9 +37,9 @@ struct cache_scope {
     double temperature;
 };
 
-/* Of a body whose tree this is, which json_check_all_keys and fields_check have passed. Any thread; memory from arena, for more than 64 names at once: 8 to 24 bytes a
-   name. FAIL_NO_MEMORY; FAIL_TOO_LARGE: it holds a number from 2^64 on, or -2^63 down, that some backends read exactly and we do not. Such a request has no identity:
-   it is asked for as if there were no cache, and is no failure. */
+/* Of a body whose tree this is, which json_check_all_keys and fields_check have passed. Any thread; memory from arena for objects of more than 32 names, some 32 bytes
+   a name. FAIL_NO_MEMORY; FAIL_TOO_LARGE: it holds a number from 2^64 on, or -2^63 down, that some backends read exactly and we do not. Neither is a failure of the
+   request: it has no identity, and is asked for as if there were no cache. */
 MUSTUSE enum fail cache_digest(struct arena *arena, yyjson_val *root, struct cache_digest *out);
 /* The same for embeddings: of the body without its input, and of each input by itself; outs has room for all of an array's items, or one.
    `[[1,2],[3]]` are two inputs, `[1,2,3]` is one, and so is a mixture: what it means is the backend's choice. An input has one digest alone, in an array, in a batch. */
