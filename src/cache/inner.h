@@ -1,5 +1,5 @@
-/* inner.h: the parts of exact.h's cache: entries (exact.c), the table that finds them (table.c), whose they are (label.c), when they end (due.c), and what has gone but may
-   still be looked at (retire.c). Nobody outside cache/ includes it.
+/* inner.h: the parts of exact.h's cache: entries (exact.c, put.c), the table that finds them (table.c), whose they are (label.c), when they end (due.c), and what has
+   gone but may still be looked at (retire.c). Nobody outside cache/ includes it.
 
    Writers hold the gate, and take memory before it and free it behind it. Finders hold nothing: what they follow (table, chunks, entries, values) is published by a
    release store, stays as it is while it can be reached, and is used again only when quiesce.h says that nobody can still look. */
