@@ -98,7 +98,7 @@ struct cache_label cache_label_of(const struct request *rq)
     return (struct cache_label){ .tenant = rq->who.tenant, .model = rq->model, .tags = http_head_get(rq->http->head, HEADER_X_WEIR_CACHE_TAGS) };
 }
 
-/* The answer that was kept in the other form, in this one. It is kept so too, for what is left of its time. NULL: it has none that says the same, or there is no memory. */
+/* The answer that was kept in the other form, in this one. It is kept so too, for what is left of its time. NULL: none says the same, or there is no memory. */
 static struct cache_value *converted(struct task *t, struct request *rq, const struct cache_value *other)
 {
     struct worker *w = t->worker;
@@ -283,7 +283,8 @@ static bool is_whole(const struct request *rq)
     return is_all && (rq->cache.items != NULL || (fl->is_checked && !fl->is_unfit));
 }
 
-void cache_put_made(struct request *rq, const struct cache_id *id, struct cache_value *v, const struct cache_label *label, uint32_t prompt_tokens, uint32_t completion_tokens)
+void cache_put_made(struct request *rq, const struct cache_id *id, struct cache_value *v, const struct cache_label *label, uint32_t prompt_tokens,
+                    uint32_t completion_tokens)
 {
     struct worker *w = rq->task->worker;
     if (v != NULL) {

@@ -61,7 +61,7 @@ void lane_add(struct request *rq)
     d->lanes[hash & (LANES - 1)] = (struct lane){ hash, raw_of(rq), rq->api, rq->cache.id, rq->view, rq->pool, rq->stream, rq->usage_wanted };
 }
 
-void lanes_free(struct desk *d)
+void lane_forget_all(struct desk *d)
 {
     mem_free(d->lanes);
     d->lanes = NULL;

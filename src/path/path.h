@@ -228,7 +228,8 @@ MUSTUSE enum fail body_parse(struct task *t, struct request *rq);
 /* For items.c: counts what a hit did not cost again; whose an answer is; keeps it with what it took, v may be NULL. */
 void cache_count_saved(struct worker *w, const struct cache_value *v);
 struct cache_label cache_label_of(const struct request *rq);
-void cache_put_made(struct request *rq, const struct cache_id *id, struct cache_value *v, const struct cache_label *label, uint32_t prompt_tokens, uint32_t completion_tokens);
+void cache_put_made(struct request *rq, const struct cache_id *id, struct cache_value *v, const struct cache_label *label, uint32_t prompt_tokens,
+                    uint32_t completion_tokens);
 /* items.c: answers from memory, or leaves the request to ask for what is not there. Relays what came of that together with what was known. Keeps the items of a whole
    answer. Lets go of everything. */
 MUSTUSE enum fail items_look_up(struct task *t, struct request *rq);
@@ -238,7 +239,7 @@ void items_end(struct request *rq);
 /* lane.c: was this body, word for word, a hit before under this view? Then model, stream and identity are known. Adds one that is. */
 bool lane_find(struct request *rq) MUSTUSE;
 void lane_add(struct request *rq);
-void lanes_free(struct desk *d); /* another view: nothing is known any more */
+void lane_forget_all(struct desk *d); /* another view: nothing is known any more */
 
 /* Says no to lower classes while this worker is late and a higher one asks: part of the step auth. */
 MUSTUSE enum fail path_shed(struct task *t, struct request *rq);

@@ -104,7 +104,8 @@ static enum fail read_condition(struct request *rq, struct text kind, struct tex
             *rows[i].to = value;
             return OK;
         }
-    return because(rq, FAIL_BAD_REQUEST, "There is no condition \"%.*s\": there are model, tenant and tag, and match=* for everything.", (int)MIN(kind.len, 60u), kind.at);
+    return because(rq, FAIL_BAD_REQUEST, "There is no condition \"%.*s\": there are model, tenant and tag, and match=* for everything.",
+                   (int)MIN(kind.len, 60u), kind.at);
 }
 
 /* match=model:chat*,tenant:acme or model=chat*&tenant=acme. */
@@ -114,10 +115,11 @@ static enum fail read_match(struct request *rq, struct cache_match *m, bool *out
     enum fail f = OK;
     *out_all = false;
     if (query.len == 0)
-        return because(rq, FAIL_BAD_REQUEST, "Say what to drop: ?match=model:NAME, tenant:NAME or tag:NAME, several with commas, NAME* for all that begin so, or match=* for everything.");
+        return because(rq, FAIL_BAD_REQUEST, "Say what to drop: ?match=model:NAME, tenant:NAME or tag:NAME, several with commas, NAME* for all that begin so, "
+                       "or match=* for everything.");
     while (query.len > 0 && f == OK) {
         query = text_cut(query, '&', &pair);
-        struct text value = percent_decoded(&rq->http->arena, text_cut(pair, '=', &name));
+        struct text value = serve_decoded(&rq->http->arena, text_cut(pair, '=', &name));
         if (!text_eq(name, TEXT("match"))) {
             f = read_condition(rq, name, value, m);
             continue;

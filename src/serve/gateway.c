@@ -76,7 +76,7 @@ static void read_news(struct worker *w, struct timer *self)
     d->keys_changed = false;
     view_give(d->view);
     d->view = next;
-    lanes_free(d);
+    lane_forget_all(d);
     struct cache_limits room = cache_limits_of(conf);
     cache_limit(w, d->cache, &room);
     struct http_server_options clients = client_options(d), admins = server_options(d, serve_admin);
@@ -126,7 +126,7 @@ static void desk_close(struct desk *d)
     if (d->admin_server != NULL)
         http_server_free(d->admin_server);
     share_link_free(d->share);
-    lanes_free(d);
+    lane_forget_all(d);
     conns_free(d->conns);
     auth_free(d->auth);
     stories_free(d->stories);

@@ -91,8 +91,8 @@ static bool may_be_kept(const struct reading *r)
     return !r->has_tools && (r->has_temperature ? r->says_temperature && r->temperature == 0 : r->zero_by_default);
 }
 
-/* An embedding is known by its input alone, whatever it was asked together with. What has no digest, for a number that nobody can hold, or for want of memory, is answered
-   all the same. */
+/* An embedding is known by its input alone, whatever it was asked together with. What has no digest, for a number that nobody can hold, or for want of memory,
+   is answered all the same. */
 static enum fail read_digest(struct reading *r, yyjson_val *root)
 {
     if (r->api->fields != FIELD_EMBEDDING)

@@ -71,7 +71,7 @@ MUSTUSE enum fail openai_take_generation(struct request *rq, const struct readin
 MUSTUSE enum fail openai_take_embedding(struct request *rq, const struct reading *r);
 
 /* A name out of a path or query: %xx are bytes. Empty when out of memory. */
-struct text percent_decoded(struct arena *a, struct text t);
+struct text serve_decoded(struct arena *a, struct text t);
 
 /* A handler of routes.def that is not a surface: answers by itself. `rest`: what stood in place of the route's trailing *. */
 typedef enum fail page_fn(struct task *t, struct request *rq, struct text rest);

@@ -1,4 +1,4 @@
-/* test_cached.c: answers from memory in the simulated world: clients of two tenants ask few questions over and over, whole and as streams, of a backend that fails and
+/* test_cached.c: hostile 48, hostile 55: answers from memory in the simulated world: clients of two tenants ask few questions over and over, whole and as streams, of a backend that fails and
    breaks off; some leave, and an operator drops answers. What must hold of every answer:
      it is one that the backend made for this tenant, for this question, whole;
      it is no older than its time, and not one that was dropped before the question was asked;
@@ -105,7 +105,7 @@ static void carry(struct task *t, void *arg)
         ASSERT(scene.calls < CALLS_MAX);
         unsigned serial = scene.calls++;
         struct made *m = &scene.made[serial];
-        *m = (struct made){ .question = atoi(strstr(end, "q ") + 2), .tenant = -1 };
+        *m = (struct made){ .question = (int)strtol(strstr(end, "q ") + 2, NULL, 10), .tenant = -1 };
         snprintf(m->id, sizeof m->id, "%.*s", (int)strcspn(id + 14, "\r"), id + 14);
         good = answer_call(t, a, m, strstr(end, "\"stream\":true") != NULL || strstr(end, "\"stream\": true") != NULL, serial);
         got = 0;
