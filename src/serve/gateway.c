@@ -15,6 +15,11 @@ unsigned gateway_workers(const struct gateway *g) { return g->workers; }
 bool gateway_is_draining(const struct gateway *g) { return atomic_load(&g->draining); }
 bool gateway_is_ready(const struct gateway *g) { return atomic_load(&g->ready) && !atomic_load(&g->draining); }
 
+static struct cache_limits cache_limits_of(const struct conf *c)
+{
+    return (struct cache_limits){ .bytes = c->cache.exact.memory, .entries = c->cache.exact.entries };
+}
+
 /* ---- a desk ---- */
 
 static struct http_server_options server_options(struct desk *d, http_handler *handle)
@@ -63,6 +68,9 @@ static void read_news(struct worker *w, struct timer *self)
     d->keys_changed = false;
     view_give(d->view);
     d->view = next;
+    lanes_free(d);
+    struct cache_limits room = cache_limits_of(conf);
+    cache_limit(w, d->cache, &room);
     struct http_server_options clients = client_options(d), admins = server_options(d, serve_admin);
     http_server_options(d->server, &clients);
     http_server_options(d->admin_server, &admins);
@@ -74,6 +82,7 @@ static enum fail desk_open(struct gateway *g, unsigned i)
     struct worker *w = &g->worker[i];
     d->gateway = g;
     d->limits = g->limits;
+    d->cache = g->cache;
     d->worker = w;
     d->asked_until = g->asked_until;
     d->view = view_new(fleet_roster(g->fleet));
@@ -106,6 +115,7 @@ static void desk_close(struct desk *d)
     if (d->admin_server != NULL)
         http_server_free(d->admin_server);
     share_link_free(d->share);
+    lanes_free(d);
     conns_free(d->conns);
     auth_free(d->auth);
     stories_free(d->stories);
@@ -302,6 +312,9 @@ enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
     enum fail f = g->limits == NULL ? FAIL_NO_MEMORY : fleet_new(o->world, &g->fleet);
     if (f == OK)
         f = fleet_apply(g->fleet, o->conf);
+    struct cache_limits room = cache_limits_of(o->conf);
+    if (f == OK && (g->cache = cache_new(&room, o->workers)) == NULL)
+        f = FAIL_NO_MEMORY;
     if (f == OK && o->conf->redis.server.url != NULL) {
         g->share = share_new(o->conf, o->dns);
         f = g->share != NULL ? OK : FAIL_NO_MEMORY;
@@ -322,6 +335,7 @@ enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
         stat_add_source(&g->stats, backend_numbers(g->fleet));
         stat_add_source(&g->stats, memory_numbers());
         stat_add_source(&g->stats, limits_numbers(g->limits));
+        stat_add_source(&g->stats, cache_numbers(g->cache));
         reload_begin(g);
     }
     if (f == OK && g->store != NULL) {
@@ -362,6 +376,8 @@ void gateway_free(struct gateway *g)
     }
     if (g->fleet != NULL)
         fleet_free(g->fleet); /* after the workers: its timers lie in their heaps */
+    if (g->cache != NULL)
+        cache_free(g->cache);
     share_free(g->share);
     limits_free(g->limits);
     stat_fini(&g->stats);

@@ -77,8 +77,7 @@ enum fail page_models(struct task *t, struct request *rq, struct text rest)
     return f;
 }
 
-/* A name out of a path: %xx are bytes. */
-static struct text percent_decoded(struct arena *a, struct text t)
+struct text percent_decoded(struct arena *a, struct text t)
 {
     char *out = arena_copy(a, t);
     size_t n = 0;
