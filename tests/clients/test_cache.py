@@ -560,22 +560,21 @@ def test_who_is_failed_over_gets_what_is_kept():
         assert results(one, two) == ['miss', 'hit'] and one.raw == two.raw and good.stats()['requests'] == 1
 
 
-def test_a_long_body_is_passed_on_and_not_kept():
+def test_a_body_longer_than_the_buffer_is_kept():
     with Mock('--tokens', '4000') as m, Weir(conf(m, stream={'buffer': '4KiB'})) as w:
-        for _ in range(2):
-            answer = ask(w)
-            assert (answer.cache, answer.why) == ('bypass', 'too-large') and len(answer.text.split(' ')) == 4000
-        assert m.stats()['requests'] == 2
-        m.script(tokens=8)
-        assert results(ask(w), ask(w)) == ['miss', 'hit'], 'its size was no property of the question'
+        one, two = ask(w), ask(w)
+        assert results(one, two) == ['miss', 'hit'] and one.raw == two.raw and len(two.text.split(' ')) == 4000
+        assert ask(w, stream=True).meaning == one.meaning and m.stats()['requests'] == 1
 
 
-def test_a_stream_of_megabytes_is_passed_on_and_not_kept():
+def test_an_answer_of_megabytes_is_passed_on_and_not_kept():
     with Mock('--tokens', '8', '--fault', 'bigline') as m, Weir(conf(m)) as w:
-        for _ in range(2):
-            answer = ask(w, stream=True)
-            assert answer.cache == 'miss' and len(answer.text) > 10 << 20
-        assert m.stats()['requests'] == 2
+        for stream in (False, True, False, True):
+            answer = ask(w, stream=stream)
+            assert answer.cache != 'hit' and len(answer.text) > 10 << 20
+        assert m.stats()['requests'] == 4
+        m.script(faults=[])
+        assert results(ask(w), ask(w)) == ['miss', 'hit'], 'its size was no property of the question'
 
 
 # ---- for how long, and until who says so ----
@@ -725,12 +724,13 @@ def embed(body, spoil=lambda data: data):
 
 
 def embeddings(w, inputs, **more):
-    """x-weir-cache, and the answer, whose vectors are those of the inputs."""
+    """x-weir-cache, and the answer, whose vectors are those of the inputs by their index."""
     body = {'model': 'chat', 'input': inputs, 'encoding_format': 'float', **more}
     raw = client(w).embeddings.with_raw_response.create(**body)
     answer = raw.parse()
-    assert [d.index for d in answer.data] == list(range(len(inputs)))
-    for text, item in zip(inputs, answer.data):
+    items = sorted(answer.data, key=lambda d: d.index)
+    assert [d.index for d in items] == list(range(len(inputs)))
+    for text, item in zip(inputs, items):
         expected = json.loads(vector(text, body))
         assert item.embedding == expected, (text, item.embedding, expected)
     assert answer.usage.total_tokens >= 0 and answer.object == 'list' and answer.model
@@ -808,6 +808,14 @@ def test_spoiled_embeddings_are_never_kept():
             until('weir asks it again', lambda: w.post('/v1/embeddings', {'model': 'chat', 'input': ['x', 'known', 'y'], 'encoding_format': 'float'})[0] == 200)
             assert {tuple(b['input']) for b in s.asked} == {('x', 'y')}, (name, s.asked)
             assert embeddings(w, ['y', 'known', 'x'])[0] == 'hit'
+
+
+def test_a_batch_of_too_many_is_passed_on():
+    with Mock('--embedding-dim', '8') as m, Weir(conf(m)) as w:
+        for _ in range(2):
+            raw = client(w).embeddings.with_raw_response.create(model='chat', input=[f'text {i}' for i in range(2100)])
+            assert (raw.headers['x-weir-cache'], raw.headers['x-weir-cache-why']) == ('bypass', 'too-large') and len(raw.parse().data) == 2100
+        assert m.stats()['requests'] == 2
 
 
 def test_embeddings_of_tenants():
