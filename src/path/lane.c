@@ -2,6 +2,7 @@
    proved by their SHA-256. Called by the steps body and cache. */
 #include "path/path.h"
 #include <string.h>
+#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #define LANES 8192 /* a power of two; about 0.8 MB a worker, from its first hit on */

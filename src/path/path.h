@@ -62,6 +62,7 @@ struct desk {
     bool keys_changed;       /* those of the store, since auth was made */
     _Atomic bool keys_called;/* a letter that says so is under way */
     struct timer read_again;
+    struct timer cache_tick; /* of worker 0 */
     struct limits *limits;   /* the process's */
     struct cache *cache;     /* the process's */
     struct lane *lanes;      /* lane.c; NULL until the first hit, and behind each new view */

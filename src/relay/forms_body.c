@@ -68,7 +68,7 @@ static enum fail take_choice(struct reading *r, struct form_part *choices, yyjso
 {
     size_t i, n;
     yyjson_val *key, *value, *index = yyjson_obj_get(v, "index");
-    struct form_part *choice;
+    struct form_part *choice = NULL;
     if (!yyjson_is_obj(v) || (index != NULL && !yyjson_is_uint(index)))
         return FAIL_BAD_JSON;
     enum fail f = open_choice(r, choices, yyjson_get_uint(index), &choice); /* no index: 0 */
@@ -82,7 +82,7 @@ static enum fail take_choices(struct reading *r, yyjson_val *v)
 {
     size_t i, n;
     yyjson_val *choice;
-    struct form_part *choices;
+    struct form_part *choices = NULL;
     enum fail f = form_member(&r->join, &r->body, TEXT("choices"), &choices);
     if (f == OK && !yyjson_is_arr(v) && !yyjson_is_null(v))
         f = FAIL_BAD_JSON;

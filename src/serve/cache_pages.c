@@ -64,7 +64,7 @@ enum fail page_cache_stats(struct task *t, struct request *rq, struct text rest)
 static enum fail metrics(void *arg, struct buf *out)
 {
     struct cache_status c;
-    cache_status(NULL, arg, &c);
+    cache_status(task_running()->worker, arg, &c);
     const struct stat_number rows[] = {
         { "cache_entries", "gauge", "Answers kept in memory.", c.entries },
         { "cache_bytes", "gauge", "Bytes they take, of cache.exact.memory.", c.bytes },
@@ -78,7 +78,7 @@ static enum fail metrics(void *arg, struct buf *out)
 static enum fail json(void *arg, struct buf *out)
 {
     struct cache_status c;
-    cache_status(NULL, arg, &c);
+    cache_status(task_running()->worker, arg, &c);
     return buf_printf(out, "\"cache\":{\"entries\":%llu,\"bytes\":%llu,\"evictions\":%llu,\"expired\":%llu,\"dropped\":%llu}", (unsigned long long)c.entries,
                       (unsigned long long)c.bytes, (unsigned long long)c.evictions, (unsigned long long)c.expired, (unsigned long long)c.dropped);
 }

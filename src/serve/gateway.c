@@ -3,6 +3,7 @@
 #include "base/account.h"
 #include <string.h>
 
+#define CACHE_TICK_NS NANOS_PER_S
 #define NEWS_AGAIN_NS (10 * NANOS_PER_MS)
 #define RETIRE_IDLE_NS (2 * NANOS_PER_S) /* a client that has asked nothing for this long is not just about to: its connection to a retiring server may end */
 
@@ -18,6 +19,13 @@ bool gateway_is_ready(const struct gateway *g) { return atomic_load(&g->ready) &
 static struct cache_limits cache_limits_of(const struct conf *c)
 {
     return (struct cache_limits){ .bytes = c->cache.exact.memory, .entries = c->cache.exact.entries };
+}
+
+static void cache_timer(struct worker *w, struct timer *self)
+{
+    struct desk *d = w->owner;
+    cache_tick(w, d->cache);
+    timer_set(w, self, w->now + CACHE_TICK_NS);
 }
 
 /* ---- a desk ---- */
@@ -90,6 +98,9 @@ static enum fail desk_open(struct gateway *g, unsigned i)
         return FAIL_NO_MEMORY;
     w->owner = d;
     d->read_again.fire = read_news;
+    d->cache_tick.fire = cache_timer;
+    if (i == 0)
+        timer_set(w, &d->cache_tick, w->now + CACHE_TICK_NS);
     hangar_init(&d->hangar);
     d->share = g->share != NULL ? share_link_new(w, g->share) : NULL;
     d->conns = conns_new(w);
@@ -122,6 +133,7 @@ static void desk_close(struct desk *d)
     if (d->worker != NULL && d->worker->owner == d) {
         hangar_fini(&d->hangar);
         timer_stop(d->worker, &d->read_again);
+        timer_stop(d->worker, &d->cache_tick);
     }
     roster_unref(d->news);
     view_give(d->view);
@@ -313,7 +325,7 @@ enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
     if (f == OK)
         f = fleet_apply(g->fleet, o->conf);
     struct cache_limits room = cache_limits_of(o->conf);
-    if (f == OK && (g->cache = cache_new(&room, o->workers)) == NULL)
+    if (f == OK && (g->cache = cache_new(o->world, &room)) == NULL)
         f = FAIL_NO_MEMORY;
     if (f == OK && o->conf->redis.server.url != NULL) {
         g->share = share_new(o->conf, o->dns);

@@ -91,9 +91,12 @@ static bool may_be_kept(const struct reading *r)
     return !r->has_tools && (r->has_temperature ? r->says_temperature && r->temperature == 0 : r->zero_by_default);
 }
 
-/* An embedding is known by its input alone, whatever it was asked together with. */
-static enum fail read_inputs(struct reading *r, yyjson_val *root)
+/* An embedding is known by its input alone, whatever it was asked together with. What has no digest, for a number that nobody can hold, or for want of memory, is answered
+   all the same. */
+static enum fail read_digest(struct reading *r, yyjson_val *root)
 {
+    if (r->api->fields != FIELD_EMBEDDING)
+        return cache_digest(&r->arena, root, &r->digest);
     r->input_count = cache_inputs(root);
     if (r->input_count == 0 || r->input_count > ITEMS_MAX)
         return OK;
@@ -122,10 +125,9 @@ static enum fail read_common(struct reading *r)
         read_generation(r, root);
     r->prompt_bytes = prompt_bytes(r->doc);
     find_places(r, root);
-    r->has_digest = may_be_kept(r);
-    if (r->api->fields == FIELD_EMBEDDING)
-        return r->has_digest ? read_inputs(r, root) : OK;
-    return r->has_digest ? cache_digest(&r->arena, root, &r->digest) : OK;
+    if (may_be_kept(r))
+        r->has_digest = read_digest(r, root) == OK;
+    return OK;
 }
 
 enum fail openai_read_chat(struct reading *r)
