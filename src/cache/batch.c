@@ -258,7 +258,9 @@ static enum fail read_outline(struct arena *arena, const struct walk *w, struct 
 
 enum fail batch_read(struct arena *arena, struct text body, unsigned count, struct batch_answer *out)
 {
-    struct walk w = { .body = body, .count = count, .vectors = arena_alloc(arena, (count + 1) * sizeof *w.vectors) };
+    if (body.len == 0)
+        return FAIL_PROTOCOL;
+    struct walk w = { .body = body, .key = TEXT(""), .count = count, .vectors = arena_alloc(arena, (count + 1) * sizeof *w.vectors) };
     if (w.vectors == NULL)
         return FAIL_NO_MEMORY;
     for (unsigned i = 0; i < count; i++)

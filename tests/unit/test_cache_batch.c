@@ -195,6 +195,7 @@ TEST(what_is_no_answer_is_refused)
     for (unsigned i = 0; i < ARRAY_LEN(bad); i++)
         if (read_as(text_of(bad[i]), 0) != FAIL_PROTOCOL)
             fail_msg("read: %s", bad[i]);
+    assert_int_equal(batch_read(&arena, TEXT_NONE, 0, &answer), FAIL_PROTOCOL);
     assert_int_equal(read_as(TEXT("{\"data\":[]}"), 0), OK);
 }
 
