@@ -3,13 +3,15 @@
 #include "base/random.h"
 #include "bench/replay.h"
 #include "bench/script.h"
+#include "cache/key.h"
+#include "upstream/fields.h"
 #include <math.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #define QUESTION_MAX (32u << 20)            /* bytes: what a request may weigh */
-#define TREE_MAX     (17ull * QUESTION_MAX) /* see json_parse */
+#define TREE_MAX     (41ull * QUESTION_MAX) /* see json_parse, and cache_digest */
 #define KEYS_MAX     (1u << 23)             /* of a law that is made up: a table of 64 MB */
 #define ALPHA_MAX    10                     /* the first key is then 99.9 % of all */
 
@@ -186,6 +188,39 @@ static bool add_blocks(struct replay_trace *t, yyjson_val *hashes, const char *p
     return true;
 }
 
+static bool is_fit(yyjson_doc *doc, yyjson_val *body, struct text path)
+{
+    char must[256];
+    const char *why;
+    yyjson_val *where;
+    enum field_surface surface = text_ends(path, TEXT("/embeddings")) ? FIELD_EMBEDDING : text_ends(path, TEXT("/chat/completions")) ? FIELD_CHAT : FIELD_COMPLETION;
+    return json_check_all_keys(doc, &where, &why) == OK && fields_check(body, surface, must, sizeof must) == NULL;
+}
+
+/* What weir would know the answer by: fields in another order make no other request. {"path": ..., "body": {...}} is a request to another path than chat's. False: it is
+   none that weir would take, so its bytes have to do. */
+static bool identify(yyjson_doc *doc, struct arena *arena, uint64_t *out)
+{
+    yyjson_val *root = yyjson_doc_get_root(doc), *path = yyjson_obj_get(root, "path"), *body = yyjson_obj_get(root, "body");
+    bool is_wrapped = yyjson_is_str(path) && yyjson_is_obj(body);
+    struct text surface = is_wrapped ? text_of(yyjson_get_str(path)) : TEXT("/v1/chat/completions");
+    body = is_wrapped ? body : root;
+    yyjson_val *temperature = yyjson_obj_get(body, "temperature"), *newer = yyjson_obj_get(body, "max_completion_tokens");
+    yyjson_val *most = yyjson_is_uint(newer) ? newer : yyjson_obj_get(body, "max_tokens");
+    const struct cache_scope scope = {
+        .surface = surface, .model = text_of(yyjson_get_str(yyjson_obj_get(body, "model"))), .has_temperature = yyjson_is_num(temperature),
+        .temperature = yyjson_get_num(temperature), .has_max_tokens = yyjson_is_uint(most), .max_tokens = (uint32_t)yyjson_get_uint(most),
+        .max_is_completion = yyjson_is_uint(newer),
+    };
+    struct cache_digest digest;
+    struct cache_id id;
+    if (!is_fit(doc, body, surface) || cache_digest(arena, body, &digest) != OK)
+        return false;
+    cache_identify(&id, &digest, &scope);
+    *out = id.hash;
+    return true;
+}
+
 static bool add_object(struct replay_trace *t, struct text text, struct arena *arena, const char *path, int line, struct complaint *why)
 {
     yyjson_doc *doc;
@@ -193,7 +228,10 @@ static bool add_object(struct replay_trace *t, struct text text, struct arena *a
     if (json_parse(arena, text, &doc, &what) != OK)
         return complain(why, path, line, 0, "not JSON: %s", what);
     yyjson_val *hashes = yyjson_obj_get(yyjson_doc_get_root(doc), "hash_ids");
-    return hashes != NULL ? add_blocks(t, hashes, path, line, why) : add(t, XXH3_64bits(text.at, text.len), path, line, why);
+    if (hashes != NULL)
+        return add_blocks(t, hashes, path, line, why);
+    uint64_t name;
+    return add(t, identify(doc, arena, &name) ? name : XXH3_64bits(text.at, text.len), path, line, why);
 }
 
 static bool add_line(struct replay_trace *t, struct text text, const char *path, int line, struct complaint *why)

@@ -206,6 +206,21 @@ TEST(equal_lines_are_one_key)
     assert_memory_equal(t.keys, ((uint32_t[]){ 0, 1, 0, 2, 0, 2 }), 6 * sizeof(uint32_t));
 }
 
+TEST(requests_that_mean_the_same_are_one_key)
+{
+    read_all(bench_file("r", "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}\n"
+                             "{ \"messages\": [{\"content\":\"\\u0068i\",\"role\":\"user\"}], \"stream\":true, \"model\":\"m\", \"user\":\"me\"}\n"
+                             "{\"path\":\"/v1/chat/completions\",\"body\":{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}}\n"
+                             "{\"path\":\"/v1/embeddings\",\"body\":{\"model\":\"m\",\"input\":\"hi\"}}\n"
+                             "{\"model\":\"m\",\"temperature\":0,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}\n"
+                             "{\"model\":\"n\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}\n"
+                             "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":5}\n"
+                             "{\"model\":\"m\",\"messages\":7}\n"
+                             "{\"model\":\"m\", \"messages\":7}\n")); /* no request: its bytes count */
+    assert_int_equal(t.count, 9);
+    assert_memory_equal(t.keys, ((uint32_t[]){ 0, 0, 0, 1, 2, 3, 4, 5, 6 }), 9 * sizeof(uint32_t));
+}
+
 TEST(a_law_gives_the_r_th_key_its_share)
 {
     uint32_t counts[100] = { 0 };
@@ -303,6 +318,7 @@ int main(void)
         ROW(keys_are_numbered_as_they_come_and_know_when_they_come_again),
         ROW(mooncakes_blocks_are_questions),
         ROW(equal_lines_are_one_key),
+        ROW(requests_that_mean_the_same_are_one_key),
         ROW(a_law_gives_the_r_th_key_its_share),
         ROW(a_drift_replaces_all_keys_in_the_middle),
         ROW(what_is_wrong_with_a_trace_has_its_line),
