@@ -1,6 +1,6 @@
 /* cache.c: what finding an answer costs, alone and with two threads, and what an entry costs beside its bytes. Built by hand; prints nanoseconds, best of ROUNDS.
    Keys are drawn before the clock starts; each thread works in turns, as workers do. */
-#include "../unit/test_cache_help.h"
+#include "../lib/cache_values.h"
 #include <malloc.h>
 #include <math.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* test_cache_exact.c: what exact.h promises, one worker and one thread: found and not found, time, limits, who pays, deletion, numbers, memory that comes back. */
-#include "test_cache_help.h"
+#include "../lib/cache_values.h"
 
 #include "run/task.h"
 #include "test_base.h"

@@ -1,6 +1,6 @@
-/* test_cache_help.h: what tests of the cache share: workers that are turned by hand, identities by number, values that say whose they are. */
-#ifndef WEIR_TEST_CACHE_HELP_H
-#define WEIR_TEST_CACHE_HELP_H
+/* cache_values.h: what tests of the cache share: workers that are turned by hand, identities by number, values that say whose they are. */
+#ifndef WEIR_TEST_CACHE_VALUES_H
+#define WEIR_TEST_CACHE_VALUES_H
 
 #include "base/account.h"
 #include "base/random.h"
