@@ -14,7 +14,7 @@
 #define ANSWER_NS     (900 * NANOS_PER_S)  /* for an answer: more than timeouts.total, so that weir is who gives up and says why */
 #define PATIENCE_NS   (900 * NANOS_PER_S)  /* for a question that is told to come again later; a budget may be spent for a day */
 #define LATER_NS      NANOS_PER_S          /* where a 503 does not say when */
-#define UNREACHED_NS  (10 * NANOS_PER_S)   /* while nobody answers: weir starts again within that, or is gone */
+#define UNREACHED_NS  (10 * NANOS_PER_S)   /* while nobody answers any more: weir starts again within that, or is gone */
 #define KNOCK_NS      (250 * NANOS_PER_MS)
 
 /* What an answer's head says. */
@@ -137,7 +137,7 @@ static enum fail ask_once(struct task *t, struct asker *a)
     enum fail f = a->conn == NULL || a->conn->gone ? open_new(t, a) : OK;
     if (f == OK)
         f = talk(t, a);
-    if (f == FAIL_RESET && a->conn->used_before && !a->conn->any_byte) {
+    if (f == FAIL_RESET && a->conn != NULL && a->conn->used_before && !a->conn->any_byte) {
         f = open_new(t, a);
         f = f == OK ? talk(t, a) : f;
     }
@@ -238,7 +238,7 @@ static enum fail ask_again(struct task *t, struct asker *a)
         f = f == OK ? ask_once(t, a) : f;
         nanos now = t->worker->now;
         unreached = f == FAIL_CONNECT ? MIN(unreached, now + UNREACHED_NS) : NEVER;
-        if (f == FAIL_CONNECT && now < unreached)
+        if (f == FAIL_CONNECT && now < unreached && cache_warming_done(w) > 0)
             stay_away(w, now + KNOCK_NS);
         else if (f == OK && is_put_off(&a->answer, patience - now))
             stay_away(w, now + MAX(a->answer.later, NANOS_PER_MS));
@@ -266,23 +266,23 @@ void cache_ask(struct task *t, void *arg)
 {
     struct cache_warming *w = arg;
     struct asker *a = mem_zero(sizeof *a);
-    enum fail f = a != NULL ? OK : FAIL_NO_MEMORY;
-    if (a != NULL) {
-        a->warming = w;
-        buf_init_secret(&a->head, HEAD_MAX);
-        buf_init(&a->body, BODY_MAX);
-        buf_init(&a->refusal, REFUSAL_MAX);
+    enum fail f = OK;
+    if (a == NULL) {
+        w->gone = FAIL_NO_MEMORY;
+        return;
     }
+    a->warming = w;
+    buf_init_secret(&a->head, HEAD_MAX);
+    buf_init(&a->body, BODY_MAX);
+    buf_init(&a->refusal, REFUSAL_MAX);
     while (f == OK && w->gone == OK && w->next < w->lines->count)
         f = ask_one(t, a, &w->lines->at[w->next++]);
-    if (f != OK && t->cancel == OK && w->gone == OK)
+    if (f != OK && t->cancel == OK)
         w->gone = f;
-    if (a != NULL) {
-        conn_free(a->conn);
-        tls_session_forget(&a->session);
-        buf_fini(&a->head);
-        buf_fini(&a->body);
-        buf_fini(&a->refusal);
-    }
+    conn_free(a->conn);
+    tls_session_forget(&a->session);
+    buf_fini(&a->head);
+    buf_fini(&a->body);
+    buf_fini(&a->refusal);
     mem_free(a);
 }

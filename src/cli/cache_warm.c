@@ -96,16 +96,14 @@ static void print_progress(const struct warm *w, nanos now, char *out, size_t ro
 {
     const struct cache_warming *c = &w->warming;
     uint32_t done = cache_warming_done(c), all = w->lines.count;
-    char left[24] = "";
-    if (done > 0)
-        nanos_print((nanos)((double)(now - w->began) / done * (all - done)) / NANOS_PER_S * NANOS_PER_S, left);
-    int n = snprintf(out, room, "%u of %u: %u stored, %u there already", done, all, c->stored, c->hits);
-    if (c->bypassed + c->untold > 0 && n > 0 && (size_t)n < room)
-        n += snprintf(out + n, room - (size_t)n, ", %u not kept", c->bypassed + c->untold);
-    if (c->failed > 0 && n > 0 && (size_t)n < room)
-        n += snprintf(out + n, room - (size_t)n, ", %u failed", c->failed);
-    if (done > 0 && done < all && n > 0 && (size_t)n < room)
-        snprintf(out + n, room - (size_t)n, "; about %s left", left);
+    char lost[40] = "", ahead[48] = "", span[24];
+    if (c->bypassed + c->untold + c->failed > 0)
+        snprintf(lost, sizeof lost, ", %u not kept, %u failed", c->bypassed + c->untold, c->failed);
+    if (c->not_before > now)
+        snprintf(ahead, sizeof ahead, "; told to wait for %s", nanos_print((c->not_before - now) / NANOS_PER_S * NANOS_PER_S, span));
+    else if (done > 0 && done < all)
+        snprintf(ahead, sizeof ahead, "; about %s left", nanos_print((nanos)((double)(now - w->began) / done * (all - done)) / NANOS_PER_S * NANOS_PER_S, span));
+    snprintf(out, room, "%u of %u: %u stored, %u there already%s%s", done, all, c->stored, c->hits, lost, ahead);
 }
 
 static void look(struct warm *w, nanos now)
@@ -130,9 +128,9 @@ static void run_all(struct task *t, void *arg)
     enum fail f = OK;
     for (; f == OK && count < MIN(w->tasks, w->lines.count); count += f == OK)
         f = group_start(&g, "ask", cache_ask, &w->warming, NULL);
-    for (f = FAIL_TIMEOUT; f == FAIL_TIMEOUT && !stop; look(w, t->worker->now))
+    for (f = FAIL_TIMEOUT; f == FAIL_TIMEOUT && !stop && w->warming.gone == OK; look(w, t->worker->now))
         f = group_wait(&g, count, t->worker->now + LOOK_NS);
-    w->is_stopped = f == FAIL_TIMEOUT;
+    w->is_stopped = f == FAIL_TIMEOUT && stop;
     group_end(&g);
     w->ended = t->worker->now;
     if (w->is_terminal)

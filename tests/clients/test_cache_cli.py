@@ -185,7 +185,7 @@ def test_wrong_use():
         assert ran.returncode == 0 and ran.stdout.index('  weir cache ') < ran.stdout.index('usage:'), ran
 
 
-def test_who_is_told_to_come_later_waits_and_everybody_else_does():
+def test_who_is_told_to_come_later_waits():
     def answer(path, body, times):
         if body['messages'][0]['content'] == 'limited' and times == 1:
             return 429, {'retry-after': 1, 'retry-after-ms': 300}, {'error': {'message': 'Later.'}}
@@ -199,6 +199,17 @@ def test_who_is_told_to_come_later_waits_and_everybody_else_does():
         assert words == ['limited', 'limited', 'b', 'shed', 'shed', 'shed', 'd'], words
         at = [when for *_, when in s.asked]
         assert at[1] - at[0] >= 0.3, 'the wait was not kept'
+
+
+def test_while_one_is_told_to_wait_nobody_asks():
+    def answer(path, body, times):
+        return (429, {'retry-after-ms': 300}, {}) if body['messages'][0]['content'] == 'limited' and times == 1 else None
+    with Standin(answer) as s, File(chat('a'), chat('limited'), *[chat(str(i)) for i in range(200)]) as file:
+        ran = weir('warm', file, '--to', s.url, '--concurrency', 2)
+        assert ran.returncode == 0, ran
+        words = [body['messages'][0]['content'] for _, body, *_ in s.asked]
+        meanwhile = words[words.index('limited') + 1:].index('limited')
+        assert meanwhile <= 20, f'{meanwhile} were asked meanwhile'     # one that was on its way, and some when both may ask again
 
 
 def test_who_is_told_to_come_tomorrow_or_never_has_failed():
