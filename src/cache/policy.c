@@ -14,7 +14,8 @@ enum queue { NOWHERE, SMALL, MAIN };
 
 /* ---- ghosts ---- */
 
-/* A set of GHOST_WAYS places a hash, each with 15 bits of the hash, its queue, and when it came, counted in entries that went. The oldest of its set makes room, and one that is older than the cache has entries is none any more: nearly first in, first out, in 4 bytes each. */
+/* A set of GHOST_WAYS places a hash, each with 15 bits of the hash, its queue, and when it came, counted in entries that went. The oldest of its set makes room,
+   and one that is older than the cache has entries is none any more: nearly first in, first out, in 4 bytes each. */
 struct policy_ghost {
     uint32_t sets, count; /* count: so many have come; wraps */
     uint32_t unit;        /* entries a tick of 16 bits */
