@@ -1,5 +1,5 @@
-/* due.c: when entries end: a hierarchical timing wheel (Varghese and Lauck, 1987, scheme 7) of three levels of 256 spans. An entry is in the list of its span, or of the 256
-   or 65,536 spans among which its own is, and comes down when that time begins. It serves to give memory back: finders look at `ends` themselves. */
+/* due.c: when entries end: a hierarchical timing wheel (Varghese and Lauck, 1987, scheme 7) of three levels of 256 spans. An entry is in the list of its span, or
+   of the 256 or 65,536 spans among which its own is, and comes down when that time begins. It serves to give memory back: finders look at `ends` themselves. */
 #include "cache/inner.h"
 
 #define SPAN_TICKS 16    /* 1.07 s */

@@ -140,11 +140,9 @@ static void come(struct worker *w, struct cache *c)
 
 const struct cache_value *cache_find(struct worker *w, struct cache *c, const struct cache_id *id)
 {
-    uint64_t word[4];
     if (UNLIKELY(!quiesce_has(&c->quiesce, w)))
         come(w, c);
-    memcpy(word, id->sha256, sizeof word);
-    uint32_t index = entry_find(c, word);
+    uint32_t index = entry_find(c, id->sha256);
     if (index == POLICY_NONE)
         return NULL;
     struct entry *e = entry_at(c, index);

@@ -1,5 +1,5 @@
-/* inner.h: the parts of exact.h's cache: entries (exact.c), the table that finds them (table.c), whose they are (label.c), when they end (due.c), and what has gone but may
-   still be looked at (retire.c). Nobody outside cache/ includes it.
+/* inner.h: the parts of exact.h's cache: entries (exact.c, put.c), the table that finds them (table.c), whose they are (label.c), when they end (due.c), and what has
+   gone but may still be looked at (retire.c). Nobody outside cache/ includes it.
 
    Writers hold the gate, and take memory before it and free it behind it. Finders hold nothing: what they follow (table, chunks, entries, values) is published by a
    release store, stays as it is while it can be reached, and is used again only when quiesce.h says that nobody can still look. */
@@ -16,16 +16,16 @@
 #define CHUNKS        ((CACHE_ENTRIES_MAX + 1) / CHUNK_ENTRIES)
 #define SLACK_MIN     4096u /* entries beyond the limit, which retired ones may take; or an eighth of the limit */
 
-/* How much is done while the gate is held: a cold entry costs some 50 to 100 ns. */
-#define HOLD_LOOKS   8
-#define HOLD_REMOVES 4
+/* How much is done while the gate is held: each entry that goes is some six cache misses, in its neighbours, the table and its label. */
+#define HOLD_LOOKS   4
+#define HOLD_REMOVES 2
 
 /* The clock of entries: ticks of 2^26 ns (67 ms) since the cache was made; 32 bits are nine years. */
 #define TICK_SHIFT 26
 
 /* 64 bytes: a cache line. */
 struct entry {
-    uint64_t id[4];
+    uint8_t id[CACHE_ID_BYTES];
     const struct cache_value *value; /* the cache's reference; NULL: this place is free */
     struct policy_node node;         /* mark: its label; next, while it is in no queue: of the next free or retired one */
     uint32_t ends;                   /* it is found before this tick */
@@ -166,7 +166,14 @@ static inline struct entry *entry_at(struct cache *c, uint32_t index)
 {
     return &c->chunk[index / CHUNK_ENTRIES][index % CHUNK_ENTRIES];
 }
-static inline uint64_t entry_hash(const struct cache *c, const uint64_t id[4]) { return id[0] * c->seed; }
+/* Eight bytes of an identity, which lie anywhere. */
+static inline uint64_t id_word(const uint8_t *id, unsigned i) { uint64_t word; memcpy(&word, id + i * sizeof word, sizeof word); return word; }
+static inline bool id_equal(const uint8_t *a, const uint8_t *b)
+{
+    return ((id_word(a, 0) ^ id_word(b, 0)) | (id_word(a, 1) ^ id_word(b, 1)) | (id_word(a, 2) ^ id_word(b, 2)) | (id_word(a, 3) ^ id_word(b, 3))) == 0;
+}
+/* Of what is random already: a multiplication hides which bits choose the bucket. */
+static inline uint64_t entry_hash(const struct cache *c, const uint8_t *id) { return id_word(id, 0) * c->seed; }
 static inline uint32_t cache_ticks(const struct cache *c, nanos at) { return (uint32_t)MIN((uint64_t)MAX(at - c->began, 0) >> TICK_SHIFT, UINT32_MAX); }
 static inline struct label *entry_label(const struct cache *c, struct entry *e)
 {
@@ -180,7 +187,7 @@ struct entry *entry_chunk_new(void) MUSTUSE;
 void entry_chunk_free(struct entry *chunk); /* takes NULL */
 
 /* The index of what id names, or POLICY_NONE. With the gate or without. */
-static inline uint32_t entry_find(struct cache *c, const uint64_t id[4])
+static inline uint32_t entry_find(struct cache *c, const uint8_t *id)
 {
     const struct table *t = atomic_load_explicit(&c->table, memory_order_acquire);
     uint64_t hash = entry_hash(c, id);
@@ -191,8 +198,7 @@ static inline uint32_t entry_find(struct cache *c, const uint64_t id[4])
             uint32_t word = atomic_load_explicit(&bucket->slot[i], memory_order_acquire), index = word ^ print;
             if (index >> INDEX_BITS != 0 || word == 0)
                 continue;
-            const struct entry *e = entry_at(c, index);
-            if (((e->id[0] ^ id[0]) | (e->id[1] ^ id[1]) | (e->id[2] ^ id[2]) | (e->id[3] ^ id[3])) == 0)
+            if (id_equal(entry_at(c, index)->id, id))
                 return index;
         }
         if (atomic_load_explicit(&bucket->passed, memory_order_relaxed) == 0)

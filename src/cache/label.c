@@ -1,5 +1,5 @@
-/* label.c: what entries have in common: whose they are, of which model, with which tags. Most entries of a tenant share one, so that an entry pays 4 bytes for it. All but
-   taking and freeing memory happens inside the cache's gate. */
+/* label.c: what entries have in common: whose they are, of which model, with which tags. Most entries of a tenant share one, so an entry pays 30 bits for all that.
+   Everything but taking and freeing memory happens inside the cache's gate. */
 #include "cache/inner.h"
 
 #define XXH_INLINE_ALL

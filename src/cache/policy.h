@@ -1,5 +1,5 @@
-/* policy.h: which entries of a cache go when it is full: S3-FIFO (Yang et al., FIFO queues are all you need for cache eviction, SOSP 2023), over numbers alone. exact.c asks
-   it inside its gate; `weir cache simulate` drives the same code without a cache.
+/* policy.h: which entries of a cache go when it is full: S3-FIFO (Yang et al., FIFO queues are all you need for cache eviction, SOSP 2023), over numbers alone. The
+   cache asks it inside its gate; `weir cache simulate` drives the same code without a cache.
 
    Every owner (a tenant) has two queues of its own, first in, first out:
      small   what is new. Who reaches its end was asked for and moves to main, or goes

@@ -2,8 +2,8 @@
 #include "base/account.h"
 #include "cache/inner.h"
 
-#define PUT_STEPS     4    /* holds of the gate that one put spends on what is over: it brings one entry, and may take sixteen away */
-#define TICK_STEPS    2048 /* of one tick: some ms at most */
+#define PUT_STEPS     4    /* holds of the gate that one put spends on what is over: it brings one entry, and may take eight away */
+#define TICK_STEPS    2048 /* and one tick: some ms at most */
 #define TICK_SHARE    16   /* of all, what goes with a tick while memory is short */
 #define LARGE_SHARE   10   /* a value may have one in so many bytes: small's share, or it would go at once */
 #define RETIRED_SHARE 4    /* what has gone and may still be looked at may have one in so many bytes, beside the limit */
@@ -62,7 +62,7 @@ void cache_tick(struct worker *w, struct cache *c)
 /* ---- putting ---- */
 
 struct putting {
-    uint64_t id[4];
+    const uint8_t *id;
     const struct cache_value *value;
     const struct cache_label *label;
     struct label_key key;
@@ -209,9 +209,8 @@ enum fail cache_put(struct worker *w, struct cache *c, const struct cache_id *id
         cache_leave(c);
         return FAIL_NO_MEMORY;
     }
-    struct putting p = { .value = v, .label = label, .key = label_key(label, c->seed), .size = size,
+    struct putting p = { .id = id->sha256, .value = v, .label = label, .key = label_key(label, c->seed), .size = size,
                          .label_size = label_bytes(label), .ends = cache_ticks(c, ttl > NEVER - w->now ? NEVER : w->now + ttl) };
-    memcpy(p.id, id->sha256, sizeof p.id);
     enum fail f = put(w, c, &p);
     label_parts_free(&p.parts);
     entry_chunk_free(p.chunk);

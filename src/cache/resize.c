@@ -48,7 +48,7 @@ static void take_over(struct cache *c, struct policy_ghost **io_ghost, uint32_t 
 static void rebuild(struct worker *w, struct cache *c, struct table *table, struct policy_ghost *ghost, uint32_t entries)
 {
     cache_enter(w, c);
-    bool is_ours = c->next_table == NULL; /* else another worker does the same: the last one to have come is not served, as nobody asks twice at once */
+    bool is_ours = c->next_table == NULL; /* else another worker is at it, and its number of entries will count */
     if (is_ours) {
         c->next_table = table;
         c->next_done = 0;

@@ -1,8 +1,8 @@
-/* retire.c: entries that have gone but may still be looked at, and the list they wait in. What went since the last look is young; when the old ones are done the young ones
-   become old, and wait until every worker has ended the turn it was in. */
+/* retire.c: entries that have gone but may still be looked at, and the lists they wait in. What went since the last look is young; when the old ones are done the young
+   ones become old, and wait until every worker has ended the turn it was in. */
 #include "cache/inner.h"
 
-#define HOLD_FREES 16
+#define HOLD_FREES 4
 
 static void push(struct cache *c, struct retired *r, uint32_t index)
 {

@@ -15,7 +15,7 @@ void quiesce_begin(struct quiesce *q)
 
 bool quiesce_passed(const struct quiesce *q)
 {
-    for (unsigned i = 0; i < WORKERS_MAX; i++) /* of one that came behind quiesce_begin turns[i] may be old: it is waited for in vain, for a turn at most */
+    for (unsigned i = 0; i < WORKERS_MAX; i++) /* one that came behind quiesce_begin has 0 there */
         if (q->worker[i] != NULL && is_awake(q->turns[i]) && atomic_load_explicit(&q->worker[i]->turns, memory_order_acquire) == q->turns[i])
             return false;
     return true;

@@ -1,11 +1,11 @@
-/* quiesce.h: when memory that other workers may still look at can be freed (quiescent states: McKenney and Slingwine, Read-copy update, 1998). Whoever has a table that
-   workers read without a lock keeps one of these beside the gate of its writers.
+/* quiesce.h: when memory that other workers may still look at can be freed (quiescent states: McKenney and Slingwine, Read-copy update, 1998). Whoever has a table
+   that workers read without a lock keeps one of these beside the gate of its writers.
 
-   A worker looks only within a turn. worker->turns is odd within one and even in poll, so who sleeps there has passed already, and only those who are awake are waited for:
+   A worker looks only within a turn. worker->turns is odd within one and even in poll: who sleeps there has passed already, and only those who are awake are waited for.
      quiesce_begin    under the gate, behind the last store that takes something out of reach: notes in which turn each worker is
      quiesce_passed   has each of them ended that turn?
-   Both ends of a turn and quiesce_begin are read-modify-writes of turns. A turn that begins behind quiesce_begin therefore sees what was taken out, and whatever a turn
-   looked at was before its end, which quiesce_passed sees. */
+   Both ends of a turn and quiesce_begin are read-modify-writes of turns. A turn that begins behind quiesce_begin therefore sees what was taken out, and whatever a
+   turn looked at was before its end, which quiesce_passed sees. */
 #ifndef WEIR_QUIESCE_H
 #define WEIR_QUIESCE_H
 
