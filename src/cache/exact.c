@@ -21,7 +21,7 @@ struct cache *cache_new(struct world *world, const struct cache_limits *limits)
     c->limits = (struct cache_limits){ limits->bytes, MIN(limits->entries, CACHE_ENTRIES_MAX) };
     c->policy = (struct policy){ .node = node_of, .size = size_of, .hash = hash_of, .arg = c };
     policy_init(&c->policy, policy_ghost_new(c->limits.entries), seed[1]);
-    struct table *t = table_new(c->limits.entries);
+    struct table *t = cache_table_new(c->limits.entries);
     atomic_init(&c->table, t);
     if (t == NULL || c->policy.ghost == NULL) {
         cache_free(c);
@@ -34,7 +34,7 @@ static void free_tables(struct table *t)
 {
     for (struct table *next; t != NULL; t = next) {
         next = t->next;
-        table_free(t);
+        cache_table_free(t);
     }
 }
 
@@ -48,7 +48,7 @@ void cache_free(struct cache *c)
     label_fini(&c->labels);
     free_tables(c->young.tables);
     free_tables(c->old.tables);
-    table_free(atomic_load_explicit(&c->table, memory_order_relaxed));
+    cache_table_free(atomic_load_explicit(&c->table, memory_order_relaxed));
     policy_ghost_free(c->policy.ghost);
     for (uint32_t i = 0; i < CHUNKS; i++)
         entry_chunk_free(c->chunk[i]);

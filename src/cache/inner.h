@@ -48,13 +48,13 @@ struct table {
     struct bucket *bucket;
 };
 /* The hash's highest bits choose the bucket, the next ones the slot that is tried first; of the rest some stand in the slot, so that few others are looked at. */
-static inline uint32_t table_bucket(const struct table *t, uint64_t hash) { return (uint32_t)(((hash >> 32) * t->count) >> 32); }
-static inline unsigned table_slot(uint64_t hash) { return (unsigned)(((hash >> 16 & 0xffff) * BUCKET_SLOTS) >> 16); }
-static inline uint32_t table_word(uint64_t hash, uint32_t index) { return (uint32_t)(hash >> 8 & 0xff) << INDEX_BITS | index; }
-struct table *table_new(uint32_t entries) MUSTUSE;
-void table_free(struct table *t); /* takes NULL */
-void table_add(struct table *t, uint64_t hash, uint32_t index);
-void table_remove(struct table *t, uint64_t hash, uint32_t index);
+static inline uint32_t cache_table_bucket(const struct table *t, uint64_t hash) { return (uint32_t)(((hash >> 32) * t->count) >> 32); }
+static inline unsigned cache_table_slot(uint64_t hash) { return (unsigned)(((hash >> 16 & 0xffff) * BUCKET_SLOTS) >> 16); }
+static inline uint32_t cache_table_word(uint64_t hash, uint32_t index) { return (uint32_t)(hash >> 8 & 0xff) << INDEX_BITS | index; }
+struct table *cache_table_new(uint32_t entries) MUSTUSE;
+void cache_table_free(struct table *t); /* takes NULL */
+void cache_table_add(struct table *t, uint64_t hash, uint32_t index);
+void cache_table_remove(struct table *t, uint64_t hash, uint32_t index);
 
 /* ---- label.c ---- */
 
@@ -191,10 +191,10 @@ static inline uint32_t entry_find(struct cache *c, const uint8_t *id)
 {
     const struct table *t = atomic_load_explicit(&c->table, memory_order_acquire);
     uint64_t hash = entry_hash(c, id);
-    uint32_t print = table_word(hash, 0);
-    for (uint32_t n = 0, b = table_bucket(t, hash); n < t->count; n++, b = b + 1 < t->count ? b + 1 : 0) {
+    uint32_t print = cache_table_word(hash, 0);
+    for (uint32_t n = 0, b = cache_table_bucket(t, hash); n < t->count; n++, b = b + 1 < t->count ? b + 1 : 0) {
         const struct bucket *bucket = &t->bucket[b];
-        for (unsigned k = 0, i = table_slot(hash); k < BUCKET_SLOTS; k++, i = i + 1 < BUCKET_SLOTS ? i + 1 : 0) {
+        for (unsigned k = 0, i = cache_table_slot(hash); k < BUCKET_SLOTS; k++, i = i + 1 < BUCKET_SLOTS ? i + 1 : 0) {
             uint32_t word = atomic_load_explicit(&bucket->slot[i], memory_order_acquire), index = word ^ print;
             if (index >> INDEX_BITS != 0 || word == 0)
                 continue;

@@ -1,6 +1,6 @@
 /* key.h: what an answer is known by. Two requests have one identity when a backend would have to answer them the same way: the order of fields, white space, the
    spelling of numbers and strings, null where it means absence, and what is the default everywhere do not count; anything else does, fields that nobody here knows
-   among it, and the order of a schema's "properties", in which a model answers. defaults.def has the fields with rules of their own, key.c the canonical form.
+   among it, and the order of a schema's "properties", in which a model answers. defaults.def has the fields with rules of their own, canon.c the canonical form.
    path/ asks for it; exact.h, shared.h and joins find answers by it.
 
    It is made in two halves, since a large body is read on a job thread that knows nothing of the configuration:
@@ -37,11 +37,11 @@ struct cache_scope {
     double temperature;
 };
 
-/* Of a body whose tree this is, which json_check_all_keys and fields_check have passed. Any thread; memory from arena, for more than 64 names at once: 8 to 24 bytes a
-   name. FAIL_NO_MEMORY; FAIL_TOO_LARGE: it holds a number from 2^64 on, or -2^63 down, that some backends read exactly and we do not. Such a request has no identity:
-   it is asked for as if there were no cache, and is no failure. */
+/* Of a body whose tree this is, which json_check_all_keys and fields_check have passed. Any thread; memory from arena for objects of more than 32 names, some 32 bytes
+   a name. FAIL_NO_MEMORY; FAIL_TOO_LARGE: it holds a number from 2^64 on, or -2^63 down, that some backends read exactly and we do not. Neither is a failure of the
+   request: it has no identity, and is asked for as if there were no cache. */
 MUSTUSE enum fail cache_digest(struct arena *arena, yyjson_val *root, struct cache_digest *out);
-/* The same for embeddings: of the body without its input, and of each input by itself; outs has room for all of an array's items, or one.
+/* The same for embeddings that have inputs: of the body without them, and of each input by itself; outs has room for all of an array's items, or one.
    `[[1,2],[3]]` are two inputs, `[1,2,3]` is one, and so is a mixture: what it means is the backend's choice. An input has one digest alone, in an array, in a batch. */
 unsigned cache_inputs(yyjson_val *root); /* how many; 0: input is no string and no array, or empty */
 MUSTUSE enum fail cache_digest_inputs(struct arena *arena, yyjson_val *root, struct cache_digest *out_rest, struct cache_digest *outs);

@@ -137,9 +137,9 @@ static void publish(struct cache *c, const struct putting *p, struct label *labe
     label->entries++;
     policy_insert(&c->policy, &label->tenant->owner, index);
     due_add(c, index);
-    table_add(atomic_load_explicit(&c->table, memory_order_relaxed), entry_hash(c, p->id), index);
+    cache_table_add(atomic_load_explicit(&c->table, memory_order_relaxed), entry_hash(c, p->id), index);
     if (c->next_table != NULL && index <= c->next_done)
-        table_add(c->next_table, entry_hash(c, p->id), index);
+        cache_table_add(c->next_table, entry_hash(c, p->id), index);
 }
 
 /* One hold of the gate. */

@@ -26,7 +26,7 @@ static bool copy_step(struct cache *c)
         uint32_t index = ++c->next_done;
         struct entry *e = entry_at(c, index);
         if (e->node.queue != 0)
-            table_add(c->next_table, entry_hash(c, e->id), index);
+            cache_table_add(c->next_table, entry_hash(c, e->id), index);
     }
     return c->next_done == c->made;
 }
@@ -62,7 +62,7 @@ static void rebuild(struct worker *w, struct cache *c, struct table *table, stru
         cache_leave(c);
     }
     if (!is_ours)
-        table_free(table);
+        cache_table_free(table);
     policy_ghost_free(ghost);
 }
 
@@ -76,12 +76,12 @@ void cache_limit(struct worker *w, struct cache *c, const struct cache_limits *l
     evict_to_limits(w, c);
     if (!is_other)
         return;
-    struct table *table = table_new(entries);
+    struct table *table = cache_table_new(entries);
     struct policy_ghost *ghost = policy_ghost_new(entries);
     if (table != NULL && ghost != NULL) {
         rebuild(w, c, table, ghost, entries);
     } else {
-        table_free(table);
+        cache_table_free(table);
         policy_ghost_free(ghost);
     }
 }

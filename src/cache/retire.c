@@ -17,9 +17,9 @@ static void push(struct cache *c, struct retired *r, uint32_t index)
 void entry_retire(struct cache *c, uint32_t index)
 {
     struct entry *e = entry_at(c, index);
-    table_remove(atomic_load_explicit(&c->table, memory_order_relaxed), entry_hash(c, e->id), index);
+    cache_table_remove(atomic_load_explicit(&c->table, memory_order_relaxed), entry_hash(c, e->id), index);
     if (c->next_table != NULL && index <= c->next_done)
-        table_remove(c->next_table, entry_hash(c, e->id), index);
+        cache_table_remove(c->next_table, entry_hash(c, e->id), index);
     due_remove(c, index);
     label_drop(&c->labels, entry_label(c, e));
     push(c, &c->young, index);
@@ -80,7 +80,7 @@ bool retire_collect(struct worker *w, struct cache *c)
         cache_value_drop(freed.value[i]);
     for (struct table *next; freed.tables != NULL; freed.tables = next) {
         next = freed.tables->next;
-        table_free(freed.tables);
+        cache_table_free(freed.tables);
     }
     return more;
 }

@@ -3,7 +3,7 @@
 #include "cache/inner.h"
 
 /* Aligned to cache lines by hand, as mem_alloc aligns to 16. */
-struct table *table_new(uint32_t entries)
+struct table *cache_table_new(uint32_t entries)
 {
     uint32_t count = entries / BUCKET_FILL + 1;
     struct table *t = mem_zero(sizeof *t + (size_t)(count + 1) * sizeof(struct bucket));
@@ -14,7 +14,7 @@ struct table *table_new(uint32_t entries)
     return t;
 }
 
-void table_free(struct table *t)
+void cache_table_free(struct table *t)
 {
     mem_free(t);
 }
@@ -22,18 +22,18 @@ void table_free(struct table *t)
 /* A free slot of b, sought from where the hash says on: there it is found first, too. -1: there is none. */
 static int free_slot(const struct bucket *b, uint64_t hash)
 {
-    for (unsigned n = 0, i = table_slot(hash); n < BUCKET_SLOTS; n++, i = i + 1 < BUCKET_SLOTS ? i + 1 : 0)
+    for (unsigned n = 0, i = cache_table_slot(hash); n < BUCKET_SLOTS; n++, i = i + 1 < BUCKET_SLOTS ? i + 1 : 0)
         if (atomic_load_explicit(&b->slot[i], memory_order_relaxed) == 0)
             return (int)i;
     return -1;
 }
 
-void table_add(struct table *t, uint64_t hash, uint32_t index)
+void cache_table_add(struct table *t, uint64_t hash, uint32_t index)
 {
-    for (uint32_t n = 0, i = table_bucket(t, hash); n < t->count; n++, i = i + 1 < t->count ? i + 1 : 0) {
+    for (uint32_t n = 0, i = cache_table_bucket(t, hash); n < t->count; n++, i = i + 1 < t->count ? i + 1 : 0) {
         int slot = free_slot(&t->bucket[i], hash);
         if (slot >= 0) {
-            atomic_store_explicit(&t->bucket[i].slot[slot], table_word(hash, index), memory_order_release); /* with all that the entry says */
+            atomic_store_explicit(&t->bucket[i].slot[slot], cache_table_word(hash, index), memory_order_release); /* with all that the entry says */
             return;
         }
         atomic_fetch_add_explicit(&t->bucket[i].passed, 1, memory_order_relaxed);
@@ -51,10 +51,10 @@ static bool clear(struct bucket *b, uint32_t word)
     return false;
 }
 
-void table_remove(struct table *t, uint64_t hash, uint32_t index)
+void cache_table_remove(struct table *t, uint64_t hash, uint32_t index)
 {
-    uint32_t word = table_word(hash, index);
-    for (uint32_t n = 0, i = table_bucket(t, hash); n < t->count; n++, i = i + 1 < t->count ? i + 1 : 0) {
+    uint32_t word = cache_table_word(hash, index);
+    for (uint32_t n = 0, i = cache_table_bucket(t, hash); n < t->count; n++, i = i + 1 < t->count ? i + 1 : 0) {
         if (clear(&t->bucket[i], word))
             return;
         atomic_fetch_sub_explicit(&t->bucket[i].passed, 1, memory_order_relaxed);
