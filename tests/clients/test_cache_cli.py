@@ -264,8 +264,8 @@ def test_nobody_there():
         free.bind(('127.0.0.1', 0))
         ran = weir('warm', file, '--to', f'http://127.0.0.1:{free.getsockname()[1]}')
         assert ran.returncode == 1 and 'nobody answers at' in ran.stderr, ran
-        ran = weir('warm', file, env={'XDG_RUNTIME_DIR': str(file.parent)})
-        assert ran.returncode == 1 and '--socket PATH or -c FILE names one' in ran.stderr, ran
+        ran = weir('warm', file, '--socket', file.parent / 'none')
+        assert ran.returncode == 1 and ran.stdout.startswith('0 of 1 asked') and f'{file.parent}/none: ' in ran.stderr, ran
 
 
 def stopped(child):
@@ -318,15 +318,19 @@ def test_progress_is_one_line_that_is_redrawn_on_a_terminal():
         assert b'\n' not in drawn and drawn.endswith(b'\r\x1b[K'), drawn
 
 
-def test_the_weir_that_runs_here_is_found_and_asked_through_its_socket():
+def test_a_running_weir_is_asked_through_its_socket_and_keeps_the_answers():
     keys = {'a': {'key': 'wk-0123456789abcdef'}}
-    with Mock('--tokens', '3', '--ttft', '0') as m, Weir(one_model(m, keys=keys)) as w, File(chat('a'), 'b') as file:
-        env = {'XDG_RUNTIME_DIR': str(w.folder)}
-        ran = weir('warm', file, '--model', 'chat', '--json', '--key', 'wk-0123456789abcdef', env=env)
+    with Mock('--tokens', '3', '--ttft', '0') as m, Weir(one_model(m, keys=keys)) as w, File(chat('a'), 'b', chat('a', temperature=1)) as file:
+        where = ['--socket', w.folder / 'weir' / (w.url.rsplit(':', 1)[1] + '.sock'), '--model', 'chat']
+        ran = weir('warm', file, *where, '--key', 'wk-0123456789abcdef')
+        assert ran.returncode == 1 and ': 2 stored, 0 there already, 1 bypassed (temperature 1)' in ran.stdout, ran
+        ran = weir('warm', file, *where, '--key', 'wk-0123456789abcdef', '--json')
         told = json.loads(ran.stdout)
-        assert told['asked'] == 2 and told['failed'] == 0 and m.stats()['requests'] == 2, (ran, m.stats())
-        ran = weir('warm', file, '--model', 'chat', env=env)
-        assert ran.returncode == 1 and 'status 401' in ran.stderr and m.stats()['requests'] == 2, ran
+        assert (told['hits'], told['stored'], told['bypassed']) == (2, 0, {'temperature': 1}) and m.stats()['requests'] == 4, (ran, m.stats())
+        status, headers, _ = w.post('/v1/chat/completions', {'messages': chat('b')['messages'], 'model': 'chat', 'temperature': 0.0}, {'authorization': 'Bearer wk-0123456789abcdef'})
+        assert (status, headers['x-weir-cache']) == (200, 'hit') and m.stats()['requests'] == 4, headers
+        ran = weir('warm', file, *where)
+        assert ran.returncode == 1 and 'status 401' in ran.stderr and '--key or WEIR_KEY' in ran.stderr and m.stats()['requests'] == 4, ran
 
 
 # ---- simulate ----
