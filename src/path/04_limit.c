@@ -90,11 +90,11 @@ static int64_t answer_estimate(const struct request *rq)
     return rq->answers > 0 ? (int64_t)(rq->http->answer_bytes / 4) : 0;
 }
 
-/* What the request used. Nothing, unless a backend answered it, or was at it when the client left. */
+/* What the request used. Nothing, unless a backend answered it, or was at it when the client left; and nothing if it read the answer of another. */
 static struct foresight used(const struct request *rq)
 {
     const struct flight *fl = rq->flight;
-    if (fl == NULL || fl->first_upstream_byte_out == 0)
+    if (fl == NULL || fl->first_upstream_byte_out == 0 || rq->role == JOIN_FOLLOWS)
         return (struct foresight){ 0 };
     bool is_at_it = fl->state == FLIGHT_WAITING, is_answer = fl->status >= 200 && fl->status < 300;
     if (fl->prompt_tokens < 0 && fl->completion_tokens < 0 && !is_at_it && !is_answer)
@@ -110,7 +110,7 @@ void limit_settle(struct request *rq)
     const struct flight *fl = rq->flight;
     struct foresight real = used(rq);
     int64_t tokens = (int64_t)real.prompt + real.answer, money = limits_cost(rq->pool_conf, real.prompt, real.answer);
-    if (fl != NULL && rq->fail == OK)
+    if (fl != NULL && rq->fail == OK && rq->role != JOIN_FOLLOWS)
         pool_learn(rq->pool, rq->prompt_bytes, fl->prompt_tokens, rq->max_tokens, rq->answers, fl->completion_tokens);
     COUNT_BY(w, spent_nanodollars, money);
     if (!stake_is_any(&rq->stake))

@@ -80,9 +80,10 @@ enum fail path_record(struct task *t, struct request *rq)
     struct flight *fl = rq->flight;
     enum outcome outcome = outcome_of(rq);
     nanos total = w->now - rq->http->began;
-    if (fl != NULL && fl->prompt_tokens > 0)
+    bool is_paid = rq->role == JOIN_FOLLOWS; /* by its leader */
+    if (fl != NULL && fl->prompt_tokens > 0 && !is_paid)
         COUNT_BY(w, tokens_prompt, fl->prompt_tokens);
-    if (fl != NULL && fl->completion_tokens > 0)
+    if (fl != NULL && fl->completion_tokens > 0 && !is_paid)
         COUNT_BY(w, tokens_completion, fl->completion_tokens);
     if (rq->step == STEP_record && rq->fail == FAIL_CLIENT_GONE && !rq->http->body_read)
         COUNT(w, client_left_sending);
@@ -91,7 +92,7 @@ enum fail path_record(struct task *t, struct request *rq)
     log_it(t, rq, outcome, total);
     stories_add(rq->desk->stories, rq);
     if (fl != NULL)
-        flight_reader_leaves(fl);
+        flight_reader_leaves(&rq->reader);
     rq->flight = NULL;
     if (rq->slot.roster != NULL)
         slot_give(w, &rq->slot);

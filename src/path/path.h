@@ -7,7 +7,7 @@
 #include "auth/auth.h"
 #include "base/json.h"
 #include "net/http_server.h"
-#include "relay/flight.h"
+#include "relay/joins.h"
 #include "stat/stat.h"
 #include "upstream/upstream.h"
 
@@ -39,6 +39,7 @@ struct desk {
     struct limits *limits;   /* the process's */
     struct share_link *share; /* to where instances count together; NULL = nothing is shared */
     struct hangar hangar;
+    struct joins *joins;     /* the process's */
     struct stories *stories;
     nanos shed_told;         /* when shed.c last logged */
     unsigned shed;           /* refused since */
@@ -129,7 +130,11 @@ struct request {
     struct slot slot;
     struct waiter *waits;       /* its place in the queue, while it has one */
     uint32_t tokens;            /* what it will take of its tenant's share */
-    struct flight *flight;
+    bool joins;                 /* it may share its answer with others that ask for the same: */
+    struct join_ask join;       /* its identity, and what else a flight is made of */
+    enum join_role role;
+    struct flight *flight;      /* the reader's */
+    struct flight_reader reader;
 
     enum fail fail;             /* how it ended */
     bool handled;               /* the refusal has been written */
@@ -185,6 +190,8 @@ MUSTUSE enum fail path_stream_head(struct request *rq);
 MUSTUSE enum fail path_beat(struct task *t, struct request *rq, struct text what);
 /* What it takes its slots with; the request's texts are in it. */
 struct claim path_claim(const struct request *rq);
+/* The call takes its slot itself, for all who will read the answer. FAIL_NO_MEMORY. */
+MUSTUSE enum fail path_admit_later(struct request *rq, struct call *call);
 /* Sets rq->why; returns f, so that steps write `return because(rq, FAIL_X, "…")`. */
 enum fail because(struct request *rq, enum fail f, const char *format, ...) PRINTF(3, 4);
 

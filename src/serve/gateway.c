@@ -74,6 +74,7 @@ static enum fail desk_open(struct gateway *g, unsigned i)
     struct worker *w = &g->worker[i];
     d->gateway = g;
     d->limits = g->limits;
+    d->joins = g->joins;
     d->worker = w;
     d->asked_until = g->asked_until;
     d->view = view_new(fleet_roster(g->fleet));
@@ -299,7 +300,8 @@ enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
     account_limit(o->conf->limits.memory);
     stat_init(&g->stats, o->world, o->log, o->version, step_names, STEP_COUNT);
     g->limits = limits_new(o->world);
-    enum fail f = g->limits == NULL ? FAIL_NO_MEMORY : fleet_new(o->world, &g->fleet);
+    g->joins = joins_new(o->world);
+    enum fail f = g->limits == NULL || g->joins == NULL ? FAIL_NO_MEMORY : fleet_new(o->world, &g->fleet);
     if (f == OK)
         f = fleet_apply(g->fleet, o->conf);
     if (f == OK && o->conf->redis.server.url != NULL) {
@@ -364,6 +366,7 @@ void gateway_free(struct gateway *g)
         fleet_free(g->fleet); /* after the workers: its timers lie in their heaps */
     share_free(g->share);
     limits_free(g->limits);
+    joins_free(g->joins);
     stat_fini(&g->stats);
     mem_free(g);
     account_limit(0);
