@@ -48,7 +48,8 @@ struct join {
 /* Another worker's way to it. */
 struct join_link {
     struct join_link *next;
-    struct join *join;         /* NULL: it never was one */
+    struct join *join;         /* NULL: it never was one. Gone when is_over says so */
+    struct shard *shard;
     struct worker *home, *worker;
     struct task *task;         /* echo(); from here on the worker's own */
     struct flight *flight;
@@ -170,9 +171,9 @@ static void news_letter(struct worker *w, void *arg, uint64_t number)
 {
     struct join_link *l = arg;
     (void)w, (void)number;
-    gate_enter(&l->join->shard->gate);
+    gate_enter(&l->shard->gate);
     l->to_worker = false;
-    gate_leave(&l->join->shard->gate);
+    gate_leave(&l->shard->gate);
     task_wake(l->task);
 }
 
@@ -387,18 +388,18 @@ static enum fail echo_all(struct task *t, struct join_link *l)
 
 static bool is_over(struct join_link *l)
 {
-    gate_enter(&l->join->shard->gate);
+    gate_enter(&l->shard->gate);
     bool is = l->is_over && !l->to_worker;
-    gate_leave(&l->join->shard->gate);
+    gate_leave(&l->shard->gate);
     return is;
 }
 
 static void leave(struct task *t, struct join_link *l)
 {
-    gate_enter(&l->join->shard->gate);
+    gate_enter(&l->shard->gate);
     bool write = !l->to_home;
     l->has_left = l->to_home = true;
-    gate_leave(&l->join->shard->gate);
+    gate_leave(&l->shard->gate);
     if (write)
         mail_send(l->home, look_letter, l, 0);
     t->shield = true; /* letters name this link */
@@ -510,6 +511,7 @@ static struct flight *enter(struct worker *w, struct shard *s, const struct join
     struct flight *f = echo_of(j, w);
     if (f == NULL && link != NULL && link->home == j->home) {
         link->join = j;
+        link->shard = s;
         link->next = j->links;
         j->links = link;
         link->to_home = true;
