@@ -90,11 +90,11 @@ static int64_t answer_estimate(const struct request *rq)
     return rq->answers > 0 ? (int64_t)(rq->http->answer_bytes / 4) : 0;
 }
 
-/* What the request used. Nothing, unless a backend answered it, or was at it when the client left; and nothing if it read the answer of another. */
+/* What the answer took so far. Nothing, unless a backend answered, or was at it when the client left. */
 static struct foresight used(const struct request *rq)
 {
     const struct flight *fl = rq->flight;
-    if (fl == NULL || fl->first_upstream_byte_out == 0 || rq->role == JOIN_FOLLOWS)
+    if (fl == NULL || fl->first_upstream_byte_out == 0)
         return (struct foresight){ 0 };
     bool is_at_it = fl->state == FLIGHT_WAITING, is_answer = fl->status >= 200 && fl->status < 300;
     if (fl->prompt_tokens < 0 && fl->completion_tokens < 0 && !is_at_it && !is_answer)
@@ -104,11 +104,24 @@ static struct foresight used(const struct request *rq)
     return (struct foresight){ (uint32_t)MIN(prompt, LIMIT_TOKENS_MAX), (uint32_t)MIN(answer, LIMIT_TOKENS_MAX) };
 }
 
+/* What the request pays: all of that, or of an answer that several read what is not paid yet, or nothing. */
+static struct foresight due(struct request *rq)
+{
+    if (rq->flight == NULL || !rq->pays)
+        return (struct foresight){ 0 };
+    if (rq->role == JOIN_FOLLOWS)
+        rq->foreseen = pool_foresee(rq->pool, rq->prompt_bytes, rq->max_tokens, rq->answers);
+    struct foresight all = used(rq);
+    int64_t prompt = all.prompt, answer = all.answer;
+    flight_pay(&rq->reader, &prompt, &answer);
+    return (struct foresight){ (uint32_t)prompt, (uint32_t)answer };
+}
+
 void limit_settle(struct request *rq)
 {
     struct worker *w = rq->task->worker;
     const struct flight *fl = rq->flight;
-    struct foresight real = used(rq);
+    struct foresight real = due(rq);
     int64_t tokens = (int64_t)real.prompt + real.answer, money = limits_cost(rq->pool_conf, real.prompt, real.answer);
     if (fl != NULL && rq->fail == OK && rq->role != JOIN_FOLLOWS)
         pool_learn(rq->pool, rq->prompt_bytes, fl->prompt_tokens, rq->max_tokens, rq->answers, fl->completion_tokens);

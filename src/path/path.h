@@ -135,6 +135,7 @@ struct request {
     enum join_role role;
     struct flight *flight;      /* the reader's */
     struct flight_reader reader;
+    bool pays;                  /* as of the step record: for what that answer took */
 
     enum fail fail;             /* how it ended */
     bool handled;               /* the refusal has been written */

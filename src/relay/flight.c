@@ -76,6 +76,7 @@ void flight_free(struct flight *f)
     while (f->first != NULL)
         flight_drop_first(f);
     arena_fini(&f->arena);
+    flight_bill_let_go(f->bill);
     f->magic = 0;
     slab_give(&f->hangar->flights, f);
 }

@@ -47,6 +47,14 @@ struct flight_chunk {
 
 struct join;
 
+/* Who of those that read one answer pays for it: the first, and when it leaves before the end whoever leaves next, for what was used since. So it is paid once,
+   and who asks twice and hangs up the first does not have it for nothing. */
+struct flight_bill {
+    _Atomic unsigned holders;  /* flights, of several workers */
+    _Atomic bool is_open;      /* the last payer has left, and there was more to come */
+    int64_t prompt, answer;    /* tokens paid so far; the payer's to read and write */
+};
+
 struct flight {
     uint32_t magic;
     struct hangar *hangar;
@@ -79,6 +87,7 @@ struct flight {
     nanos full_since;             /* when it had no room; 0 = never, or readers have caught up */
     nanos late_ns;                /* readers may hold it up for so long: timeouts.write */
     struct turn_end turn;         /* what happened in a turn, for producer and other workers */
+    struct flight_bill *bill;     /* NULL: its reader pays */
     struct join *join;            /* by which others find it, and other workers read it; NULL: nobody does */
     struct arena arena;           /* what must live as long as the producer: the call, heads, sentences */
 
@@ -139,6 +148,7 @@ struct flight_reader {
     struct flight_chunk *at;  /* where it reads; NULL: at the beginning */
     uint32_t taken;           /* bytes of that chunk */
     size_t read;              /* bytes in all */
+    bool pays;                /* it leads */
     bool is_dropped;          /* it was behind, and what it had not read is gone */
 };
 void flight_reader_begins(struct flight *f, struct flight_reader *r);
@@ -154,6 +164,9 @@ void flight_took(struct flight_reader *r, size_t bytes);
 bool flight_is_read(const struct flight_reader *r);
 /* It has ended, and all of it that is left is what flight_next says. */
 bool flight_is_whole(struct flight_reader *r);
+/* Does it pay? Asked once, when it leaves; then flight_pay, with the tokens that the answer took so far, of which those that are not paid yet stay. */
+bool flight_pays(struct flight_reader *r);
+void flight_pay(struct flight_reader *r, int64_t *prompt, int64_t *answer);
 void flight_reader_leaves(struct flight_reader *r);
 
 /* All that was written into a shared flight that has ended, in order along `next`, from its first byte; NULL if it is not kept: it was longer than buffer_max. */

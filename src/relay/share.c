@@ -101,6 +101,41 @@ void flight_link_left(struct flight *f)
         flight_changed(f);
 }
 
+bool flight_pays(struct flight_reader *r)
+{
+    struct flight_bill *b = r->flight->bill;
+    if (b != NULL && !r->pays)
+        r->pays = atomic_exchange_explicit(&b->is_open, false, memory_order_acquire);
+    return b == NULL || r->pays;
+}
+
+/* What remains of `all` when so much of it is paid; and all of it is. */
+static void pay(int64_t *paid, int64_t *all)
+{
+    int64_t before = *paid;
+    *paid = MAX(before, *all);
+    *all = *paid - before;
+}
+
+void flight_pay(struct flight_reader *r, int64_t *prompt, int64_t *answer)
+{
+    struct flight_bill *b = r->flight->bill;
+    if (b == NULL)
+        return;
+    ASSERT(r->pays);
+    pay(&b->prompt, prompt);
+    pay(&b->answer, answer);
+    r->pays = false;
+    if (r->flight->state != FLIGHT_ENDED)
+        atomic_store_explicit(&b->is_open, true, memory_order_release);
+}
+
+void flight_bill_let_go(struct flight_bill *b)
+{
+    if (b != NULL && atomic_fetch_sub_explicit(&b->holders, 1, memory_order_acq_rel) == 1)
+        mem_free(b);
+}
+
 const struct flight_chunk *flight_chunks(const struct flight *f)
 {
     ASSERT(f->is_shared && f->state == FLIGHT_ENDED);

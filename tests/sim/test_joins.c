@@ -107,6 +107,8 @@ static enum fail say_stream(struct task *t, struct visit *v, const char *name, u
         if (f == OK && s->gap > 0)
             f = task_sleep(t, t->worker->now + s->gap);
     }
+    if (f == OK)
+        f = say(t, &v->actor, "4b\r\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":11}}  \n\n\r\n");
     return f == OK ? say(t, &v->actor, "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n") : f;
 }
 
@@ -206,7 +208,7 @@ static void guest(struct task *t, void *arg)
     }
     actor_reset(&g->actor);
     if (g->len > 12)
-        g->status = atoi(g->answer + 9);
+        g->status = (int)strtol(g->answer + 9, NULL, 10);
     g->is_over = true;
     s->over++;
 }
@@ -444,6 +446,26 @@ TEST(the_leader_pays)
     }
 }
 
+/* It leaves early, and others read on: what came until then is its, and the rest of who leaves then. */
+TEST(an_answer_is_paid_once)
+{
+    static const nanos leaves[] = { 8, 20, 26 }; /* ms; the first token comes after about 11 */
+    for (uint64_t seed = 1; seed <= HOUSE_SEEDS; seed++)
+        for (unsigned k = 0; k < ARRAY_LEN(leaves); k++) {
+            struct scene *s = scene_new(10, 0, 2 * NANOS_PER_MS);
+            s->first = 10 * NANOS_PER_MS;
+            invite(s, 'a', true, 0)->leaves = leaves[k] * NANOS_PER_MS;
+            for (unsigned i = 0; i < 8; i++)
+                invite(s, 'a', true, (1 + i % 3) * NANOS_PER_MS)->leaves = i < 2 ? (leaves[k] + 1) * NANOS_PER_MS : 0;
+            play(s, seed, "backends: {b: {url: 'http://10.0.0.1:8000'}}\nmodels: {m: {use: [b/up], price: {in: 0, out: 1}}}\n");
+            assert_int_equal(s->calls, 1);
+            assert_int_equal(whole_of(s, 'a', 1), 6);
+            assert_int_equal(house_count(&s->house, COUNTER_spent_nanodollars), 11 * 1000);
+            assert_int_equal(house_count(&s->house, COUNTER_tokens_completion), 11);
+            close_scene(s);
+        }
+}
+
 /* Whatever breaks: each request ends, nothing is left, and what is whole is one call's answer. */
 TEST(faults_cross_nobody)
 {
@@ -476,7 +498,7 @@ int main(void)
         cmocka_unit_test(readers_of_two_workers_get_what_was_made), cmocka_unit_test(a_thousand_streams_are_one_call), cmocka_unit_test(a_thousand_plain_answers_are_one_call),
         cmocka_unit_test(a_thousand_of_both_forms_are_two_calls), cmocka_unit_test(others_never_join), cmocka_unit_test(the_leader_may_leave),
         cmocka_unit_test(the_last_ones_leaving_ends_the_call), cmocka_unit_test(one_failure_is_everybodys), cmocka_unit_test(a_cut_is_everybodys),
-        cmocka_unit_test(a_refusal_is_everybodys), cmocka_unit_test(who_does_not_read_is_left_behind), cmocka_unit_test(the_leader_pays),
+        cmocka_unit_test(a_refusal_is_everybodys), cmocka_unit_test(who_does_not_read_is_left_behind), cmocka_unit_test(the_leader_pays), cmocka_unit_test(an_answer_is_paid_once),
         cmocka_unit_test(faults_cross_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
