@@ -11,6 +11,7 @@
 
 #define SEEDS       300
 #define HOUSE_SEEDS 15
+#define FAULT_SEEDS 200
 #define CROWD       1000
 #define GUESTS_MAX  CROWD
 #define ANSWER_MAX  (1u << 20)
@@ -69,6 +70,7 @@ struct scene {
     unsigned calls, refuse, cut; /* calls so far; the first so many answer 500, or break in the middle of a stream */
     unsigned events, event_bytes; /* of an answer */
     nanos first, gap;            /* until it begins; between events */
+    bool faulty;                 /* the world strikes, as the seed says */
     unsigned open, abandoned;    /* calls under way; those whose caller hung up */
 };
 
@@ -151,10 +153,13 @@ static void visit(struct task *t, void *arg)
             break;
         len += n;
         in[len] = 0;
+        const char *body = strstr(in, "\r\n\r\n"), *length = strstr(in, "ontent-length: ");
+        if (body == NULL)
+            continue;
         if (memcmp(in, "GET", 3) == 0) {
             f = say(t, &v->actor, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 11\r\n\r\n{\"data\":[]}");
             len = 0;
-        } else if (in[len - 1] == '}' && strstr(in, "\r\n\r\n{") != NULL) {
+        } else if (length != NULL && strlen(body + 4) >= strtoul(length + 15, NULL, 10)) {
             f = answer_call(t, v, in);
             len = 0;
         }
@@ -194,9 +199,14 @@ static void guest(struct task *t, void *arg)
     int len = snprintf(body, sizeof body, "{\"model\":\"m\",%s\"prompt\":\"%c\"}", g->stream ? "\"stream\":true," : "", g->name);
     snprintf(all, sizeof all, "POST /v1/completions HTTP/1.1\r\nhost: w\r\nconnection: close\r\nx-join: %c\r\nauthorization: Bearer %s\r\ncontent-length: %d\r\n\r\n%s", g->name,
              g->key != NULL ? g->key : "x", len, body);
-    enum fail f = actor_connect(t, &g->actor, &s->house.address, NEVER);
-    ASSERT(f == OK);
-    f = actor_write_all(t, &g->actor, all, strlen(all), NEVER);
+    enum fail f = actor_connect(t, &g->actor, &s->house.address, until);
+    if (f != OK) {
+        ASSERT(s->faulty);
+        g->is_over = true;
+        s->over++;
+        return;
+    }
+    f = actor_write_all(t, &g->actor, all, strlen(all), until);
     if (f == OK && g->reads_nothing)
         f = task_sleep(t, until);
     while (f == OK && n > 0 && g->len < ANSWER_MAX) {
@@ -244,13 +254,16 @@ static void play(struct scene *s, uint64_t seed, const char *yaml)
 {
     struct sim_options o = sim_options_default(seed);
     o.window = 65536;
+    if (s->faulty)
+        o.faults = sim_faults_seeded(seed);
     house_open(&s->house, &o, yaml);
     s->began = s->house.outside.now + 100 * NANOS_PER_MS;
     house_task(&s->house, "backend", backend, s);
     for (unsigned i = 0; i < s->guest_count; i++)
         house_task(&s->house, "guest", guest, &s->guests[i]);
-    assert_true(house_run(&s->house, all_over, s, 120 * NANOS_PER_S));
-    assert_true(house_run(&s->house, none_open, s, NANOS_PER_S)); /* nothing goes on for nobody */
+    assert_true(house_run(&s->house, all_over, s, 900 * NANOS_PER_S));
+    if (!s->faulty)
+        assert_true(house_run(&s->house, none_open, s, NANOS_PER_S)); /* nothing goes on for nobody */
 }
 
 static void close_scene(struct scene *s)
@@ -492,6 +505,43 @@ TEST(faults_cross_nobody)
     assert_true(whole > guests / 2);
 }
 
+/* What a client got, whole or cut: one call's answer to what it asked, in order from its beginning. */
+static unsigned check_order(const struct guest *g)
+{
+    unsigned n = 0, first = 0;
+    const char *end;
+    for (const char *at = g->answer; at != NULL && (at = strstr(at, "\"text\":\"")) != NULL; n++) {
+        unsigned call = 0, place = 0;
+        at += 8;
+        if ((end = strchr(at, g->stream ? ';' : '"')) == NULL)
+            break;
+        ASSERT(at[0] == g->name && sscanf(at + 1, g->stream ? "%u:%u;" : "%u", &call, &place) >= 1);
+        ASSERT(place == n && (n == 0 || call == first));
+        first = call;
+        at = end;
+    }
+    return n;
+}
+
+TEST(nothing_that_the_world_does_mixes_answers)
+{
+    unsigned got = 0;
+    for (uint64_t seed = 1; seed <= FAULT_SEEDS; seed++) {
+        struct scene *s = scene_new(30, 200, 2 * NANOS_PER_MS);
+        s->faulty = true;
+        s->refuse = seed % 4 == 0;
+        for (unsigned i = 0; i < 40; i++) {
+            struct guest *g = invite(s, (char)('a' + (seed + i * 13) % 3), i % 4 != 0, (seed * 31 + i * 17) % 40 * NANOS_PER_MS);
+            g->leaves = g->at + ((seed * 11 + i * 7) % 5 != 0 ? 300 * NANOS_PER_S : (nanos)(i * 3) * NANOS_PER_MS);
+        }
+        play(s, seed, YAML);
+        for (unsigned i = 0; i < s->guest_count; i++)
+            got += check_order(&s->guests[i]) > 0;
+        close_scene(s);
+    }
+    assert_true(got > FAULT_SEEDS * 40 / 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -499,7 +549,7 @@ int main(void)
         cmocka_unit_test(a_thousand_of_both_forms_are_two_calls), cmocka_unit_test(others_never_join), cmocka_unit_test(the_leader_may_leave),
         cmocka_unit_test(the_last_ones_leaving_ends_the_call), cmocka_unit_test(one_failure_is_everybodys), cmocka_unit_test(a_cut_is_everybodys),
         cmocka_unit_test(a_refusal_is_everybodys), cmocka_unit_test(who_does_not_read_is_left_behind), cmocka_unit_test(the_leader_pays), cmocka_unit_test(an_answer_is_paid_once),
-        cmocka_unit_test(faults_cross_nobody),
+        cmocka_unit_test(faults_cross_nobody), cmocka_unit_test(nothing_that_the_world_does_mixes_answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
