@@ -54,6 +54,7 @@ struct guest {
     char name;                  /* what it asks for */
     bool stream, reads_nothing;
     const char *key;
+    unsigned timeout_ms;        /* its deadline; 0 = the usual one */
     nanos at, leaves;           /* from the start; 0 = it stays */
     bool is_over;
     char *answer;
@@ -194,11 +195,14 @@ static void guest(struct task *t, void *arg)
     struct scene *s = g->scene;
     char body[128], all[512];
     size_t n = 1;
+    char deadline[48] = "";
     nanos until = g->leaves > 0 ? s->began + g->leaves : NEVER;
     ASSERT(task_sleep(t, s->began + g->at) == OK);
     int len = snprintf(body, sizeof body, "{\"model\":\"m\",%s\"prompt\":\"%c\"}", g->stream ? "\"stream\":true," : "", g->name);
-    snprintf(all, sizeof all, "POST /v1/completions HTTP/1.1\r\nhost: w\r\nconnection: close\r\nx-join: %c\r\nauthorization: Bearer %s\r\ncontent-length: %d\r\n\r\n%s", g->name,
-             g->key != NULL ? g->key : "x", len, body);
+    if (g->timeout_ms > 0)
+        snprintf(deadline, sizeof deadline, "x-weir-timeout-ms: %u\r\n", g->timeout_ms);
+    snprintf(all, sizeof all, "POST /v1/completions HTTP/1.1\r\nhost: w\r\nconnection: close\r\nx-join: %c\r\nauthorization: Bearer %s\r\n%scontent-length: %d\r\n\r\n%s", g->name,
+             g->key != NULL ? g->key : "x", deadline, len, body);
     enum fail f = actor_connect(t, &g->actor, &s->house.address, until);
     if (f != OK) {
         ASSERT(s->faulty);
@@ -349,6 +353,27 @@ TEST(the_leader_may_leave)
             assert_int_equal(s->calls, 2);
             assert_int_equal(whole_of(s, 'x', 1), 1);
             assert_int_equal(whole_of(s, 'a', 2), 10);
+            close_scene(s);
+        }
+}
+
+/* Nor is its deadline the others'. */
+TEST(the_leaders_deadline_is_its_own)
+{
+    for (uint64_t seed = 1; seed <= HOUSE_SEEDS; seed++)
+        for (unsigned queued = 0; queued < 2; queued++) {
+            struct scene *s = scene_new(10, 0, 2 * NANOS_PER_MS);
+            s->first = 20 * NANOS_PER_MS;
+            if (queued)
+                invite(s, 'x', true, 0);
+            struct guest *leader = invite(s, 'a', true, NANOS_PER_MS);
+            leader->timeout_ms = 15;
+            for (unsigned i = 0; i < 10; i++)
+                invite(s, 'a', true, (4 + i / 5) * NANOS_PER_MS);
+            play(s, seed, "backends: {b: {url: 'http://10.0.0.1:8000', concurrency: 1}}\nmodels: {m: {use: [b/up]}}\n");
+            assert_int_equal(s->calls, 1 + queued);
+            assert_int_equal(leader->status, 504);
+            assert_int_equal(whole_of(s, 'a', 1 + queued), 10);
             close_scene(s);
         }
 }
@@ -546,7 +571,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(readers_of_two_workers_get_what_was_made), cmocka_unit_test(a_thousand_streams_are_one_call), cmocka_unit_test(a_thousand_plain_answers_are_one_call),
-        cmocka_unit_test(a_thousand_of_both_forms_are_two_calls), cmocka_unit_test(others_never_join), cmocka_unit_test(the_leader_may_leave),
+        cmocka_unit_test(a_thousand_of_both_forms_are_two_calls), cmocka_unit_test(others_never_join), cmocka_unit_test(the_leader_may_leave), cmocka_unit_test(the_leaders_deadline_is_its_own),
         cmocka_unit_test(the_last_ones_leaving_ends_the_call), cmocka_unit_test(one_failure_is_everybodys), cmocka_unit_test(a_cut_is_everybodys),
         cmocka_unit_test(a_refusal_is_everybodys), cmocka_unit_test(who_does_not_read_is_left_behind), cmocka_unit_test(the_leader_pays), cmocka_unit_test(an_answer_is_paid_once),
         cmocka_unit_test(faults_cross_nobody), cmocka_unit_test(nothing_that_the_world_does_mixes_answers),
