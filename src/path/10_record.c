@@ -82,9 +82,11 @@ enum fail path_record(struct task *t, struct request *rq)
     struct flight *fl = rq->flight;
     enum outcome outcome = outcome_of(rq);
     nanos total = w->now - rq->http->began;
-    if (fl != NULL && fl->prompt_tokens > 0)
+    rq->pays = fl != NULL && flight_pays(&rq->reader);
+    bool counts = rq->pays && (rq->role == JOIN_NONE || fl->state == FLIGHT_ENDED); /* what several read counts once */
+    if (counts && fl->prompt_tokens > 0)
         COUNT_BY(w, tokens_prompt, fl->prompt_tokens);
-    if (fl != NULL && fl->completion_tokens > 0)
+    if (counts && fl->completion_tokens > 0)
         COUNT_BY(w, tokens_completion, fl->completion_tokens);
     if (rq->step == STEP_record && rq->fail == FAIL_CLIENT_GONE && !rq->http->body_read)
         COUNT(w, client_left_sending);
@@ -94,7 +96,7 @@ enum fail path_record(struct task *t, struct request *rq)
     log_it(t, rq, outcome, total);
     stories_add(rq->desk->stories, rq);
     if (fl != NULL)
-        flight_reader_leaves(fl);
+        flight_reader_leaves(&rq->reader);
     rq->flight = NULL;
     if (rq->slot.roster != NULL)
         slot_give(w, &rq->slot);

@@ -221,21 +221,10 @@ static enum fail merge(struct task *t, struct request *rq, struct text body)
 
 enum fail items_relay(struct task *t, struct request *rq)
 {
-    struct flight *fl = rq->flight;
+    const struct flight *fl = rq->flight;
     struct buf body;
-    enum fail f = OK;
     buf_init(&body, ANSWER_MAX);
-    while (f == OK) {
-        struct text some = flight_peek(fl);
-        if (some.len > 0) {
-            f = buf_add(&body, some.at, some.len);
-            flight_took(fl, some.len);
-        } else if (fl->state == FLIGHT_ENDED) {
-            break;
-        } else {
-            f = flight_wait(t, fl, false, NEVER);
-        }
-    }
+    enum fail f = cache_read_all(t, rq, &body);
     if (f == OK && fl->fail != OK)
         f = because(rq, fl->fail, "%s", fl->fail_text);
     if (f == OK)

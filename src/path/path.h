@@ -8,7 +8,7 @@
 #include "base/json.h"
 #include "cache/exact.h"
 #include "net/http_server.h"
-#include "relay/flight.h"
+#include "relay/joins.h"
 #include "stat/stat.h"
 #include "upstream/upstream.h"
 
@@ -45,7 +45,7 @@ struct request_cache {
     struct cache_id id;         /* of the answer in the form that was asked for */
     bool by_lane;               /* the body was not parsed: it led here before */
     bool keeps;                 /* the answer is to be kept */
-    struct buf tee;             /* of a stream: what has been sent */
+    struct buf tee;             /* of long embeddings: what has been sent */
 };
 
 /* The process: what all workers share. */
@@ -68,6 +68,7 @@ struct desk {
     struct lane *lanes;      /* lane.c; NULL until the first hit, and behind each new view */
     struct share_link *share; /* to where instances count together; NULL = nothing is shared */
     struct hangar hangar;
+    struct joins *joins;     /* the process's */
     struct stories *stories;
     nanos shed_told;         /* when shed.c last logged */
     unsigned shed;           /* refused since */
@@ -168,7 +169,12 @@ struct request {
     struct slot slot;
     struct waiter *waits;       /* its place in the queue, while it has one */
     uint32_t tokens;            /* what it will take of its tenant's share */
-    struct flight *flight;
+    bool joins;                 /* it may share its answer with others that ask for the same: */
+    struct join_ask join;       /* its identity, and what else a flight is made of */
+    enum join_role role;
+    struct flight *flight;      /* the reader's */
+    struct flight_reader reader;
+    bool pays;                  /* as of the step record: for what that answer took */
 
     enum fail fail;             /* how it ended */
     bool handled;               /* the refusal has been written */
@@ -219,6 +225,7 @@ MUSTUSE enum fail limit_headers(const struct request *rq, struct buf *head);
    what came of it. */
 MUSTUSE enum fail cache_wish_read(struct request *rq);
 void cache_tee(struct request *rq, struct text bytes);
+MUSTUSE enum fail cache_relay_converted(struct task *t, struct request *rq); /* an answer that was joined while it was made in the other form */
 void cache_keep(struct request *rq);
 const char *cache_word(const struct request *rq); /* "hit"; NULL: nobody looked */
 MUSTUSE enum fail cache_headers(const struct request *rq, struct buf *head);
@@ -228,6 +235,8 @@ MUSTUSE enum fail body_parse(struct task *t, struct request *rq);
 /* For items.c: counts what a hit did not cost again; whose an answer is; keeps it with what it took, v may be NULL. */
 void cache_count_saved(struct worker *w, const struct cache_value *v);
 struct cache_label cache_label_of(const struct request *rq);
+/* All that is to come of the flight. */
+MUSTUSE enum fail cache_read_all(struct task *t, struct request *rq, struct buf *out);
 void cache_put_made(struct request *rq, const struct cache_id *id, struct cache_value *v, const struct cache_label *label, uint32_t prompt_tokens,
                     uint32_t completion_tokens);
 /* items.c: answers from memory, or leaves the request to ask for what is not there. Relays what came of that together with what was known. Keeps the items of a whole
@@ -252,6 +261,8 @@ MUSTUSE enum fail path_stream_head(struct request *rq);
 MUSTUSE enum fail path_beat(struct task *t, struct request *rq, struct text what);
 /* What it takes its slots with; the request's texts are in it. */
 struct claim path_claim(const struct request *rq);
+/* The call takes its slot itself, for all who will read the answer. FAIL_NO_MEMORY. */
+MUSTUSE enum fail path_admit_later(struct request *rq, struct call *call);
 /* Sets rq->why; returns f, so that steps write `return because(rq, FAIL_X, "…")`. */
 enum fail because(struct request *rq, enum fail f, const char *format, ...) PRINTF(3, 4);
 

@@ -91,6 +91,7 @@ static enum fail desk_open(struct gateway *g, unsigned i)
     d->gateway = g;
     d->limits = g->limits;
     d->cache = g->cache;
+    d->joins = g->joins;
     d->worker = w;
     d->asked_until = g->asked_until;
     d->view = view_new(fleet_roster(g->fleet));
@@ -321,7 +322,8 @@ enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
     account_limit(o->conf->limits.memory);
     stat_init(&g->stats, o->world, o->log, o->version, step_names, STEP_COUNT);
     g->limits = limits_new(o->world);
-    enum fail f = g->limits == NULL ? FAIL_NO_MEMORY : fleet_new(o->world, &g->fleet);
+    g->joins = joins_new(o->world);
+    enum fail f = g->limits == NULL || g->joins == NULL ? FAIL_NO_MEMORY : fleet_new(o->world, &g->fleet);
     if (f == OK)
         f = fleet_apply(g->fleet, o->conf);
     struct cache_limits room = cache_limits_of(o->conf);
@@ -392,6 +394,7 @@ void gateway_free(struct gateway *g)
         cache_free(g->cache);
     share_free(g->share);
     limits_free(g->limits);
+    joins_free(g->joins);
     stat_fini(&g->stats);
     mem_free(g);
     account_limit(0);

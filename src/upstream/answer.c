@@ -90,7 +90,7 @@ static enum fail check_plain(struct call *call, struct attempt_story *a)
     yyjson_doc *doc;
     if (fl->unread > USAGE_PARSE_BYTES_MAX)
         return OK; /* passed on as it is */
-    enum fail f = flight_join(fl);
+    enum fail f = flight_gather(fl);
     if (f != OK)
         return f;
     arena_init(&arena, pool, room, 16u << 20);
