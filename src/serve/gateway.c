@@ -82,14 +82,14 @@ static enum fail desk_open(struct gateway *g, unsigned i)
     w->owner = d;
     d->read_again.fire = read_news;
     hangar_init(&d->hangar);
-    d->share = g->share != NULL ? share_link_new(w, g->share) : NULL;
+    d->share = g->redis != NULL ? share_link_new(w, g->redis, d->view->conf->redis.wait) : NULL;
     d->conns = conns_new(w);
     d->auth = stored_auth(d, d->view->conf);
     d->stories = stories_new();
     struct http_server_options clients = client_options(d), admins = server_options(d, serve_admin);
     d->server = http_server_new(w, &clients);
     d->admin_server = http_server_new(w, &admins);
-    if ((g->share != NULL && d->share == NULL) || d->conns == NULL || d->auth == NULL || d->stories == NULL || d->server == NULL || d->admin_server == NULL)
+    if ((g->redis != NULL && d->share == NULL) || d->conns == NULL || d->auth == NULL || d->stories == NULL || d->server == NULL || d->admin_server == NULL)
         return FAIL_NO_MEMORY;
     enum fail f = OK;
     for (unsigned k = 0; k < g->options.listener_count && f == OK; k++)
@@ -288,6 +288,14 @@ void gateway_retire(struct gateway *g)
 
 /* ---- the whole ---- */
 
+/* What all workers share with other instances. */
+static struct redis_server *find_redis(const struct gateway_options *o)
+{
+    const struct conf_redis *r = &o->conf->redis.server;
+    struct redis_place place = { r->host, r->user, r->password, o->conf->dns.servers, r->port, r->db };
+    return redis_server_new(&place, o->dns);
+}
+
 enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
 {
     struct gateway *g = mem_zero(sizeof *g);
@@ -303,8 +311,8 @@ enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
     if (f == OK)
         f = fleet_apply(g->fleet, o->conf);
     if (f == OK && o->conf->redis.server.url != NULL) {
-        g->share = share_new(o->conf, o->dns);
-        f = g->share != NULL ? OK : FAIL_NO_MEMORY;
+        g->redis = find_redis(o);
+        f = g->redis != NULL ? OK : FAIL_NO_MEMORY;
     }
     if (f == OK && o->store != NULL)
         f = stored_open(g, o, &g->store);
@@ -362,7 +370,7 @@ void gateway_free(struct gateway *g)
     }
     if (g->fleet != NULL)
         fleet_free(g->fleet); /* after the workers: its timers lie in their heaps */
-    share_free(g->share);
+    redis_server_free(g->redis);
     limits_free(g->limits);
     stat_fini(&g->stats);
     mem_free(g);

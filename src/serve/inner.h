@@ -23,7 +23,7 @@ struct gateway {
     struct stats stats;
     struct fleet *fleet;
     struct limits *limits;
-    struct share *share;         /* NULL = nothing is shared */
+    struct redis_server *redis;  /* NULL = nothing is shared */
     struct store *store;     /* NULL: store: off */
     unsigned workers;
     struct worker worker[WORKERS_MAX];
