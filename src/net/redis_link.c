@@ -176,9 +176,11 @@ static bool is_dead(const struct redis_link *link)
     return since != NEVER && link->worker->now - since >= DEAD_NS;
 }
 
+static nanos next_tend(const struct redis_link *link) { return link->use->tend_every > 0 ? link->worker->now + link->use->tend_every : NEVER; }
+
 static void tend(struct task *t, struct redis_link *link)
 {
-    link->tend_at = t->worker->now + link->use->tend_every;
+    link->tend_at = next_tend(link);
     if (link->use->tend != NULL && link->use->tend(t, link) != OK && t->cancel == OK)
         redis_link_drop(link, link->why);
 }
@@ -186,7 +188,7 @@ static void tend(struct task *t, struct redis_link *link)
 /* Looks at a connection that is up until it goes down. */
 static void watch_over(struct task *t, struct redis_link *link)
 {
-    link->tend_at = t->worker->now + link->use->tend_every;
+    link->tend_at = next_tend(link);
     while (t->cancel == OK && link->is_up && redis_is_open(link->redis)) {
         enum fail f = task_park(t, "redis", MIN(t->worker->now + LOOK_NS, link->tend_at));
         if (f != OK && f != FAIL_TIMEOUT)
@@ -201,7 +203,7 @@ static void watch_over(struct task *t, struct redis_link *link)
 void redis_link_tend(struct redis_link *link)
 {
     link->tend_at = link->worker->now;
-    if (link->keeper != NULL)
+    if (link->is_up && link->keeper != NULL) /* one that is down keeps its pause */
         task_wake(link->keeper);
 }
 

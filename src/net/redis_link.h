@@ -39,7 +39,7 @@ struct redis_use {
     const char *name;  /* of its task */
     size_t reply_max, out_max; /* see redis_options */
     bool is_quiet;     /* others do its work when it is down: nothing is logged */
-    nanos tend_every;
+    nanos tend_every;  /* 0: only when redis_link_tend asks */
     /* When connected and logged in, before it is up; then every tend_every, and when redis_link_tend asks. A failure ends the connection: redis_link_say has said why.
        NULL: nothing to do. */
     enum fail (*prepare)(struct task *t, struct redis_link *link);
