@@ -36,8 +36,8 @@ struct shared;
 struct shared_options {
     struct redis_server *server;
     nanos wait; /* redis.wait, until a question says otherwise */
-    /* Told of each drop of any instance, this one too, oldest first; nothing asked in it: of everything. By a task of its own, in which it may wait. One worker of a process
-       has it, for what the process keeps; NULL: the others. */
+    /* Told of each drop of any instance, this one too, oldest first; nothing asked in it: of everything, as when Redis is found for the first time. In a task of its
+       own, in which it may wait. One worker of a process has it, for what the process keeps; NULL: the others. */
     void (*dropped)(struct task *t, const struct cache_match *match, void *arg);
     void *arg;
 };
