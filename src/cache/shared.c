@@ -33,25 +33,24 @@ static bool add_asker(struct shared *s)
     return false;
 }
 
-/* It has kept somebody waiting for as long as one may: it may be alone with that, as when its connection is dead. */
-static bool is_stuck(const struct redis_link *link, nanos wait)
+/* Until when a question over this link may wait. Answers come in order: where the oldest command's is late, no other's comes earlier, so whoever stands behind it waits
+   no longer than that one. A Redis that stops keeps the first few waiting for the whole time, and none that asks afterwards. */
+static nanos waits_until(const struct redis_link *link, nanos wait)
 {
-    nanos since = redis_waits_since(link->redis);
-    return since != NEVER && link->worker->now - since >= wait;
+    return MIN(link->worker->now, redis_waits_since(link->redis)) + wait;
 }
 
-/* The one with the least to do, those that are stuck last. NULL: none is worth waiting for. */
+/* The one with the least to do, of those that are not late already. NULL: none is worth waiting for. */
 static struct redis_link *choose_asker(struct shared *s, nanos wait)
 {
     struct redis_link *best = NULL;
     unsigned least = UINT_MAX;
     for (unsigned i = 0; i < s->asker_count; i++) {
         struct redis_link *link = s->askers[i];
-        if (redis_link_is_away(link))
+        if (redis_link_is_away(link) || waits_until(link, wait) <= s->worker->now)
             continue;
-        unsigned load = redis_pending(link->redis) + (is_stuck(link, wait) ? REDIS_PENDING_MAX : 0);
-        if (load < least) {
-            least = load;
+        if (redis_pending(link->redis) < least) {
+            least = redis_pending(link->redis);
             best = link;
         }
     }
@@ -148,22 +147,21 @@ static enum fail ask(struct redis_link *link, struct question *q)
 }
 
 /* Until the answer is there, its time is over, or enough others have waited in vain. */
-static enum fail wait_for(struct task *t, struct redis_link *link, struct question *q, nanos wait)
+static enum fail wait_for(struct task *t, struct redis_link *link, struct question *q, nanos wait, nanos deadline)
 {
-    struct shared *s = q->shared;
-    nanos deadline = t->worker->now + wait;
+    nanos began = t->worker->now;
     enum fail f = OK;
     while (f == OK && !q->is_done && !redis_link_is_away(link))
         f = wait_in(t, &link->waiting, "redis", deadline);
     if (!q->is_done)
         forget(link, q);
-    if (f == FAIL_TIMEOUT && !q->is_done && !redis_link_is_away(link)) {
+    if (f != FAIL_TIMEOUT)
+        return f;
+    if (!q->is_done && !redis_link_is_away(link) && t->worker->now - began >= wait) {
         COUNT(t->worker, cache_shared_late);
         redis_link_late(link);
-        for (unsigned i = 0; i < s->asker_count; i++)
-            (void)redis_link_is_away(s->askers[i]); /* after the last one that is waited for, whoever waits elsewhere goes on, too */
     }
-    return f == FAIL_TIMEOUT ? OK : f;
+    return OK;
 }
 
 enum fail shared_get(struct task *t, struct shared *s, const struct cache_id *id, struct text tenant, nanos wait, struct shared_hit *out)
@@ -173,13 +171,14 @@ enum fail shared_get(struct task *t, struct shared *s, const struct cache_id *id
     if (s == NULL)
         return OK;
     struct redis_link *link = choose_asker(s, wait);
+    nanos deadline = link != NULL ? waits_until(link, wait) : 0;
     if (link == NULL || ask(link, &q) != OK) {
         COUNT(t->worker, cache_shared_unasked);
         return OK;
     }
     COUNT(t->worker, cache_shared_asked);
     s->writer.wait = s->listener.wait = link->wait = wait;
-    enum fail f = wait_for(t, link, &q, wait);
+    enum fail f = wait_for(t, link, &q, wait, deadline);
     if (q.is_done && q.left.fail == OK)
         redis_link_answered(link);
     else

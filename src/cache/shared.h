@@ -17,7 +17,8 @@
    weir:cache:SHA256          an answer; the name is its identity, in hexadecimal        its time is over
    weir:cache:drops           the list; and the channel that tells of a new one          30 days after it was last read
 
-   Redis never delays a request by more than redis.wait, and never fails one; the breaker is net/redis_link.h's. Of the source of the list's idea see Varnish's bans,
+   Redis never delays a request by more than redis.wait, and never fails one. Nobody waits behind a question that is late already, so a Redis that stops keeps the
+   first ones waiting for that long, and no more; the breaker of net/redis_link.h is for one that answers, and always too late. Of the source of the list's idea see Varnish's bans,
    which are checked when an object is asked for, too. */
 #ifndef WEIR_SHARED_H
 #define WEIR_SHARED_H

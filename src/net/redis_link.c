@@ -20,6 +20,11 @@ struct redis_server {
     struct arena arena;
     _Atomic unsigned streak; /* late answers in a row, of all workers */
     _Atomic unsigned away;   /* links that have told so: the first and the last one log */
+    struct redis_users {
+        _Atomic(struct worker *) worker; /* NULL: it never had a link */
+        atomic_bool is_told;             /* a letter is on its way */
+        struct list links;               /* the worker's own */
+    } users[WORKERS_MAX];                /* by the worker's index */
 };
 
 /* ---- up and down ---- */
@@ -61,10 +66,32 @@ bool redis_link_is_away(struct redis_link *link)
     return !link->is_up;
 }
 
+/* Whoever waits on this worker need not wait for the end of their time. */
+static void end_waits(struct redis_users *u)
+{
+    LIST_EACH(&u->links, node)
+        (void)redis_link_is_away(CONTAINER_OF(node, struct redis_link, node));
+}
+
+static void end_waits_letter(struct worker *w, void *arg, uint64_t number)
+{
+    struct redis_users *u = arg;
+    (void)w, (void)number;
+    atomic_store(&u->is_told, false);
+    end_waits(u);
+}
+
 void redis_link_late(struct redis_link *link)
 {
-    if (atomic_fetch_add(&link->server->streak, 1) + 1 >= REDIS_LATE_MAX)
-        go_down(link, "answers come too late");
+    struct redis_server *s = link->server;
+    unsigned late = atomic_fetch_add(&s->streak, 1) + 1;
+    if (late >= REDIS_LATE_MAX)
+        end_waits(&s->users[link->worker->index]);
+    for (unsigned i = 0; i < WORKERS_MAX && late == REDIS_LATE_MAX; i++) {
+        struct worker *w = atomic_load(&s->users[i].worker);
+        if (w != NULL && w != link->worker && !atomic_exchange(&s->users[i].is_told, true))
+            mail_send(w, end_waits_letter, &s->users[i], 0);
+    }
 }
 
 void redis_link_answered(struct redis_link *link)
@@ -253,9 +280,14 @@ static void start(struct worker *w, struct timer *self)
 enum fail redis_link_init(struct redis_link *link, struct worker *w, struct redis_server *server, const struct redis_use *use, nanos wait)
 {
     *link = (struct redis_link){ .server = server, .use = use, .wait = wait, .start.fire = start };
+    struct redis_users *u = &server->users[w->index];
+    if (atomic_load(&u->worker) == NULL && mail_own(w, 1) != OK) /* for good: a letter may come after its links are gone */
+        return FAIL_NO_MEMORY;
+    atomic_store(&u->worker, w);
     if (timer_own(w, 1) != OK)
         return FAIL_NO_MEMORY;
     link->worker = w;
+    list_push(&u->links, &link->node);
     list_init(&link->waiting);
     struct redis_options o = { use->reply_max, use->out_max, on_closed, use->unasked != NULL ? on_unasked : NULL, link };
     link->redis = redis_new(w, &o);
@@ -273,6 +305,7 @@ void redis_link_fini(struct redis_link *link)
     timer_stop(link->worker, &link->start);
     timer_disown(link->worker, 1);
     redis_free(link->redis);
+    list_remove(&link->server->users[link->worker->index].links, &link->node);
     link->worker = NULL;
 }
 
@@ -293,6 +326,8 @@ struct redis_server *redis_server_new(const struct redis_place *place, struct dn
     if (s == NULL)
         return NULL;
     arena_init(&s->arena, NULL, 0, PLACE_BYTES);
+    for (unsigned i = 0; i < WORKERS_MAX; i++)
+        list_init(&s->users[i].links);
     s->dns = dns;
     s->place = *place;
     if (copy(s, &s->place.host) && copy(s, &s->place.user) && copy(s, &s->place.password) && copy(s, &s->place.resolvers))

@@ -26,7 +26,7 @@ struct redis_place {
     uint32_t db;
 };
 
-/* The process's Redis. Links are its users; any thread's. */
+/* The process's Redis, and the workers that have links to it; these are worker_init's, and live as long as it does. */
 struct redis_server;
 /* dns: for a host that is a name. NULL when out of memory. */
 struct redis_server *redis_server_new(const struct redis_place *place, struct dns *dns) MUSTUSE;
@@ -58,6 +58,7 @@ struct redis_link {
     nanos wait;          /* how long its users wait for an answer; they may change it */
     nanos tend_at;
     struct list waiting; /* tasks */
+    struct node node;    /* among its worker's links to that server */
     bool is_up, is_told;
     char why[160];
 };
@@ -68,7 +69,7 @@ void redis_link_fini(struct redis_link *link); /* after its worker's tasks have 
 
 /* Not worth waiting for: down, or too many have waited in vain. */
 bool redis_link_is_away(struct redis_link *link);
-/* Somebody waited for the whole of `wait` in vain; an answer came in time. */
+/* Somebody waited for the whole of `wait` in vain: after the last of REDIS_LATE_MAX nobody waits any longer, on whatever worker. An answer came in time. */
 void redis_link_late(struct redis_link *link);
 void redis_link_answered(struct redis_link *link);
 /* It is of no use as it is: its connection ends, and its task makes another. why: copied. */

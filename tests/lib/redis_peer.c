@@ -178,6 +178,9 @@ static void set(struct session *s)
     struct redis_peer *p = s->peer;
     struct text name = s->word[1], bytes = s->word[2];
     unsigned i = 0;
+    say(s, "+OK\r\n");
+    if (!text_starts(name, TEXT("weir:cache:"))) /* sessions: nobody asks for them */
+        return;
     while (i < p->string_count && !text_eq(text_of(p->strings[i].name), name))
         i++;
     ASSERT(i < REDIS_PEER_STRINGS && name.len < sizeof p->strings[i].name);
@@ -188,8 +191,7 @@ static void set(struct session *s)
     ASSERT(p->strings[i].bytes != NULL);
     memcpy(p->strings[i].bytes, bytes.at, bytes.len);
     p->strings[i].len = bytes.len;
-    p->strings[i].until = s->count == 5 ? p->worker->now + value(s, 4) * NANOS_PER_MS : NEVER;
-    say(s, "+OK\r\n");
+    p->strings[i].until = p->worker->now + value(s, 4) * NANOS_PER_MS;
 }
 
 static void push(struct redis_peer *p, struct text entry)
@@ -292,6 +294,8 @@ static bool answer(struct task *t, struct session *s)
     struct redis_peer *p = s->peer;
     static const char *const garbage[] = { "HTTP/1.1 400\r\n\r\n", "*17\r\n", "*1\r\n*1\r\n*1\r\n:1\r\n", ":12x\r\n", "$-7\r\n", "\r\n", "*99999999999999999999\r\n" };
     if (strikes(p, p->delay) && task_sleep(t, t->worker->now + draw(p, 30) * NANOS_PER_MS) != OK)
+        return false;
+    if (p->slow > 0 && task_sleep(t, t->worker->now + p->slow) != OK)
         return false;
     while (p->is_frozen && !p->is_gone)
         if (task_sleep(t, t->worker->now + LOOK_NS) != OK)

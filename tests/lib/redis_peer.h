@@ -18,6 +18,7 @@ struct redis_peer {
     uint64_t chance;         /* of its draws */
     unsigned delay, cut, garbage, extra; /* per mille of the commands: answered up to 30 ms late; connection closed instead, or in the middle of the answer; no RESP;
                                             an answer that nobody asked for, when nothing else is asked */
+    nanos slow;              /* every answer takes so long */
     bool is_frozen;          /* reads and answers nothing */
     bool is_gone;            /* and is to end; set by the test */
     unsigned connections;    /* open now, and the listener */
