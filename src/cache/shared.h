@@ -9,8 +9,8 @@
    of it. A question asks for the newest drop along with the value: if it is unknown here, the answer is a miss, and the list is read again. The bound:
 
      from Redis               a dropped answer is never served once shared_drop has returned OK, on whatever instance
-     from another process's   it stays until that one has heard: at once by pub/sub; 5 s later where a message was lost; while it cannot reach Redis until its time is
-     own cache                over. Where more was dropped meanwhile than the list holds, or Redis lost the list, all goes
+     from another process's   it stays until that one has heard: at once by pub/sub; 5 s later where a message was lost; while it cannot reach Redis until its
+     own cache                time is over. Where more was dropped meanwhile than the list holds, or Redis lost the list, all goes
      Redis lost drops         (an old snapshot was loaded): answers of the same snapshot live until their time is over
 
    In Redis                   what                                                       until
@@ -18,8 +18,9 @@
    weir:cache:drops           the list; and the channel that tells of a new one          30 days after it was last read
 
    Redis never delays a request by more than redis.wait, and never fails one. Nobody waits behind a question that is late already, so a Redis that stops keeps the
-   first ones waiting for that long, and no more; the breaker of net/redis_link.h is for one that answers, and always too late. Of the source of the list's idea see Varnish's bans,
-   which are checked when an object is asked for, too. */
+   first ones waiting for that long, and no more; the breaker of net/redis_link.h is for one that answers, and always too late.
+
+   The list is Varnish's ban list in Redis: there, too, an object names the newest ban that it was tested against. */
 #ifndef WEIR_SHARED_H
 #define WEIR_SHARED_H
 
@@ -27,7 +28,7 @@
 #include "net/redis_link.h"
 
 #define SHARED_CONNECTIONS_MAX 50
-#define SHARED_VALUE_MAX       (4u << 20) /* bytes of an answer: some 20,000 tokens of a stream; packing it holds a loop for some 5 ms */
+#define SHARED_VALUE_MAX       (4u << 20) /* bytes of an answer: some 20,000 tokens of a stream. Packing so much holds a loop for 2 ms, of one body for 12 */
 #define SHARED_DROPS_MAX       256        /* an answer put before so many drops is a miss, whatever they were */
 #define SHARED_MATCH_MAX       1000       /* bytes of a drop's texts */
 
@@ -55,7 +56,7 @@ struct shared_hit {
 };
 /* Waits for `wait` at most. OK whatever Redis does; else why the task must end. s NULL: nothing is shared. */
 MUSTUSE enum fail shared_get(struct task *t, struct shared *s, const struct cache_id *id, struct text tenant, nanos wait, struct shared_hit *out);
-/* Nobody waits for it, and nothing is kept of it. What cannot be put (Redis is away, too much is not yet written, it is too large) is counted and forgotten. */
+/* Nobody waits for it, and nothing is kept of it. Drops that this worker has heard of do not concern it, also where its making began before. What cannot be put (Redis is away, too much is not yet written, it is too large) is counted and forgotten. */
 void shared_put(struct shared *s, const struct cache_id *id, const struct cache_label *label, const struct cache_value *v, nanos ttl);
 /* OK: no instance gets from Redis what matches, and all that hear of it drop it themselves. FAIL_TOO_LARGE: its texts are. FAIL_BUSY: Redis is away; FAIL_TIMEOUT,
    FAIL_RESET: it may or may not have heard. Or why the task must end. */

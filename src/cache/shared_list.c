@@ -28,12 +28,13 @@ static const char drop_script[] =
     "return 1";
 _Static_assert(SHARED_DROPS_MAX == 256, "as drop_script trims it");
 
+#define LIST_WORDS 5
+
 /* A script about the list, with a new drop. */
 struct about_list {
     char entry[SHARED_ENTRY_MAX];
-    struct text words[5];
+    struct text words[LIST_WORDS];
 };
-#define LIST_WORDS 5
 
 /* False: the match's texts are too long. */
 static bool say_about_list(struct shared *s, struct about_list *c, struct text script, const struct cache_match *match)

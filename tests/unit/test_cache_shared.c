@@ -199,6 +199,35 @@ TEST(what_unpacks_to_another_length_is_a_miss)
     mem_free(packed);
 }
 
+/* Somebody who can seal may say anything; where it lies a sanitizer sees who believes it. */
+TEST(whatever_a_head_says_nothing_outside_the_string_is_read)
+{
+    uint64_t chance = 1;
+    unsigned served = 0;
+    struct cache_value *v = value(2000);
+    struct text bytes = written(v);
+    for (unsigned i = 0; i < 100000; i++) {
+        char *bent = mem_alloc(bytes.len);
+        memcpy(bent, bytes.at, bytes.len);
+        for (unsigned k = 0; k < 3; k++) {
+            chance = chance * 6364136223846793005ull + 1442695040888963407ull;
+            size_t at = 64 + (chance >> 33) % (k == 0 ? HEAD_BYTES - 64 : bytes.len - 64);
+            bent[at] = (char)(chance >> 60 < 8 ? 0 : chance >> 52);
+        }
+        seal(bent, bytes.len);
+        struct cache_value *got = read_back((struct text){ bent, bytes.len });
+        if (got != NULL) {
+            assert_true(got->len <= SHARED_VALUE_MAX && got->usage_from <= got->len && got->form <= CACHE_VECTOR);
+            served++;
+        }
+        cache_value_drop(got);
+        mem_free(bent);
+    }
+    assert_true(served > 1000 && served < 99000);
+    mem_free((char *)bytes.at);
+    cache_value_drop(v);
+}
+
 TEST(what_is_too_large_is_not_written)
 {
     struct cache_value *v = value(SHARED_VALUE_MAX + 1), *small = value(10);
@@ -321,6 +350,7 @@ int main(void)
         cmocka_unit_test(a_part_or_more_than_the_whole_is_a_miss),
         cmocka_unit_test(complaint_32_another_tenants_or_questions_answer_is_a_miss),
         cmocka_unit_test(what_unpacks_to_another_length_is_a_miss),
+        cmocka_unit_test(whatever_a_head_says_nothing_outside_the_string_is_read),
         cmocka_unit_test(what_is_too_large_is_not_written),
         cmocka_unit_test(a_drop_takes_what_matches_all_that_is_asked),
         cmocka_unit_test(more_drops_than_the_list_holds_are_no_drop_unseen),
