@@ -8,6 +8,7 @@
 #define KEY_BYTES       (sizeof SHARED_PREFIX - 1 + 2 * CACHE_ID_BYTES)
 #define DEEP            48                     /* commands without a reply on the emptiest asker, three a question: one more is made */
 #define GROW_NS         (100 * NANOS_PER_MS)   /* between two that are made, as the first of them has to connect before it helps */
+#define VISIT_ITEMS     128                    /* of many that are asked for at once: 80 KB of memory, and two commands each */
 #define TTL_MAX_NS      (365 * 24 * 3600 * NANOS_PER_S) /* nobody means more; it keeps sums from overflowing */
 #define REPLY_MAX       (SHARED_VALUE_MAX + 65536)      /* an answer that zstd could not shorten, and its label */
 #define ASK_OUT_MAX     (1u << 20)
@@ -61,15 +62,22 @@ static struct redis_link *choose_asker(struct shared *s, nanos wait)
 
 /* ---- a question ---- */
 
-/* Three commands that stand behind each other: the newest drop, the answer, and what is left of its time. */
+/* Commands that stand behind each other: the newest drop, then of each item the answer, and what is left of its time. */
+struct item {
+    struct redis_call answer, left;
+    struct question *question;
+    const struct cache_id *id;
+    struct shared_hit *hit;
+};
+
 struct question {
-    struct redis_call newest, answer, left;
+    struct redis_call newest;
     struct shared *shared;
     struct task *task;
-    const struct cache_id *id;
     struct text tenant;
-    bool is_current, is_done;
-    struct shared_hit hit;
+    bool is_current, is_answered;
+    struct item *items;
+    unsigned count, open; /* items; those without a reply */
 };
 
 static void newest_came(struct redis_call *call)
@@ -85,31 +93,44 @@ static void newest_came(struct redis_call *call)
 
 static void answer_came(struct redis_call *call, struct text bytes)
 {
-    struct question *q = CONTAINER_OF(call, struct question, answer);
+    struct item *item = CONTAINER_OF(call, struct item, answer);
+    struct question *q = item->question;
     struct shared *s = q->shared;
     struct shared_parts parts;
     if (!q->is_current || s->drops.count == 0)
         return;
-    if (!shared_value_open(bytes, q->id, q->tenant, &parts)) {
+    if (!shared_value_open(bytes, item->id, q->tenant, &parts)) {
         COUNT(s->worker, cache_shared_refused);
         return;
     }
     if (shared_drops_have(&s->drops, parts.stamp, &parts.label))
         return;
-    q->hit.value = shared_value_read(s->zip, &parts);
-    if (q->hit.value == NULL)
+    struct cache_value *v = shared_value_read(s->zip, &parts);
+    if (v == NULL)
         COUNT(s->worker, cache_shared_refused);
     else
-        q->hit.tags = (struct text){ q->hit.value->bytes + q->hit.value->len, parts.label.tags.len };
+        *item->hit = (struct shared_hit){ .value = v, .tags = { v->bytes + v->len, parts.label.tags.len } };
+}
+
+static void forget_hit(struct shared_hit *hit)
+{
+    cache_value_drop(hit->value);
+    *hit = (struct shared_hit){ .value = NULL };
 }
 
 static void left_came(struct redis_call *call)
 {
-    struct question *q = CONTAINER_OF(call, struct question, left);
+    struct item *item = CONTAINER_OF(call, struct item, left);
+    struct question *q = item->question;
     bool is_span = call->fail == OK && call->reply.kind == REDIS_NUMBER && call->reply.numbers[0] > 0;
-    q->hit.ttl = is_span ? MIN(call->reply.numbers[0], TTL_MAX_NS / NANOS_PER_MS) * NANOS_PER_MS : 0;
-    q->is_done = true;
-    task_wake(q->task);
+    if (is_span && item->hit->value != NULL)
+        item->hit->ttl = MIN(call->reply.numbers[0], TTL_MAX_NS / NANOS_PER_MS) * NANOS_PER_MS;
+    else
+        forget_hit(item->hit);
+    q->is_answered = call->fail == OK;
+    q->open--;
+    if (q->open == 0)
+        task_wake(q->task);
 }
 
 static struct text key_of(const struct cache_id *id, char out[KEY_BYTES])
@@ -124,25 +145,30 @@ static struct text key_of(const struct cache_id *id, char out[KEY_BYTES])
     return (struct text){ out, KEY_BYTES };
 }
 
-/* Whatever of it was sent. */
-static void forget(struct redis_link *link, const struct question *q)
+/* Whatever of it has no reply. An answer whose time nobody told is none. */
+static void leave(struct redis_link *link, struct question *q)
 {
     redis_forget(link->redis, &q->newest);
-    redis_forget(link->redis, &q->answer);
-    redis_forget(link->redis, &q->left);
+    for (unsigned i = q->count - q->open; i < q->count; i++) { /* replies come in order */
+        redis_forget(link->redis, &q->items[i].answer);
+        redis_forget(link->redis, &q->items[i].left);
+        forget_hit(q->items[i].hit);
+    }
 }
 
 static enum fail ask(struct redis_link *link, struct question *q)
 {
-    char key[KEY_BYTES];
-    struct text newest[] = { TEXT("LINDEX"), TEXT(SHARED_LIST), TEXT("0") }, answer[] = { TEXT("GET"), key_of(q->id, key) }, left[] = { TEXT("PTTL"), answer[1] };
+    struct text newest[] = { TEXT("LINDEX"), TEXT(SHARED_LIST), TEXT("0") };
     enum fail f = redis_send(link->redis, newest, 3, &q->newest);
-    if (f == OK)
-        f = redis_send(link->redis, answer, 2, &q->answer);
-    if (f == OK)
-        f = redis_send(link->redis, left, 2, &q->left);
+    for (unsigned i = 0; i < q->count && f == OK; i++) {
+        char key[KEY_BYTES];
+        struct text answer[] = { TEXT("GET"), key_of(q->items[i].id, key) }, left[] = { TEXT("PTTL"), answer[1] };
+        f = redis_send(link->redis, answer, 2, &q->items[i].answer);
+        if (f == OK)
+            f = redis_send(link->redis, left, 2, &q->items[i].left);
+    }
     if (f != OK)
-        forget(link, q);
+        leave(link, q);
     return f;
 }
 
@@ -151,44 +177,79 @@ static enum fail wait_for(struct task *t, struct redis_link *link, struct questi
 {
     nanos began = t->worker->now;
     enum fail f = OK;
-    while (f == OK && !q->is_done && !redis_link_is_away(link))
+    while (f == OK && q->open > 0 && !redis_link_is_away(link))
         f = wait_in(t, &link->waiting, "redis", deadline);
-    if (!q->is_done)
-        forget(link, q);
-    if (f != FAIL_TIMEOUT)
-        return f;
-    if (!q->is_done && !redis_link_is_away(link) && t->worker->now - began >= wait) {
+    bool is_late = f == FAIL_TIMEOUT && q->open > 0 && !redis_link_is_away(link) && t->worker->now - began >= wait;
+    if (q->open > 0)
+        leave(link, q);
+    if (is_late) {
         COUNT(t->worker, cache_shared_late);
         redis_link_late(link);
     }
-    return OK;
+    return f == FAIL_TIMEOUT ? OK : f;
+}
+
+/* One visit: q's items, which are ready. */
+static enum fail visit(struct task *t, struct question *q, nanos wait, nanos until)
+{
+    struct shared *s = q->shared;
+    struct redis_link *link = choose_asker(s, wait);
+    nanos deadline = link != NULL ? MIN(waits_until(link, wait), until) : 0;
+    if (link == NULL || ask(link, q) != OK) {
+        COUNT_BY(t->worker, cache_shared_unasked, q->count);
+        return OK;
+    }
+    COUNT_BY(t->worker, cache_shared_asked, q->count);
+    s->writer.wait = s->listener.wait = link->wait = wait;
+    enum fail f = wait_for(t, link, q, wait, deadline);
+    if (q->open == 0 && q->is_answered)
+        redis_link_answered(link);
+    else
+        COUNT_BY(t->worker, cache_shared_unanswered, MAX(q->open, 1));
+    return f;
+}
+
+/* items: room for count. Not beyond `until`, which is as far away as `wait` or nearer. */
+static enum fail get(struct task *t, struct shared *s, struct item *items, const struct cache_id *ids, unsigned count, struct text tenant, nanos wait, nanos until,
+                     struct shared_hit *outs)
+{
+    struct question q = { .newest.done = newest_came, .shared = s, .task = t, .tenant = tenant, .items = items, .count = count, .open = count };
+    for (unsigned i = 0; i < count; i++) {
+        outs[i] = (struct shared_hit){ .value = NULL };
+        items[i] = (struct item){ .answer.read = answer_came, .left.done = left_came, .question = &q, .id = &ids[i], .hit = &outs[i] };
+    }
+    enum fail f = visit(t, &q, wait, until);
+    for (unsigned i = 0; i < count; i++) {
+        if (f != OK)
+            forget_hit(&outs[i]);
+        else if (outs[i].value != NULL)
+            COUNT(t->worker, cache_shared_hits);
+    }
+    return f;
 }
 
 enum fail shared_get(struct task *t, struct shared *s, const struct cache_id *id, struct text tenant, nanos wait, struct shared_hit *out)
 {
-    struct question q = { .newest.done = newest_came, .answer.read = answer_came, .left.done = left_came, .shared = s, .task = t, .id = id, .tenant = tenant };
+    struct item one;
     *out = (struct shared_hit){ .value = NULL };
-    if (s == NULL)
-        return OK;
-    struct redis_link *link = choose_asker(s, wait);
-    nanos deadline = link != NULL ? waits_until(link, wait) : 0;
-    if (link == NULL || ask(link, &q) != OK) {
-        COUNT(t->worker, cache_shared_unasked);
-        return OK;
+    return s != NULL ? get(t, s, &one, id, 1, tenant, wait, t->worker->now + wait, out) : OK;
+}
+
+enum fail shared_get_many(struct task *t, struct shared *s, const struct cache_id *ids, unsigned count, struct text tenant, nanos wait, struct shared_hit *outs)
+{
+    struct item *items = s != NULL ? mem_alloc(MIN(count, VISIT_ITEMS) * sizeof *items) : NULL;
+    nanos until = t->worker->now + wait;
+    enum fail f = OK;
+    unsigned done = 0, n;
+    for (; items != NULL && done < count && f == OK && t->worker->now < until; done += n) {
+        n = MIN(count - done, VISIT_ITEMS);
+        f = get(t, s, items, ids + done, n, tenant, wait, until, outs + done);
     }
-    COUNT(t->worker, cache_shared_asked);
-    s->writer.wait = s->listener.wait = link->wait = wait;
-    enum fail f = wait_for(t, link, &q, wait, deadline);
-    if (q.is_done && q.left.fail == OK)
-        redis_link_answered(link);
-    else
-        COUNT(t->worker, cache_shared_unanswered);
-    if (f == OK && q.is_done && q.hit.ttl > 0 && q.hit.value != NULL) {
-        COUNT(t->worker, cache_shared_hits);
-        *out = q.hit;
-    } else if (q.hit.value != NULL) {
-        cache_value_drop(q.hit.value);
-    }
+    for (unsigned i = done; i < count; i++)
+        outs[i] = (struct shared_hit){ .value = NULL };
+    for (unsigned i = 0; i < done && f != OK; i++)
+        forget_hit(&outs[i]);
+    mem_free(items);
     return f;
 }
 

@@ -17,8 +17,8 @@
    weir:cache:SHA256          an answer; the name is its identity, in hexadecimal        its time is over
    weir:cache:drops           the list; and the channel that tells of a new one          30 days after it was last read
 
-   Redis never delays a request by more than redis.wait, and never fails one. Nobody waits behind a question that is late already, so a Redis that stops keeps the
-   first ones waiting for that long, and no more; the breaker of net/redis_link.h is for one that answers, and always too late.
+   Redis never delays a request by more than redis.wait, and never fails one. Nobody waits behind a question that is late already, so a Redis that stops keeps
+   the first ones of each connection waiting for that long, and no more; the breaker of net/redis_link.h is for one that answers, and always too late.
 
    The list is Varnish's ban list in Redis: there, too, an object names the newest ban that it was tested against. */
 #ifndef WEIR_SHARED_H
@@ -56,7 +56,10 @@ struct shared_hit {
 };
 /* Waits for `wait` at most. OK whatever Redis does; else why the task must end. s NULL: nothing is shared. */
 MUSTUSE enum fail shared_get(struct task *t, struct shared *s, const struct cache_id *id, struct text tenant, nanos wait, struct shared_hit *out);
-/* Nobody waits for it, and nothing is kept of it. Drops that this worker has heard of do not concern it, also where its making began before. What cannot be put (Redis is away, too much is not yet written, it is too large) is counted and forgotten. */
+/* The same for count identities of one tenant, as a batch of embeddings has them; `wait` is for all of them, and what has not come by then is a miss. */
+MUSTUSE enum fail shared_get_many(struct task *t, struct shared *s, const struct cache_id *ids, unsigned count, struct text tenant, nanos wait, struct shared_hit *outs);
+/* Nobody waits for it, and nothing is kept of it. Drops that this worker has heard of do not concern it, also where its making began before. What cannot be put (Redis
+   is away, too much is not yet written, it is too large) is counted and forgotten. */
 void shared_put(struct shared *s, const struct cache_id *id, const struct cache_label *label, const struct cache_value *v, nanos ttl);
 /* OK: no instance gets from Redis what matches, and all that hear of it drop it themselves. FAIL_TOO_LARGE: its texts are. FAIL_BUSY: Redis is away; FAIL_TIMEOUT,
    FAIL_RESET: it may or may not have heard. Or why the task must end. */
