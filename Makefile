@@ -100,7 +100,7 @@ $(B)/tests/agree/%: $(B)/tests/agree/%.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(B)/tests/flow/flow: $(patsubst tests/flow/%.c,$(B)/tests/flow/%.o,$(wildcard tests/flow/*.c)) $(TESTLIB) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
-$(B)/tests/speed/%: $(B)/tests/speed/%.o $(TESTLIB) $(LIB)
+$(B)/tests/speed/%: $(B)/tests/speed/%.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 .SECONDARY:
 

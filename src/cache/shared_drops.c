@@ -1,4 +1,5 @@
 /* shared_drops.c: what instances have dropped, as a worker knows it: the list that lies in Redis. Called by shared.c. */
+#include "cache/inner.h"
 #include "cache/shared_inner.h"
 
 #define NOT_ASKED 0xFFFF /* a text's length; each is two bytes, the lower first, and the bytes */
@@ -78,37 +79,11 @@ unsigned shared_drops_find(const struct shared_drops *d, struct text stamp)
     return i;
 }
 
-/* ---- what a drop matches ---- */
-
-static bool matches(struct text wanted, struct text is)
-{
-    if (wanted.len > 0 && wanted.at[wanted.len - 1] == '*')
-        return text_starts(is, (struct text){ wanted.at, wanted.len - 1 });
-    return text_eq(wanted, is);
-}
-
-static bool matches_tag(struct text wanted, struct text tags)
-{
-    struct text tag;
-    while (tags.len > 0) {
-        tags = text_cut(tags, ',', &tag);
-        if (matches(wanted, text_trim(tag)))
-            return true;
-    }
-    return false;
-}
-
-static bool matches_label(const struct cache_match *m, const struct cache_label *label)
-{
-    return (m->tenant.at == NULL || matches(m->tenant, label->tenant)) && (m->model.at == NULL || matches(m->model, label->model)) &&
-           (m->tag.at == NULL || matches_tag(m->tag, label->tags));
-}
-
 bool shared_drops_have(const struct shared_drops *d, struct text stamp, const struct cache_label *label)
 {
     unsigned end = shared_drops_find(d, stamp);
     for (unsigned i = 0; i < end && end < d->count; i++)
-        if (matches_label(&d->at[i].match, label))
+        if (label_fits(label, &d->at[i].match))
             return true;
     return end == d->count; /* its drop is no longer known: it is older than the list */
 }

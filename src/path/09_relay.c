@@ -33,6 +33,7 @@ static enum fail write_ready(struct task *t, struct request *rq)
         enum fail f = http_answer_write(t, rq->http, some);
         if (f != OK)
             return f;
+        cache_tee(rq, some);
         flight_took(fl, some.len);
     }
     return http_answer_flush(rq->http);
@@ -112,6 +113,8 @@ enum fail path_relay(struct task *t, struct request *rq)
     RECORD(t->worker, first_token, rq->first_token_ns);
     if (rq->beats && !fl->is_stream)
         return no_events(rq);
+    if (rq->cache.is_partial && fl->status == 200)
+        return items_relay(t, rq);
     bool whole = !fl->is_stream && !fl->is_long && fl->state == FLIGHT_ENDED && flight_peek(fl).len == fl->unread && !rq->http->answer_begun;
     enum fail f = whole ? relay_whole(t, rq) : relay_pieces(t, rq);
     if (f == FAIL_CLIENT_GONE)

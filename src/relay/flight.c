@@ -195,6 +195,8 @@ void flight_adopt(struct flight *f, struct flight *from)
     f->unread = from->unread;
     f->prompt_tokens = from->prompt_tokens;
     f->completion_tokens = from->completion_tokens;
+    f->is_checked = from->is_checked;
+    f->is_unfit = from->is_unfit;
     f->first_upstream_byte_in = from->first_upstream_byte_in;
     from->first = from->last = NULL;
     from->unread = from->taken = 0;

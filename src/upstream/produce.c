@@ -222,6 +222,8 @@ static bool all_are_lasting(const struct flight *fl)
 static void forget_begun_answer(struct flight *fl)
 {
     /* events before the first content were held back; the next backend sends its own */
+    fl->usage_event = TEXT_NONE;
+    fl->is_unfit = false;
     while (fl->unread > 0) {
         struct text some = flight_peek(fl);
         flight_took(fl, some.len);
