@@ -18,9 +18,9 @@ PROGRAM = rig.ROOT / 'build/release/tests/speed/shared'
 class Sharer:
     """A process with two workers whose callers get and put all the time."""
 
-    def __init__(self, redis):
+    def __init__(self, redis, *more):
         subprocess.run(['make', '-s', 'V=release', str(PROGRAM.relative_to(rig.ROOT))], cwd=rig.ROOT, check=True)
-        self.child = subprocess.Popen([PROGRAM, str(redis.port), str(WAIT_MS), '2', str(CALLERS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.child = subprocess.Popen([PROGRAM, str(redis.port), str(WAIT_MS), '2', str(CALLERS), *more], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def counts(self):
         self.child.stdin.write('\n')
@@ -54,11 +54,9 @@ def all_of(redis, *words):
 def test_what_one_has_put_another_finds():
     with Redis() as redis, Sharer(redis) as a:
         a.more('gets', 10000)
-        with Sharer(redis) as b:
+        with Sharer(redis, 'read') as b:
             b.more('hits', 1000)
-            counts = b.counts()
-            assert counts['hits'] > counts['gets'] / 4, counts      # one of the two tenants is dropped now and then
-            b.more('told', 3)                                       # of what a has dropped, too
+            b.more('told', 3)       # of what a has dropped
 
 
 def test_a_stopped_one_keeps_nobody_waiting_twice():

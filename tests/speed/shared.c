@@ -1,4 +1,4 @@
-/* shared.c: a process that asks a Redis for answers and puts them there, as fast as its callers can: shared PORT WAIT_MS [WORKERS [CALLERS]]. It writes a line of JSON with
+/* shared.c: a process that asks a Redis for answers and puts them there, as fast as its callers can: shared PORT WAIT_MS WORKERS CALLERS [read]. It writes a line of JSON with
    all it has counted whenever it reads one, and ends with its input. Each answer is looked at: one of another question or tenant ends it with an ASSERT.
    Called by tests/clients/test_shared.py, which does to the Redis what Redises suffer. */
 #include "cache/shared.h"
@@ -16,6 +16,7 @@ static struct {
     struct world *world;
     struct redis_server *server;
     nanos wait;
+    bool is_reader; /* puts and drops nothing */
     struct worker workers[WORKERS_MOST];
     struct shared *shared[WORKERS_MOST];
     pthread_t threads[WORKERS_MOST];
@@ -82,7 +83,7 @@ static void ask(struct task *t, struct shared *s, struct content c, uint64_t siz
     here.hits += hit.value != NULL;
     if (hit.value != NULL)
         look(c, &hit);
-    else
+    else if (!here.is_reader)
         put(s, c, size);
 }
 
@@ -144,7 +145,7 @@ static void open_worker(unsigned i, unsigned callers)
     ASSERT(here.shared[i] != NULL);
     for (unsigned k = 0; k < callers; k++)
         ASSERT(task_start(w, "caller", call, here.shared[i]) != NULL);
-    if (i == 0)
+    if (i == 0 && !here.is_reader)
         ASSERT(task_start(w, "dropper", drop, here.shared[i]) != NULL);
     ASSERT(pthread_create(&here.threads[i], NULL, thread, w) == 0);
 }
@@ -160,10 +161,11 @@ static void print(void)
 int main(int argc, char **argv)
 {
     char line[16];
-    uint64_t port = 0, wait = 0, workers = 2, callers = 32;
-    if (argc < 3 || !text_to_u64(text_of(argv[1]), 65535, &port) || !text_to_u64(text_of(argv[2]), 10000, &wait) ||
-        (argc > 3 && !text_to_u64(text_of(argv[3]), WORKERS_MOST, &workers)) || (argc > 4 && !text_to_u64(text_of(argv[4]), CALLERS_MOST, &callers)))
+    uint64_t port, wait, workers, callers;
+    if (argc < 5 || !text_to_u64(text_of(argv[1]), 65535, &port) || !text_to_u64(text_of(argv[2]), 10000, &wait) ||
+        !text_to_u64(text_of(argv[3]), WORKERS_MOST, &workers) || !text_to_u64(text_of(argv[4]), CALLERS_MOST, &callers) || workers == 0)
         return 2;
+    here.is_reader = argc > 5;
     here.wait = (nanos)wait * NANOS_PER_MS;
     struct redis_place place = { .host = "127.0.0.1", .port = (uint16_t)port };
     int64_t alive = mem_alive();
