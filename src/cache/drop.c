@@ -1,4 +1,4 @@
-/* drop.c: deleting what matches. serve/ calls it for an operator. */
+/* drop.c: deleting one, for path/; and what matches, for an operator. */
 #include "cache/inner.h"
 #include "run/task.h"
 
@@ -18,6 +18,15 @@ static uint64_t drop_step(struct cache *c, const struct cache_match *match, uint
     }
     c->counts.dropped += removed;
     return removed;
+}
+
+void cache_remove(struct worker *w, struct cache *c, const struct cache_id *id)
+{
+    cache_enter(w, c);
+    uint32_t index = entry_find(c, id->sha256);
+    if (index != POLICY_NONE)
+        entry_remove(c, index);
+    cache_leave(c);
 }
 
 enum fail cache_drop(struct task *t, struct cache *c, const struct cache_match *match, uint64_t *out_count)

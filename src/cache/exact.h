@@ -63,6 +63,9 @@ const struct cache_value *cache_find(struct worker *w, struct cache *c, const st
    tenth of the bytes); FAIL_NO_MEMORY, also while the process is short of memory, when others go first, or while much that has gone may still be looked at. */
 MUSTUSE enum fail cache_put(struct worker *w, struct cache *c, const struct cache_id *id, const struct cache_value *v, const struct cache_label *label, nanos ttl);
 
+/* Nobody finds it from now on. */
+void cache_remove(struct worker *w, struct cache *c, const struct cache_id *id);
+
 /* What a deletion means: all that are given must match; `*` at the end of a text matches any rest. at == NULL: not asked. */
 struct cache_match {
     struct text model, tenant, tag;

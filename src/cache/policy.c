@@ -2,22 +2,27 @@
 #include "cache/policy.h"
 #include "base/mem.h"
 
-#define SMALL_SHARE 10 /* small holds one in so many bytes: the paper's 10 %, good over all of its traces */
-#define PROVED      2u /* uses in small that lead to main: more than one, as in the paper */
-#define GHOST_WAYS  8  /* a hash may stand in so many places: half a cache line */
+#define SMALL_FIRST 0.5  /* small's share of an owner's bytes, until its ghosts say otherwise. The paper has a tenth for ever: where most come back once, that loses */
+#define SMALL_LEAST 0.05
+#define SMALL_MOST  0.9
+#define STEP        2    /* entries by which small becomes longer for a ghost of its own */
+#define MAIN_WEIGHT 16   /* and shorter, so many times as much, for one of main's: that was proved useful */
+#define PROVED      1u   /* uses in small that lead to main: the paper's two lose whoever is asked for twice in all */
+#define GHOST_WAYS  8    /* a hash may stand in so many places: half a cache line */
 
 enum queue { NOWHERE, SMALL, MAIN };
 
 /* ---- ghosts ---- */
 
-/* A set of GHOST_WAYS places a hash, each with 16 bits of the hash and when it came, counted in entries that went. The oldest of its set makes room, and one that is
-   older than the cache has entries is none any more: nearly first in, first out, in 4 bytes each. */
+/* A set of GHOST_WAYS places a hash, each with 15 bits of the hash, its queue, and when it came, counted in entries that went. The oldest of its set makes room,
+   and one that is older than the cache has entries is none any more: nearly first in, first out, in 4 bytes each. */
 struct policy_ghost {
     uint32_t sets, count; /* count: so many have come; wraps */
     uint32_t unit;        /* entries a tick of 16 bits */
     struct { uint16_t print, came; } place[]; /* print 0: empty */
 };
 
+#define GHOST_MAIN  0x8000 /* in print: it went from main */
 #define GHOST_TICKS 8192 /* that a whole cache takes; the clock goes round after eight of them, when nearly all places have been taken anew */
 
 struct policy_ghost *policy_ghost_new(uint32_t entries)
@@ -43,7 +48,7 @@ static uint32_t ghost_set(const struct policy_ghost *g, uint64_t hash)
 
 static uint16_t ghost_print(uint64_t hash)
 {
-    return (uint16_t)MAX(hash & 0xffff, 1);
+    return (uint16_t)MAX(hash & 0x7fff, 1);
 }
 
 static uint16_t ghost_age(const struct policy_ghost *g, uint32_t place)
@@ -51,7 +56,7 @@ static uint16_t ghost_age(const struct policy_ghost *g, uint32_t place)
     return (uint16_t)(g->count / g->unit - g->place[place].came);
 }
 
-static void ghost_add(struct policy_ghost *g, uint64_t hash)
+static void ghost_add(struct policy_ghost *g, uint64_t hash, enum queue from)
 {
     uint32_t first = ghost_set(g, hash), oldest = first;
     for (uint32_t i = first; i < first + GHOST_WAYS; i++) {
@@ -62,21 +67,22 @@ static void ghost_add(struct policy_ghost *g, uint64_t hash)
         if (ghost_age(g, i) > ghost_age(g, oldest))
             oldest = i;
     }
-    g->place[oldest].print = ghost_print(hash);
+    g->place[oldest].print = (uint16_t)(ghost_print(hash) | (from == MAIN ? GHOST_MAIN : 0));
     g->place[oldest].came = (uint16_t)(g->count++ / g->unit);
 }
 
-/* True if it was there and young enough; it goes. */
-static bool ghost_take(struct policy_ghost *g, uint64_t hash, uint32_t entries)
+/* The queue it went from, if it was there and young enough; it goes. Else NOWHERE. */
+static enum queue ghost_take(struct policy_ghost *g, uint64_t hash, uint32_t entries)
 {
     uint32_t first = ghost_set(g, hash);
     for (uint32_t i = first; i < first + GHOST_WAYS; i++) {
-        if (g->place[i].print != ghost_print(hash))
+        uint16_t print = g->place[i].print;
+        if ((print & ~GHOST_MAIN) != ghost_print(hash))
             continue;
         g->place[i].print = 0;
-        return ghost_age(g, i) <= entries / g->unit;
+        return ghost_age(g, i) > entries / g->unit ? NOWHERE : (print & GHOST_MAIN) ? MAIN : SMALL;
     }
-    return false;
+    return NOWHERE;
 }
 
 /* ---- queues ---- */
@@ -152,15 +158,28 @@ void policy_init(struct policy *p, struct policy_ghost *ghost, uint64_t seed)
 
 /* ---- entries ---- */
 
+/* Who is asked for again just after it went was in a queue that is too short (as in ARC: Megiddo and Modha, FAST 2003). */
+static void adapt(struct policy_owner *o, enum queue from)
+{
+    double step = (double)STEP / o->count;
+    o->small_share += from == SMALL ? step : -MAIN_WEIGHT * step;
+    o->small_share = MIN(MAX(o->small_share, SMALL_LEAST), SMALL_MOST);
+}
+
 void policy_insert(struct policy *p, struct policy_owner *o, uint32_t index)
 {
     uint64_t size = p->size(p->arg, index);
-    if (o->count++ > 0)
+    enum queue from = ghost_take(p->ghost, p->hash(p->arg, index), p->count);
+    if (o->count++ > 0) {
         treap_remove(&p->owners, &o->node);
-    else
+    } else {
         o->number = p->owners_seen++;
+        o->small_share = SMALL_FIRST;
+    }
+    if (from != NOWHERE)
+        adapt(o, from);
     set_used(p->node(p->arg, index), 0);
-    queue_push(p, o, index, ghost_take(p->ghost, p->hash(p->arg, index), p->count) ? MAIN : SMALL, size);
+    queue_push(p, o, index, from != NOWHERE ? MAIN : SMALL, size);
     treap_add(&p->owners, &o->node);
     p->bytes += size;
     p->count++;
@@ -180,7 +199,7 @@ void policy_remove(struct policy *p, struct policy_owner *o, uint32_t index)
 /* Looks at the first of one of o's queues: true if it has to go, else it has moved. */
 static bool look(struct policy *p, struct policy_owner *o, uint32_t *out_index)
 {
-    bool is_small = o->main.first == POLICY_NONE || (o->small.first != POLICY_NONE && o->small.bytes * SMALL_SHARE > policy_owner_bytes(o));
+    bool is_small = o->main.first == POLICY_NONE || (o->small.first != POLICY_NONE && (double)o->small.bytes > o->small_share * (double)policy_owner_bytes(o));
     uint32_t index = is_small ? o->small.first : o->main.first;
     struct policy_node *n = p->node(p->arg, index);
     uint32_t used = policy_used(n);
@@ -202,8 +221,7 @@ uint32_t policy_evict(struct policy *p, unsigned looks)
     for (unsigned i = 0; i < looks; i++) {
         uint32_t index;
         if (look(p, o, &index)) {
-            if (p->node(p->arg, index)->queue == SMALL)
-                ghost_add(p->ghost, p->hash(p->arg, index));
+            ghost_add(p->ghost, p->hash(p->arg, index), p->node(p->arg, index)->queue);
             policy_remove(p, o, index);
             p->looks = 0;
             return index;

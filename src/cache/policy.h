@@ -2,8 +2,9 @@
    cache asks it inside its gate; `weir cache simulate` drives the same code without a cache.
 
    Every owner (a tenant) has two queues of its own, first in, first out:
-     small   what is new, a tenth of the owner's bytes. Who reaches its end was asked for twice and moves to main, or goes, and leaves its hash among the ghosts
+     small   what is new. Who reaches its end was asked for and moves to main, or goes
      main    what has proved useful, and what comes back while its ghost is still there. Who reaches its end goes round again once for each use, three at most
+   Who goes leaves its hash among the ghosts. How much of the owner's bytes small has moves with the ghosts that come back: small's make it longer, main's shorter.
    The owner with the most bytes pays for the next entry: whoever floods the cache evicts its own.
 
    Entries are indexes from 1 on; their nodes, sizes and hashes stay where the caller has them. Nothing here allocates but policy_ghost_new. */
@@ -36,6 +37,7 @@ struct policy_owner {
     uint32_t number;
     uint32_t count;
     struct policy_queue small, main;
+    double small_share; /* of its bytes, as it should be */
 };
 
 struct policy_ghost; /* hashes of what went lately */

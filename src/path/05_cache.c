@@ -300,11 +300,14 @@ void cache_put_made(struct request *rq, const struct cache_id *id, struct cache_
         COUNT(w, cache_not_stored);
 }
 
+/* One question has one answer: what the other form was made of, or had been told before, goes. */
 static void keep_generation(struct request *rq)
 {
     const struct flight *fl = rq->flight;
     struct cache_value *v = fl->is_stream ? value_of_stream(rq) : value_of_body(rq);
     struct cache_label label = cache_label_of(rq);
+    struct cache_id other = cache_id_form(&rq->cache.id, FORM_WHOLE ^ FORM_STREAM);
+    cache_remove(rq->task->worker, rq->desk->cache, &other);
     cache_put_made(rq, &rq->cache.id, v, &label, (uint32_t)MAX(fl->prompt_tokens, 0), (uint32_t)MAX(fl->completion_tokens, 0));
     cache_value_drop(v);
 }

@@ -150,7 +150,7 @@ static void keep_all(struct request *rq, const struct batch_answer *a)
     struct worker *w = rq->task->worker;
     struct request_cache *c = &rq->cache;
     struct cache_label label = cache_label_of(rq);
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, before = 0, told = 0;
     for (uint32_t i = 0; i < c->input_count; i++)
         bytes += c->items[i].value == NULL ? c->items[i].span.len : 0;
     for (uint32_t i = 0, k = 0; i < c->input_count; i++) {
@@ -166,7 +166,10 @@ static void keep_all(struct request *rq, const struct batch_answer *a)
             if (a->model.len > 0)
                 memcpy(v->bytes + vector.len, a->model.at, a->model.len);
         }
-        cache_put_made(rq, &it->id, v, &label, (uint32_t)(a->prompt_tokens * it->span.len / MAX(bytes, 1u)), 0);
+        before += it->span.len;
+        uint64_t tokens = a->prompt_tokens * before / MAX(bytes, 1u) - told; /* so that the sum is theirs */
+        told += tokens;
+        cache_put_made(rq, &it->id, v, &label, (uint32_t)tokens, 0);
         cache_value_drop(v);
     }
     COUNT_BY(w, cache_items_missed, c->input_count - known(rq));
