@@ -33,7 +33,7 @@ VFLAGS  := -DWEIR_VERSION=\"$(VERSION)\"
 CFLAGS  = $(BASE) $(OPT) $(WARN) $(FRAME_$(V))
 # Bound at start: a lazily bound call would leave vector registers, and what they last copied, on the stack; and its table could be written to
 LDFLAGS += -Wl,-z,relro,-z,now
-LDLIBS  = -lyaml -lssl -lcrypto -lcares -lsqlite3 -lhiredis -lm
+LDLIBS  = -lyaml -lssl -lcrypto -lcares -lsqlite3 -lhiredis -lzstd -lm
 $(B)/src/cli/version.o: CFLAGS += $(VFLAGS)
 $(B)/src/cli/version.o: VERSION
 # Registry sources are built with warnings off: they are not ours to mend. Their headers must not warn either.

@@ -712,7 +712,7 @@ def run_small(work, *sources):
         return None
     made = os.path.join(work, os.path.splitext(os.path.basename(sources[0]))[0])
     subprocess.run(['cc', '-std=gnu11', '-D_GNU_SOURCE', '-O2', '-g', '-fno-strict-aliasing', '-fno-omit-frame-pointer', '-Isrc', '-Itests', '-Ibuild/deps/llhttp', '-Ibuild/deps/yyjson', '-pthread',
-                    '-o', made, *sources, library, '-lyaml', '-lssl', '-lcrypto', '-lcares', '-lsqlite3', '-lhiredis', '-lm'], cwd=ROOT, check=True)
+                    '-o', made, *sources, library, '-lyaml', '-lssl', '-lcrypto', '-lcares', '-lsqlite3', '-lhiredis', '-lzstd', '-lm'], cwd=ROOT, check=True)
     text = subprocess.run([made], capture_output=True, text=True, check=True).stdout
     say('  ' + text.strip().replace('\n', '\n  '))
     return text, {name.strip(): float(ns) for name, ns in re.findall(r'^(.+?)\s+([0-9.]+) ns', text, re.M)}

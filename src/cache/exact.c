@@ -172,9 +172,9 @@ static int64_t oldest_made(struct cache *c)
     return oldest;
 }
 
-void cache_status(struct worker *w, struct cache *c, struct cache_status *out)
+void cache_status(struct cache *c, struct cache_status *out)
 {
-    cache_enter(w, c);
+    gate_enter(&c->gate);
     *out = c->counts;
     out->bytes = cache_bytes(c);
     out->entries = c->policy.count;
@@ -182,7 +182,6 @@ void cache_status(struct worker *w, struct cache *c, struct cache_status *out)
     out->bytes_max = c->limits.bytes;
     out->entries_max = c->limits.entries;
     out->retired_bytes = c->retired_bytes;
-    int64_t oldest = oldest_made(c);
+    out->oldest = oldest_made(c);
     cache_leave(c);
-    out->oldest = oldest != INT64_MAX ? MAX(w->wall - oldest * NANOS_PER_S, 0) : 0;
 }

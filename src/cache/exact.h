@@ -78,8 +78,8 @@ struct cache_status {
     uint64_t bytes_max, entries_max;
     uint64_t retired_bytes; /* of what has gone and may still be looked at; not among bytes */
     uint64_t puts, replaced, evictions, expired, dropped, too_large, refused; /* since the start; refused: for want of memory */
-    nanos oldest;           /* age of the oldest of those that are first in a queue: of all, unless some went round */
+    int64_t oldest;         /* wall clock, seconds: when the oldest was made of those that are first in a queue: of all, unless some went round; INT64_MAX: none */
 };
-void cache_status(struct worker *w, struct cache *c, struct cache_status *out);
+void cache_status(struct cache *c, struct cache_status *out);
 
 #endif

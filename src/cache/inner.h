@@ -113,6 +113,7 @@ bool label_wants_chunk(const struct labels *ls); /* the next one needs parts->ch
 MUSTUSE enum fail label_make(struct labels *ls, struct label_parts *parts, struct label_key key, struct label **out);
 struct label *label_at(const struct labels *ls, uint32_t number);
 void label_drop(struct labels *ls, struct label *l); /* one entry less */
+bool label_fits(const struct cache_label *of, const struct cache_match *m); /* shared_drops.c asks, too */
 bool label_matches(const struct label *l, const struct cache_match *m);
 void label_free_list(struct label *gone, struct tenant *tenants); /* outside the gate */
 uint64_t label_bytes(const struct cache_label *of); /* with a tenant of its own */

@@ -215,8 +215,14 @@ static bool any_tag_fits(struct text pattern, struct text tags)
     return false;
 }
 
+bool label_fits(const struct cache_label *of, const struct cache_match *m)
+{
+    return (m->tenant.at == NULL || fits(m->tenant, of->tenant)) && (m->model.at == NULL || fits(m->model, of->model)) &&
+           (m->tag.at == NULL || any_tag_fits(m->tag, of->tags));
+}
+
 bool label_matches(const struct label *l, const struct cache_match *m)
 {
-    return (m->tenant.at == NULL || fits(m->tenant, name_of(l->tenant))) && (m->model.at == NULL || fits(m->model, model_of(l))) &&
-           (m->tag.at == NULL || any_tag_fits(m->tag, tags_of(l)));
+    struct cache_label of = { name_of(l->tenant), model_of(l), tags_of(l) };
+    return label_fits(&of, m);
 }

@@ -53,7 +53,7 @@ void cache_tick(struct worker *w, struct cache *c)
 {
     if (account_is_short()) {
         struct cache_status s;
-        cache_status(w, c, &s);
+        cache_status(c, &s);
         cache_evict(w, c, s.bytes / TICK_SHARE + ACCOUNT_STEP);
     }
     clean(w, c, TICK_STEPS);

@@ -235,6 +235,9 @@ struct conf {
             enum conf_cache_when most; /* that any model says; NEVER where it is not enabled */
             bool zero_by_default;      /* some model has temperature 0 where a request names none */
         } exact;
+        struct {
+            enum conf_switch enabled;
+        } shared;
     } cache;
     struct {
         enum conf_log_level level;

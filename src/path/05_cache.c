@@ -1,15 +1,12 @@
-/* 05_cache.c: answers given before. Looks one up before anything is queued or asked, and keeps what came of those that asked a backend. cache/ knows what is equal and
-   what stays; here is what may be kept at all, in which form it is told, and what clients and operators hear of it. */
+/* 05_cache.c: answers given before. Looks one up before anything is queued or asked, here and where instances share them. cache/ knows what is equal and what stays;
+   here is what may be looked for at all, in which form it is told, and what clients hear of it. keep.c keeps what came of those that asked a backend. */
 #include "net/http_write.h"
 #include "path/path.h"
 #include "relay/forms.h"
 #include <string.h>
 
 #define ARENA_MAX   (64u << 20) /* for the tree of an answer that changes its form */
-#define KEPT_MAX    (4u << 20)  /* bytes of an answer that is kept; none that people wait for is longer */
 #define ITEMS_BYTES_MAX (16u << 20) /* of an answer with embeddings, which are kept one by one */
-
-enum { FORM_WHOLE, FORM_STREAM, JOIN_FORMS }; /* for cache_id_form */
 
 /* ---- what the client wants ---- */
 
@@ -38,13 +35,6 @@ static enum conf_cache_when keeps(const struct request *rq)
     if (c->cache.exact.enabled != CONF_ON)
         return CONF_CACHE_NEVER;
     return rq->pool_conf != NULL && rq->pool_conf->cache.when != CONF_CACHE_UNSAID ? rq->pool_conf->cache.when : c->cache.exact.when;
-}
-
-static nanos ttl_of(const struct request *rq)
-{
-    if (rq->pool_conf != NULL && rq->pool_conf->cache.ttl > 0)
-        return rq->pool_conf->cache.ttl;
-    return rq->api->fields == FIELD_EMBEDDING ? rq->conf->cache.exact.embedding_ttl : rq->conf->cache.exact.ttl;
 }
 
 /* Counts it too. NULL: it may be looked up, and kept. */
@@ -93,11 +83,6 @@ static void take_over(struct cache_value *to, const struct cache_value *from)
     to->made = from->made;
 }
 
-struct cache_label cache_label_of(const struct request *rq)
-{
-    return (struct cache_label){ .tenant = rq->who.tenant, .model = rq->model, .tags = http_head_get(rq->http->head, HEADER_X_WEIR_CACHE_TAGS) };
-}
-
 /* An answer in the form that was asked for, made of its other one: a body, or events and perhaps the event with their usage. NULL: it has none that says the same, or
    there is no memory. */
 static struct cache_value *convert(const struct request *rq, struct text said, struct text usage)
@@ -129,7 +114,7 @@ static struct cache_value *converted(struct task *t, struct request *rq, const s
         return NULL;
     take_over(v, other);
     struct cache_label label = cache_label_of(rq);
-    nanos ttl = ttl_of(rq), left = MIN(ttl - (w->wall / NANOS_PER_S - other->made) * NANOS_PER_S, ttl); /* the wall clock may have been set back */
+    nanos ttl = cache_ttl(rq), left = MIN(ttl - (w->wall / NANOS_PER_S - other->made) * NANOS_PER_S, ttl); /* the wall clock may have been set back */
     if (left > 0 && cache_put(w, rq->desk->cache, &rq->cache.id, v, &label, left) == OK)
         COUNT(w, cache_converted);
     return v;
@@ -144,13 +129,6 @@ static enum fail put_with_usage(const struct cache_value *v, struct buf *out)
     if (f == OK)
         f = buf_add_text(out, usage_of(v));
     return f == OK ? buf_add_text(out, done) : f;
-}
-
-void cache_count_saved(struct worker *w, const struct cache_value *v)
-{
-    COUNT_BY(w, cache_saved_tokens, (uint64_t)v->prompt_tokens + v->completion_tokens);
-    COUNT_BY(w, cache_saved_ms, v->service_ms);
-    COUNT_BY(w, cache_saved_nanodollars, (uint64_t)v->nano_usd);
 }
 
 static enum fail head_of(struct request *rq, const struct cache_value *v)
@@ -208,6 +186,32 @@ static void join_by(struct request *rq, const struct cache_id *id)
     rq->join.hash = join.hash;
 }
 
+/* Redis is trusted, but for what would make us stumble. */
+static bool is_sound(const struct cache_value *v)
+{
+    return v->form == CACHE_BODY || (v->form == CACHE_EVENTS && v->usage_from <= v->len && text_ends(events_of(v), TEXT("data: [DONE]\n\n")));
+}
+
+/* What another instance has made. */
+static enum fail look_further(struct task *t, struct request *rq)
+{
+    struct request_cache *c = &rq->cache;
+    struct shared_hit h = { 0 };
+    enum fail f = shared_get(t, rq->desk->shared, &c->base, rq->who.tenant, rq->conf->redis.wait, &h);
+    if (f != OK || h.value == NULL)
+        return f;
+    bool is_own = (h.value->form == CACHE_EVENTS) == rq->stream;
+    struct cache_id id = is_own ? c->id : cache_id_form(&c->id, FORM_WHOLE ^ FORM_STREAM);
+    if (is_sound(h.value)) {
+        cache_put_shared(rq, &id, &h);
+        struct cache_value *made = is_own ? NULL : converted(t, rq, h.value);
+        f = is_own ? hit(t, rq, h.value) : made != NULL ? hit(t, rq, made) : OK;
+        cache_value_drop(made);
+    }
+    cache_value_drop(h.value);
+    return f;
+}
+
 static enum fail look_up(struct task *t, struct request *rq)
 {
     struct cache *cache = rq->desk->cache;
@@ -219,7 +223,7 @@ static enum fail look_up(struct task *t, struct request *rq)
     struct cache_value *made = v != NULL ? converted(t, rq, v) : NULL;
     enum fail f = made != NULL ? hit(t, rq, made) : OK;
     cache_value_drop(made);
-    return f;
+    return f != OK || rq->is_answered ? f : look_further(t, rq);
 }
 
 /* ---- the step ---- */
@@ -248,9 +252,9 @@ enum fail path_cache(struct task *t, struct request *rq)
     } else if (rq->api->fields == FIELD_EMBEDDING) {
         f = items_look_up(t, rq);
     } else {
-        cache_identify(&c->id, &c->digest, &c->scope);
-        join_by(rq, &c->id);
-        c->id = cache_id_form(&c->id, rq->stream ? FORM_STREAM : FORM_WHOLE);
+        cache_identify(&c->base, &c->digest, &c->scope);
+        join_by(rq, &c->base);
+        c->id = cache_id_form(&c->base, rq->stream ? FORM_STREAM : FORM_WHOLE);
         if (c->wish != CACHE_REFRESH)
             f = look_up(t, rq);
     }
@@ -260,119 +264,9 @@ enum fail path_cache(struct task *t, struct request *rq)
         c->result = CACHE_MISS;
         c->keeps = true;
         rq->joins = rq->api->fields != FIELD_EMBEDDING && c->wish != CACHE_ONLY;
-        buf_init(&c->tee, rq->api->fields == FIELD_EMBEDDING ? ITEMS_BYTES_MAX : KEPT_MAX);
+        buf_init(&c->tee, ITEMS_BYTES_MAX);
     }
     return c->wish == CACHE_ONLY ? FAIL_NOT_CACHED : OK;
-}
-
-/* ---- keeping ---- */
-
-/* Of embeddings that are too long to be held back. */
-void cache_tee(struct request *rq, struct text bytes)
-{
-    if (rq->cache.keeps && rq->cache.items != NULL && rq->flight->is_long && buf_add(&rq->cache.tee, bytes.at, bytes.len) != OK)
-        rq->cache.keeps = false;
-}
-
-/* The stream's events without the one with usage alone, wherever it stands, and that one behind them. */
-static struct cache_value *value_of_stream(const struct request *rq, struct text all)
-{
-    struct text usage = rq->flight->usage_event;
-    ptrdiff_t at = usage.len > 0 && rq->usage_wanted ? text_find(all, usage) : -1; /* where it is in the stream */
-    size_t before = at >= 0 ? (size_t)at : all.len, behind = at >= 0 ? all.len - before - usage.len : 0, len = before + behind;
-    struct cache_value *v = cache_value_new(len + usage.len);
-    if (v == NULL)
-        return NULL;
-    v->form = CACHE_EVENTS;
-    v->usage_from = (uint32_t)len;
-    memcpy(v->bytes, all.at, before);
-    if (behind > 0)
-        memcpy(v->bytes + before, all.at + before + usage.len, behind);
-    if (usage.len > 0)
-        memcpy(v->bytes + len, usage.at, usage.len);
-    return v;
-}
-
-static struct cache_value *value_of_body(struct text body)
-{
-    struct cache_value *v = cache_value_new(body.len);
-    if (v == NULL)
-        return NULL;
-    v->form = CACHE_BODY;
-    memcpy(v->bytes, body.at, body.len);
-    return v;
-}
-
-/* Whole, and what a backend meant to say: see flight.h. */
-static bool is_whole(const struct flight *fl)
-{
-    return fl != NULL && fl->state == FLIGHT_ENDED && fl->fail == OK && fl->status == 200;
-}
-
-void cache_put_made(struct request *rq, const struct cache_id *id, struct cache_value *v, const struct cache_label *label, uint32_t prompt_tokens,
-                    uint32_t completion_tokens)
-{
-    struct worker *w = rq->task->worker;
-    if (v != NULL) {
-        v->prompt_tokens = prompt_tokens;
-        v->completion_tokens = completion_tokens;
-        v->service_ms = (uint32_t)MIN((w->now - rq->http->body_done) / NANOS_PER_MS, UINT32_MAX);
-        v->nano_usd = limits_cost(rq->pool_conf, prompt_tokens, completion_tokens);
-        v->made = w->wall / NANOS_PER_S;
-    }
-    if (v != NULL && cache_put(w, rq->desk->cache, id, v, label, ttl_of(rq)) == OK)
-        COUNT(w, cache_stored);
-    else
-        COUNT(w, cache_not_stored);
-}
-
-/* One question has one answer: what the other form was made of, or had been told before, goes. The form is the one that the backend was asked for. */
-static void keep_generation(struct request *rq)
-{
-    const struct flight *fl = rq->flight;
-    struct cache_label label = cache_label_of(rq);
-    struct cache_id other = cache_id_form(&rq->cache.id, FORM_WHOLE ^ FORM_STREAM), *own = &rq->cache.id;
-    bool is_other = fl->is_stream != rq->stream;
-    struct cache_value *v = NULL;
-    struct buf all;
-    enum fail f = OK;
-    buf_init(&all, KEPT_MAX);
-    for (const struct flight_chunk *c = flight_chunks(fl); c != NULL && f == OK; c = c->next)
-        f = buf_add(&all, c->bytes, c->len);
-    if (f == OK && buf_len(&all) > 0)
-        v = fl->is_stream ? value_of_stream(rq, buf_text(&all)) : value_of_body(buf_text(&all));
-    cache_remove(rq->task->worker, rq->desk->cache, is_other ? own : &other);
-    cache_put_made(rq, is_other ? &other : own, v, &label, (uint32_t)MAX(fl->prompt_tokens, 0), (uint32_t)MAX(fl->completion_tokens, 0));
-    cache_value_drop(v);
-    buf_fini(&all);
-}
-
-static void keep_items(struct request *rq)
-{
-    if (rq->flight->is_long)
-        items_keep(rq, rq->flight->unread == 0 ? buf_text(&rq->cache.tee) : TEXT_NONE);
-    else
-        items_keep(rq, flight_peek(rq->flight));
-}
-
-/* Of an answer that several read, who pays for it keeps it. */
-void cache_keep(struct request *rq)
-{
-    struct request_cache *c = &rq->cache;
-    const struct flight *fl = rq->flight;
-    if (c->keeps && is_whole(fl)) {
-        if (c->items != NULL && !c->is_partial) /* who merged an answer has kept its items */
-            keep_items(rq);
-        else if (c->items == NULL && rq->pays && fl->is_checked && !fl->is_unfit)
-            keep_generation(rq);
-    }
-    if (c->result == CACHE_MISS && rq->role == JOIN_FOLLOWS)
-        COUNT(rq->task->worker, cache_joins);
-    else if (c->result == CACHE_MISS)
-        COUNT(rq->task->worker, cache_misses);
-    c->keeps = false;
-    buf_fini(&c->tee);
-    items_end(rq);
 }
 
 /* ---- joined in another form ---- */

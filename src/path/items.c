@@ -44,6 +44,39 @@ static enum fail find_all(struct worker *w, struct request *rq)
     return OK;
 }
 
+/* What other instances have made, of all that is not known here in one visit. */
+static enum fail find_shared(struct task *t, struct request *rq)
+{
+    struct request_cache *c = &rq->cache;
+    unsigned count = c->input_count - known(rq), k = 0;
+    if (count == 0 || rq->desk->shared == NULL || c->wish == CACHE_REFRESH)
+        return OK;
+    struct cache_id *ids = arena_alloc(&rq->http->arena, count * sizeof *ids);
+    struct shared_hit *hits = arena_alloc(&rq->http->arena, count * sizeof *hits);
+    if (ids == NULL || hits == NULL)
+        return FAIL_NO_MEMORY;
+    for (uint32_t i = 0; i < c->input_count; i++)
+        if (c->items[i].value == NULL)
+            ids[k++] = c->items[i].id;
+    enum fail f = shared_get_many(t, rq->desk->shared, ids, count, rq->who.tenant, rq->conf->redis.wait, hits);
+    if (f != OK)
+        return f;
+    k = 0;
+    for (uint32_t i = 0; i < c->input_count; i++) {
+        struct item *it = &c->items[i];
+        if (it->value != NULL)
+            continue;
+        const struct shared_hit *h = &hits[k++];
+        if (h->value == NULL || h->value->form != CACHE_VECTOR || h->value->usage_from > h->value->len) {
+            cache_value_drop(h->value);
+            continue;
+        }
+        it->value = h->value;
+        cache_put_shared(rq, &it->id, h);
+    }
+    return OK;
+}
+
 /* ---- answering ---- */
 
 static struct text vector_of(const struct cache_value *v) { return (struct text){ v->bytes, v->usage_from }; }
@@ -129,6 +162,8 @@ enum fail items_look_up(struct task *t, struct request *rq)
     struct request_cache *c = &rq->cache;
     struct worker *w = t->worker;
     enum fail f = find_all(w, rq);
+    if (f == OK)
+        f = find_shared(t, rq);
     unsigned n = f == OK ? known(rq) : 0;
     for (uint32_t i = 0; n > 0 && i < c->input_count; i++)
         if (c->items[i].value != NULL)
@@ -149,7 +184,6 @@ static void keep_all(struct request *rq, const struct batch_answer *a)
 {
     struct worker *w = rq->task->worker;
     struct request_cache *c = &rq->cache;
-    struct cache_label label = cache_label_of(rq);
     uint64_t bytes = 0, before = 0, told = 0;
     for (uint32_t i = 0; i < c->input_count; i++)
         bytes += c->items[i].value == NULL ? c->items[i].span.len : 0;
@@ -169,7 +203,7 @@ static void keep_all(struct request *rq, const struct batch_answer *a)
         before += it->span.len;
         uint64_t tokens = a->prompt_tokens * before / MAX(bytes, 1u) - told; /* so that the sum is theirs */
         told += tokens;
-        cache_put_made(rq, &it->id, v, &label, (uint32_t)tokens, 0);
+        cache_put_made(rq, &it->id, &it->id, v, (uint32_t)tokens, 0);
         cache_value_drop(v);
     }
     COUNT_BY(w, cache_items_missed, c->input_count - known(rq));

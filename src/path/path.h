@@ -6,7 +6,7 @@
 #include "admit/share.h"
 #include "auth/auth.h"
 #include "base/json.h"
-#include "cache/exact.h"
+#include "cache/shared.h"
 #include "net/http_server.h"
 #include "relay/joins.h"
 #include "stat/stat.h"
@@ -27,6 +27,9 @@ struct request;
 
 #define ITEMS_MAX 512 /* inputs of a request for embeddings that are looked at one by one: 10 MB of answer, put together in 10 ms */
 
+#define KEPT_MAX  (4u << 20) /* bytes of an answer that is kept, or changes its form; none that people wait for is longer */
+
+enum { FORM_WHOLE, FORM_STREAM, JOIN_FORMS }; /* for cache_id_form */
 enum cache_wish { CACHE_USE, CACHE_REFRESH, CACHE_LEAVE, CACHE_ONLY }; /* x-weir-cache: -, no-cache, no-store, only */
 enum cache_result { CACHE_UNASKED, CACHE_HIT, CACHE_MISS, CACHE_BYPASS };
 
@@ -43,6 +46,7 @@ struct request_cache {
     struct item *items;         /* NULL: they are not looked at one by one */
     bool is_partial;            /* some are known, and a backend is asked for the others */
     struct cache_id id;         /* of the answer in the form that was asked for */
+    struct cache_id base;       /* of it in whatever form, as instances share it */
     bool by_lane;               /* the body was not parsed: it led here before */
     bool keeps;                 /* the answer is to be kept */
     struct buf tee;             /* of long embeddings: what has been sent */
@@ -65,6 +69,7 @@ struct desk {
     struct timer cache_tick; /* of worker 0 */
     struct limits *limits;   /* the process's */
     struct cache *cache;     /* the process's */
+    struct shared *shared;   /* answers of other instances; NULL = none are shared */
     struct lane *lanes;      /* lane.c; NULL until the first hit, and behind each new view */
     struct share_link *share; /* to where instances count together; NULL = nothing is shared */
     struct hangar hangar;
@@ -221,8 +226,8 @@ void limit_settle(struct request *rq);
 /* x-ratelimit-… of a request that has limits, in the form of OpenAI's. */
 MUSTUSE enum fail limit_headers(const struct request *rq, struct buf *head);
 
-/* 05_cache.c, for head, relay, record and headers: what x-weir-cache asks; bytes of a stream that went to the client; keeps the answer if it is one to keep; says
-   what came of it. */
+/* 05_cache.c and keep.c, for head, relay, record and headers: what x-weir-cache asks; bytes of long embeddings that went to the client; keeps the answer if it is
+   one to keep; says what came of it. */
 MUSTUSE enum fail cache_wish_read(struct request *rq);
 void cache_tee(struct request *rq, struct text bytes);
 MUSTUSE enum fail cache_relay_converted(struct task *t, struct request *rq); /* an answer that was joined while it was made in the other form */
@@ -232,13 +237,16 @@ MUSTUSE enum fail cache_headers(const struct request *rq, struct buf *head);
 
 /* 03_body.c: parses a body that has been read, for what came by a lane and did not hit. */
 MUSTUSE enum fail body_parse(struct task *t, struct request *rq);
-/* For items.c: counts what a hit did not cost again; whose an answer is; keeps it with what it took, v may be NULL. */
+/* keep.c, for 05_cache.c and items.c: counts what a hit did not cost again; whose an answer is; how long it is kept; keeps it with what it took, v may be NULL. */
 void cache_count_saved(struct worker *w, const struct cache_value *v);
 struct cache_label cache_label_of(const struct request *rq);
+nanos cache_ttl(const struct request *rq);
 /* All that is to come of the flight. */
 MUSTUSE enum fail cache_read_all(struct task *t, struct request *rq, struct buf *out);
-void cache_put_made(struct request *rq, const struct cache_id *id, struct cache_value *v, const struct cache_label *label, uint32_t prompt_tokens,
+void cache_put_made(struct request *rq, const struct cache_id *id, const struct cache_id *shared_id, struct cache_value *v, uint32_t prompt_tokens,
                     uint32_t completion_tokens);
+/* Keeps what another instance has made, for what is left of its time. */
+void cache_put_shared(struct request *rq, const struct cache_id *id, const struct shared_hit *h);
 /* items.c: answers from memory, or leaves the request to ask for what is not there. Relays what came of that together with what was known. Keeps the items of a whole
    answer. Lets go of everything. */
 MUSTUSE enum fail items_look_up(struct task *t, struct request *rq);

@@ -2,6 +2,8 @@
 #include "serve/serve.h"
 #include <stdio.h>
 
+#define DROP_NS (5 * NANOS_PER_S) /* Redis may be busy; an operator waits */
+
 /* ---- what they hold ---- */
 
 static enum fail put_bypasses(const struct stats *s, struct buf *out)
@@ -20,20 +22,29 @@ static enum fail put_bypasses(const struct stats *s, struct buf *out)
 static enum fail put_exact(struct worker *w, struct cache *cache, const struct stats *s, struct buf *out)
 {
     struct cache_status c;
-    cache_status(w, cache, &c);
+    cache_status(cache, &c);
     return buf_printf(out, "\"exact\":{\"hits\":%llu,\"converted\":%llu,\"stored\":%llu,\"not_stored\":%llu,\"entries\":%llu,\"entries_max\":%llu,\"bytes\":%llu,"
                       "\"bytes_max\":%llu,\"tenants\":%llu,\"evictions\":%llu,\"expired\":%llu,\"dropped\":%llu,\"oldest_seconds\":%.3f}",
                       (unsigned long long)stat_total(s, COUNTER_cache_hits), (unsigned long long)stat_total(s, COUNTER_cache_converted),
                       (unsigned long long)stat_total(s, COUNTER_cache_stored), (unsigned long long)stat_total(s, COUNTER_cache_not_stored),
                       (unsigned long long)c.entries, (unsigned long long)c.entries_max, (unsigned long long)c.bytes, (unsigned long long)c.bytes_max,
                       (unsigned long long)c.tenants, (unsigned long long)c.evictions, (unsigned long long)c.expired, (unsigned long long)c.dropped,
-                      (double)c.oldest / NANOS_PER_S);
+                      c.oldest != INT64_MAX ? MAX((double)w->wall / NANOS_PER_S - (double)c.oldest, 0.0) : 0.0);
 }
 
-static enum fail put_all(struct worker *w, struct cache *cache, const struct stats *s, struct buf *out)
+static enum fail put_shared(const struct stats *s, struct buf *out)
+{
+    return buf_printf(out, ",\"shared\":{\"hits\":%llu,\"asked\":%llu,\"unasked\":%llu,\"late\":%llu,\"stored\":%llu,\"not_stored\":%llu}",
+                      (unsigned long long)stat_total(s, COUNTER_cache_shared_hits), (unsigned long long)stat_total(s, COUNTER_cache_shared_asked),
+                      (unsigned long long)stat_total(s, COUNTER_cache_shared_unasked), (unsigned long long)stat_total(s, COUNTER_cache_shared_late),
+                      (unsigned long long)stat_total(s, COUNTER_cache_shared_puts), (unsigned long long)stat_total(s, COUNTER_cache_shared_lost));
+}
+
+static enum fail put_all(struct worker *w, struct cache *cache, const struct stats *s, bool shares, struct buf *out)
 {
     uint64_t hits = stat_total(s, COUNTER_cache_hits), misses = stat_total(s, COUNTER_cache_misses);
-    enum fail f = buf_printf(out, "\"hits\":%llu,\"misses\":%llu,\"hit_rate\":%.4f,", (unsigned long long)hits, (unsigned long long)misses,
+    enum fail f = buf_printf(out, "\"hits\":%llu,\"joins\":%llu,\"misses\":%llu,\"hit_rate\":%.4f,", (unsigned long long)hits,
+                             (unsigned long long)stat_total(s, COUNTER_cache_joins), (unsigned long long)misses,
                              hits + misses > 0 ? (double)hits / (double)(hits + misses) : 0.0);
     if (f == OK)
         f = put_bypasses(s, out);
@@ -42,6 +53,8 @@ static enum fail put_all(struct worker *w, struct cache *cache, const struct sta
                        (double)stat_total(s, COUNTER_cache_saved_ms) / 1000, (double)stat_total(s, COUNTER_cache_saved_nanodollars) / NANO_PER_USD);
     if (f == OK)
         f = put_exact(w, cache, s, out);
+    if (f == OK && shares)
+        f = put_shared(s, out);
     return f == OK ? buf_add_text(out, TEXT("}")) : f;
 }
 
@@ -52,7 +65,7 @@ enum fail page_cache_stats(struct task *t, struct request *rq, struct text rest)
     buf_init(&out, 8192);
     enum fail f = buf_add_text(&out, TEXT("{"));
     if (f == OK)
-        f = put_all(t->worker, rq->desk->cache, gateway_stats(rq->desk->gateway), &out);
+        f = put_all(t->worker, rq->desk->cache, gateway_stats(rq->desk->gateway), rq->desk->shared != NULL, &out);
     if (f == OK)
         f = buf_add_text(&out, TEXT("}"));
     if (f == OK)
@@ -64,7 +77,7 @@ enum fail page_cache_stats(struct task *t, struct request *rq, struct text rest)
 static enum fail metrics(void *arg, struct buf *out)
 {
     struct cache_status c;
-    cache_status(task_running()->worker, arg, &c);
+    cache_status(arg, &c);
     const struct stat_number rows[] = {
         { "cache_entries", "gauge", "Answers kept in memory.", c.entries },
         { "cache_bytes", "gauge", "Bytes they take, of cache.exact.memory.", c.bytes },
@@ -78,7 +91,7 @@ static enum fail metrics(void *arg, struct buf *out)
 static enum fail json(void *arg, struct buf *out)
 {
     struct cache_status c;
-    cache_status(task_running()->worker, arg, &c);
+    cache_status(arg, &c);
     return buf_printf(out, "\"cache\":{\"entries\":%llu,\"bytes\":%llu,\"evictions\":%llu,\"expired\":%llu,\"dropped\":%llu}", (unsigned long long)c.entries,
                       (unsigned long long)c.bytes, (unsigned long long)c.evictions, (unsigned long long)c.expired, (unsigned long long)c.dropped);
 }
@@ -143,11 +156,16 @@ enum fail page_cache_drop(struct task *t, struct request *rq, struct text rest)
     bool all;
     char body[64];
     (void)rest;
-    enum fail f = read_match(rq, &match, &all);
+    enum fail f = read_match(rq, &match, &all), shared = OK;
+    if (f == OK && rq->desk->shared != NULL)
+        shared = shared_drop(t, rq->desk->shared, &match, t->worker->now + DROP_NS);
     if (f == OK)
         f = cache_drop(t, rq->desk->cache, &match, &count);
     if (f != OK)
         return f;
+    if (shared != OK)
+        return because(rq, FAIL_BUSY, "%llu answers were dropped here, but Redis could not be told, so other instances may still have them: try again.",
+                       (unsigned long long)count);
     log_line(t->worker, LOG_LEVEL_INFO, "cache_dropped", "%llu answers were dropped from the cache", (unsigned long long)count);
     int n = snprintf(body, sizeof body, "{\"dropped\":%llu}", (unsigned long long)count);
     return page_json(t, rq, 200, (struct text){ body, (size_t)n });

@@ -28,6 +28,19 @@ static void cache_timer(struct worker *w, struct timer *self)
     timer_set(w, self, w->now + CACHE_TICK_NS);
 }
 
+/* Of any instance, this one too. */
+static void dropped_somewhere(struct task *t, const struct cache_match *match, void *cache)
+{
+    uint64_t count;
+    (void)!cache_drop(t, cache, match, &count); /* a task that must end has no workers behind it any more */
+}
+
+static struct shared *shared_of(struct gateway *g, struct worker *w, const struct conf *c)
+{
+    const struct shared_options o = { .server = g->redis, .wait = c->redis.wait, .dropped = w->index == 0 ? dropped_somewhere : NULL, .arg = g->cache };
+    return shared_new(w, &o);
+}
+
 /* ---- a desk ---- */
 
 static struct http_server_options server_options(struct desk *d, http_handler *handle)
@@ -103,14 +116,17 @@ static enum fail desk_open(struct gateway *g, unsigned i)
     if (i == 0)
         timer_set(w, &d->cache_tick, w->now + CACHE_TICK_NS);
     hangar_init(&d->hangar);
-    d->share = g->share != NULL ? share_link_new(w, g->share) : NULL;
+    d->share = g->redis != NULL ? share_link_new(w, g->redis, d->view->conf->redis.wait) : NULL;
+    bool shares = g->redis != NULL && d->view->conf->cache.shared.enabled == CONF_ON;
+    d->shared = shares ? shared_of(g, w, d->view->conf) : NULL;
     d->conns = conns_new(w);
     d->auth = stored_auth(d, d->view->conf);
     d->stories = stories_new();
     struct http_server_options clients = client_options(d), admins = server_options(d, serve_admin);
     d->server = http_server_new(w, &clients);
     d->admin_server = http_server_new(w, &admins);
-    if ((g->share != NULL && d->share == NULL) || d->conns == NULL || d->auth == NULL || d->stories == NULL || d->server == NULL || d->admin_server == NULL)
+    if ((g->redis != NULL && d->share == NULL) || (shares && d->shared == NULL) || d->conns == NULL || d->auth == NULL || d->stories == NULL || d->server == NULL ||
+        d->admin_server == NULL)
         return FAIL_NO_MEMORY;
     enum fail f = OK;
     for (unsigned k = 0; k < g->options.listener_count && f == OK; k++)
@@ -127,6 +143,7 @@ static void desk_close(struct desk *d)
     if (d->admin_server != NULL)
         http_server_free(d->admin_server);
     share_link_free(d->share);
+    shared_free(d->shared);
     lane_forget_all(d);
     conns_free(d->conns);
     auth_free(d->auth);
@@ -311,6 +328,14 @@ void gateway_retire(struct gateway *g)
 
 /* ---- the whole ---- */
 
+/* What all workers share with other instances. */
+static struct redis_server *find_redis(const struct gateway_options *o)
+{
+    const struct conf_redis *r = &o->conf->redis.server;
+    struct redis_place place = { r->host, r->user, r->password, o->conf->dns.servers, r->port, r->db };
+    return redis_server_new(&place, o->dns);
+}
+
 enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
 {
     struct gateway *g = mem_zero(sizeof *g);
@@ -330,8 +355,8 @@ enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
     if (f == OK && (g->cache = cache_new(o->world, &room)) == NULL)
         f = FAIL_NO_MEMORY;
     if (f == OK && o->conf->redis.server.url != NULL) {
-        g->share = share_new(o->conf, o->dns);
-        f = g->share != NULL ? OK : FAIL_NO_MEMORY;
+        g->redis = find_redis(o);
+        f = g->redis != NULL ? OK : FAIL_NO_MEMORY;
     }
     if (f == OK && o->store != NULL)
         f = stored_open(g, o, &g->store);
@@ -392,7 +417,7 @@ void gateway_free(struct gateway *g)
         fleet_free(g->fleet); /* after the workers: its timers lie in their heaps */
     if (g->cache != NULL)
         cache_free(g->cache);
-    share_free(g->share);
+    redis_server_free(g->redis);
     limits_free(g->limits);
     joins_free(g->joins);
     stat_fini(&g->stats);

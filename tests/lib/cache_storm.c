@@ -150,7 +150,7 @@ static enum fail count_up(struct task *t, struct storm *s)
     bool is_steady = s->resizing == 0;
     uint64_t resized = s->resized;
     cache_tick(t->worker, s->cache);
-    cache_status(t->worker, s->cache, &c);
+    cache_status(s->cache, &c);
     is_steady = is_steady && s->resizing == 0 && resized == s->resized;
     ASSERT(!is_steady || (c.bytes <= c.bytes_max && c.entries <= c.entries_max));
     ASSERT(c.puts == c.entries + c.replaced + c.evictions + c.expired + c.dropped);
@@ -201,7 +201,7 @@ void cache_storm(struct task *t, void *arg)
     ASSERT(task_sleep(t, t->worker->now + 2 * NANOS_PER_S) == OK);
     for (unsigned i = 0; i < 1000 && (c.retired_bytes > 0 || c.entries > 0); i++) { /* all are over their time, and nobody looks */
         cache_tick(t->worker, s->cache);
-        cache_status(t->worker, s->cache, &c);
+        cache_status(s->cache, &c);
         ASSERT(task_sleep(t, t->worker->now + NANOS_PER_MS) == OK);
     }
     ASSERT(c.retired_bytes == 0 && c.entries == 0 && c.bytes == 0 && c.tenants == 0);

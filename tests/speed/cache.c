@@ -152,7 +152,7 @@ static void overhead(void)
     struct mallinfo2 after = mallinfo2();
     double used = (double)((after.uordblks + after.hblkhd) - (before.uordblks + before.hblkhd));
     struct cache_status s;
-    cache_status(&workers[0], c, &s);
+    cache_status(c, &s);
     ASSERT(s.entries == MANY);
     printf("beside an entry's bytes: %.1f by mallinfo, %.1f by the account, %.1f by the cache's own count\n", (used - (double)bytes) / MANY,
            ((double)account_used() - (double)accounted - (double)bytes) / MANY, ((double)s.bytes - (double)bytes) / MANY);

@@ -35,7 +35,7 @@ static void close_cache(void)
 static struct cache_status status(void)
 {
     struct cache_status s;
-    cache_status(&a, c, &s);
+    cache_status(c, &s);
     assert_true(s.bytes <= s.bytes_max && s.entries <= s.entries_max);
     assert_int_equal(s.puts, s.entries + s.replaced + s.evictions + s.expired + s.dropped);
     return s;
