@@ -1422,8 +1422,8 @@ def measure_all(options, names):
 
 
 def main():
-    import figures_flood, figures_hedge  # here, as they read this file
-    for more in (figures_flood, figures_hedge):
+    import figures_cache, figures_flood, figures_hedge  # here, as they read this file
+    for more in (figures_cache, figures_flood, figures_hedge):
         FIGURES.extend(more.FIGURES)
         MEASURES.update(more.MEASURES)
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -16,16 +16,16 @@ enum cache_form {
     CACHE_VECTOR, /* one embedding: its JSON value */
 };
 
-/* An answer. Immutable once it was put. */
+/* An answer. Immutable once it was put. Every byte before `bytes` is paid a hundred thousand times. */
 struct cache_value {
     _Atomic uint32_t references;
     uint32_t len;                /* of bytes */
     uint32_t usage_from;         /* CACHE_EVENTS: the event with usage alone begins here and ends at len; == len: none */
-    enum cache_form form;
     uint32_t prompt_tokens, completion_tokens; /* what its making took */
     uint32_t service_ms;         /* how long that took */
     int64_t nano_usd;            /* and what it cost, by models.*.price */
-    int64_t made;                /* wall clock, seconds */
+    uint32_t made;               /* wall clock, seconds; until 2106 */
+    uint8_t form;                /* enum cache_form */
     char bytes[];
 };
 
@@ -42,9 +42,14 @@ struct cache_label {
     struct text tags; /* "a,b": each is a name; "" = none */
 };
 
-struct cache *cache_new(const struct cache_limits *limits, unsigned workers) MUSTUSE; /* NULL when out of memory */
+#define CACHE_ENTRIES_MAX ((1u << 22) - 1) /* who asks for more gets so many, which take half a gigabyte without their answers */
+
+struct cache *cache_new(struct world *world, const struct cache_limits *limits) MUSTUSE; /* NULL when out of memory */
 void cache_free(struct cache *c); /* no worker runs any more; values that are held live on */
-void cache_limit(struct worker *w, struct cache *c, const struct cache_limits *limits); /* takes effect at once */
+/* Takes effect at once, which may take some ms. Out of memory the number of entries may stay lower than asked for. */
+void cache_limit(struct worker *w, struct cache *c, const struct cache_limits *limits);
+/* About once a second, on any worker: frees what has expired, also where nobody puts any more; and while the process is short of memory it lets go of a part of all. */
+void cache_tick(struct worker *w, struct cache *c);
 
 /* With room for len bytes, one reference, the caller's; everything but bytes zero. NULL when out of memory, or the process is short of it. */
 struct cache_value *cache_value_new(size_t len) MUSTUSE;
@@ -54,9 +59,12 @@ void cache_value_drop(const struct cache_value *v); /* any thread; takes NULL */
 
 /* NULL: not there, or over its time. Good until the turn ends. Counts as a use. */
 const struct cache_value *cache_find(struct worker *w, struct cache *c, const struct cache_id *id) MUSTUSE;
-/* Keeps v for ttl; an older one of that identity goes. v's reference stays the caller's. FAIL_TOO_LARGE: it could never stay (more than a tenth of the bytes);
-   FAIL_NO_MEMORY. */
+/* Keeps v for ttl (its end is up to 70 ms early); an older one of that identity goes. v's reference stays the caller's. FAIL_TOO_LARGE: it could never stay (more than a
+   tenth of the bytes); FAIL_NO_MEMORY, also while the process is short of memory, when others go first, or while much that has gone may still be looked at. */
 MUSTUSE enum fail cache_put(struct worker *w, struct cache *c, const struct cache_id *id, const struct cache_value *v, const struct cache_label *label, nanos ttl);
+
+/* Nobody finds it from now on. */
+void cache_remove(struct worker *w, struct cache *c, const struct cache_id *id);
 
 /* What a deletion means: all that are given must match; `*` at the end of a text matches any rest. at == NULL: not asked. */
 struct cache_match {
@@ -68,8 +76,9 @@ MUSTUSE enum fail cache_drop(struct task *t, struct cache *c, const struct cache
 struct cache_status {
     uint64_t bytes, entries, tenants;
     uint64_t bytes_max, entries_max;
-    uint64_t puts, evictions, expired, dropped, too_large; /* since the start */
-    nanos oldest;       /* age of the oldest entry */
+    uint64_t retired_bytes; /* of what has gone and may still be looked at; not among bytes */
+    uint64_t puts, replaced, evictions, expired, dropped, too_large, refused; /* since the start; refused: for want of memory */
+    nanos oldest;           /* age of the oldest of those that are first in a queue: of all, unless some went round */
 };
 void cache_status(struct worker *w, struct cache *c, struct cache_status *out);
 

@@ -1,5 +1,6 @@
 /* key.h: what an answer is known by. Two requests have one identity when a backend would have to answer them the same way: the order of fields, white space, the
-   spelling of numbers and strings, null and what is the default everywhere do not count; anything else does, fields that nobody here knows among it.
+   spelling of numbers and strings, null where it means absence, and what is the default everywhere do not count; anything else does, fields that nobody here knows
+   among it, and the order of a schema's "properties", in which a model answers. defaults.def has the fields with rules of their own, canon.c the canonical form.
    path/ asks for it; exact.h, shared.h and joins find answers by it.
 
    It is made in two halves, since a large body is read on a job thread that knows nothing of the configuration:
@@ -19,7 +20,7 @@ struct cache_digest {
     uint8_t sha256[CACHE_ID_BYTES];
 };
 
-/* By what an answer is found: hash finds, sha256 proves. */
+/* By what an answer is found: hash finds, sha256 proves. hash is the first eight bytes of it: they are uniform already. */
 struct cache_id {
     uint8_t sha256[CACHE_ID_BYTES];
     uint64_t hash;
@@ -36,17 +37,19 @@ struct cache_scope {
     double temperature;
 };
 
-/* Of a body whose tree this is, which fields_check has passed. Any thread; memory from arena. FAIL_NO_MEMORY. */
+/* Of a body whose tree this is, which json_check_all_keys and fields_check have passed. Any thread; memory from arena for objects of more than 32 names, some 32 bytes
+   a name. FAIL_NO_MEMORY; FAIL_TOO_LARGE: it holds a number from 2^64 on, or -2^63 down, that some backends read exactly and we do not. Neither is a failure of the
+   request: it has no identity, and is asked for as if there were no cache. */
 MUSTUSE enum fail cache_digest(struct arena *arena, yyjson_val *root, struct cache_digest *out);
-/* The same for embeddings: of the body without its input, and of each input by itself; outs has room for all of an array's items, or one.
-   `[[1,2],[3]]` are two inputs, `[1,2,3]` is one. */
-unsigned cache_inputs(yyjson_val *root); /* how many; 0: input is no string and no array */
+/* The same for embeddings that have inputs: of the body without them, and of each input by itself; outs has room for all of an array's items, or one.
+   `[[1,2],[3]]` are two inputs, `[1,2,3]` is one, and so is a mixture: what it means is the backend's choice. An input has one digest alone, in an array, in a batch. */
+unsigned cache_inputs(yyjson_val *root); /* how many; 0: input is no string and no array, or empty */
 MUSTUSE enum fail cache_digest_inputs(struct arena *arena, yyjson_val *root, struct cache_digest *out_rest, struct cache_digest *outs);
 /* rest and input: of cache_digest_inputs. */
 struct cache_digest cache_digest_join(const struct cache_digest *rest, const struct cache_digest *input);
 
 void cache_identify(struct cache_id *out, const struct cache_digest *digest, const struct cache_scope *scope);
-/* Of the same answer in another form: each is an entry of its own. form 0 changes nothing. */
+/* Of the same answer in another form: each is an entry of its own. form 0 changes nothing; at most 255. */
 struct cache_id cache_id_form(const struct cache_id *id, unsigned form);
 /* Of bytes as they came, for what has been asked word by word the same: no parsing. salt: the scope and whatever else must be equal. */
 void cache_raw(struct cache_digest *out, struct text salt, struct text body);

@@ -221,9 +221,22 @@ static bool check_models(struct loading *l)
     return true;
 }
 
+/* So that a body of which nothing can be kept is not looked at more closely, before it is known which model it is for. */
+static void note_cache(struct conf *c)
+{
+    bool is_on = c->cache.exact.enabled == CONF_ON;
+    c->cache.exact.most = is_on ? c->cache.exact.when : CONF_CACHE_NEVER;
+    for (uint32_t i = 0; i < c->models_count && is_on; i++) {
+        const struct conf_model *m = &c->models[i];
+        c->cache.exact.most = MAX(c->cache.exact.most, m->cache.when);
+        c->cache.exact.zero_by_default |= m->defaults.temperature.is_set && m->defaults.temperature.value == 0;
+    }
+}
+
 bool conf_check(struct loading *l)
 {
     if (!check_limits(l) || !check_keys(l) || !tenants_check(l, first_of(tree_of(l, "keys")), first_of(tree_of(l, "tenants"))) || !jwt_check(l, tree_of(l, "jwt")))
         return false;
+    note_cache(l->conf);
     return check_backends(l) && check_models(l) && check_weights(l) && check_addresses(l) && tls_check_server(l, tree_of(l, "tls"));
 }

@@ -33,6 +33,7 @@ static enum fail write_ready(struct task *t, struct request *rq)
         enum fail f = http_answer_write(t, rq->http, some);
         if (f != OK)
             return f;
+        cache_tee(rq, some);
         flight_took(r, some.len);
     }
     return http_answer_flush(rq->http);
@@ -112,8 +113,12 @@ enum fail path_relay(struct task *t, struct request *rq)
     }
     rq->first_token_ns = t->worker->now - rq->http->body_done;
     RECORD(t->worker, first_token, rq->first_token_ns);
+    if (rq->role == JOIN_FOLLOWS && fl->status == 200 && fl->is_stream != rq->stream)
+        return cache_relay_converted(t, rq);
     if (rq->beats && !fl->is_stream)
         return no_events(rq);
+    if (rq->cache.is_partial && fl->status == 200)
+        return items_relay(t, rq);
     bool whole = !fl->is_stream && !fl->is_long && flight_is_whole(&rq->reader) && !rq->http->answer_begun;
     enum fail f = whole ? relay_whole(t, rq) : relay_pieces(t, rq);
     if (f == FAIL_CLIENT_GONE)

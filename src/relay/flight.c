@@ -193,6 +193,8 @@ void flight_forget(struct flight *f)
     while (f->first != NULL)
         flight_drop_first(f);
     f->unread = f->bytes = f->taken = 0;
+    f->usage_event = TEXT_NONE;
+    f->is_unfit = false;
 }
 
 void flight_end(struct flight *f, enum fail fail)
@@ -225,6 +227,8 @@ void flight_adopt(struct flight *f, struct flight *from)
     f->unread = f->bytes = from->unread;
     f->prompt_tokens = from->prompt_tokens;
     f->completion_tokens = from->completion_tokens;
+    f->is_checked = from->is_checked;
+    f->is_unfit = from->is_unfit;
     f->first_upstream_byte_in = from->first_upstream_byte_in;
     from->first = from->last = NULL;
     from->unread = from->taken = 0;

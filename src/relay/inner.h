@@ -22,7 +22,8 @@ struct told {
     enum flight_state state;
     enum fail fail;
     int status;
-    bool is_stream, is_long, is_hopeless, backlog_grows;
+    bool is_stream, is_long, is_hopeless, backlog_grows, is_checked, is_unfit;
+    struct text usage_event;
     int64_t length;
     const char *content_type, *fail_text;
     nanos retry_after, first_upstream_byte_out, first_upstream_byte_in;

@@ -61,6 +61,9 @@ static void tell(struct told *to, const struct flight *f)
     to->is_stream = f->is_stream;
     to->is_long = f->is_long;
     to->is_hopeless = f->is_hopeless;
+    to->is_checked = f->is_checked;
+    to->is_unfit = f->is_unfit;
+    to->usage_event = f->usage_event;
     to->backlog_grows = f->backlog_grows;
     to->length = f->length;
     to->content_type = f->content_type;
@@ -146,6 +149,9 @@ static void take_head(struct flight *m, const struct told *from)
     m->is_stream = from->is_stream;
     m->is_long = from->is_long;
     m->is_hopeless = from->is_hopeless;
+    m->is_checked = from->is_checked;
+    m->is_unfit = from->is_unfit;
+    m->usage_event = from->usage_event;
     m->backlog_grows = from->backlog_grows;
     m->length = from->length;
     m->content_type = from->content_type;
@@ -165,6 +171,10 @@ static void keep_words(struct flight *m)
     for (unsigned i = 0; i < count; i++) {
         const char *copy = (*words[i])[0] != 0 ? arena_copy(&m->arena, text_of(*words[i])) : "";
         *words[i] = copy != NULL ? copy : "no memory left to say why";
+    }
+    if (m->usage_event.at != NULL) {
+        m->usage_event.at = arena_copy(&m->arena, m->usage_event);
+        m->is_unfit |= m->usage_event.at == NULL;
     }
 }
 

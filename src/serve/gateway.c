@@ -3,6 +3,7 @@
 #include "base/account.h"
 #include <string.h>
 
+#define CACHE_TICK_NS NANOS_PER_S
 #define NEWS_AGAIN_NS (10 * NANOS_PER_MS)
 #define RETIRE_IDLE_NS (2 * NANOS_PER_S) /* a client that has asked nothing for this long is not just about to: its connection to a retiring server may end */
 
@@ -14,6 +15,18 @@ struct worker *gateway_worker(struct gateway *g, unsigned i) { return &g->worker
 unsigned gateway_workers(const struct gateway *g) { return g->workers; }
 bool gateway_is_draining(const struct gateway *g) { return atomic_load(&g->draining); }
 bool gateway_is_ready(const struct gateway *g) { return atomic_load(&g->ready) && !atomic_load(&g->draining); }
+
+static struct cache_limits cache_limits_of(const struct conf *c)
+{
+    return (struct cache_limits){ .bytes = c->cache.exact.memory, .entries = c->cache.exact.entries };
+}
+
+static void cache_timer(struct worker *w, struct timer *self)
+{
+    struct desk *d = w->owner;
+    cache_tick(w, d->cache);
+    timer_set(w, self, w->now + CACHE_TICK_NS);
+}
 
 /* ---- a desk ---- */
 
@@ -63,6 +76,9 @@ static void read_news(struct worker *w, struct timer *self)
     d->keys_changed = false;
     view_give(d->view);
     d->view = next;
+    lane_forget_all(d);
+    struct cache_limits room = cache_limits_of(conf);
+    cache_limit(w, d->cache, &room);
     struct http_server_options clients = client_options(d), admins = server_options(d, serve_admin);
     http_server_options(d->server, &clients);
     http_server_options(d->admin_server, &admins);
@@ -74,6 +90,7 @@ static enum fail desk_open(struct gateway *g, unsigned i)
     struct worker *w = &g->worker[i];
     d->gateway = g;
     d->limits = g->limits;
+    d->cache = g->cache;
     d->joins = g->joins;
     d->worker = w;
     d->asked_until = g->asked_until;
@@ -82,6 +99,9 @@ static enum fail desk_open(struct gateway *g, unsigned i)
         return FAIL_NO_MEMORY;
     w->owner = d;
     d->read_again.fire = read_news;
+    d->cache_tick.fire = cache_timer;
+    if (i == 0)
+        timer_set(w, &d->cache_tick, w->now + CACHE_TICK_NS);
     hangar_init(&d->hangar);
     d->share = g->share != NULL ? share_link_new(w, g->share) : NULL;
     d->conns = conns_new(w);
@@ -107,12 +127,14 @@ static void desk_close(struct desk *d)
     if (d->admin_server != NULL)
         http_server_free(d->admin_server);
     share_link_free(d->share);
+    lane_forget_all(d);
     conns_free(d->conns);
     auth_free(d->auth);
     stories_free(d->stories);
     if (d->worker != NULL && d->worker->owner == d) {
         hangar_fini(&d->hangar);
         timer_stop(d->worker, &d->read_again);
+        timer_stop(d->worker, &d->cache_tick);
     }
     roster_unref(d->news);
     view_give(d->view);
@@ -304,6 +326,9 @@ enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
     enum fail f = g->limits == NULL || g->joins == NULL ? FAIL_NO_MEMORY : fleet_new(o->world, &g->fleet);
     if (f == OK)
         f = fleet_apply(g->fleet, o->conf);
+    struct cache_limits room = cache_limits_of(o->conf);
+    if (f == OK && (g->cache = cache_new(o->world, &room)) == NULL)
+        f = FAIL_NO_MEMORY;
     if (f == OK && o->conf->redis.server.url != NULL) {
         g->share = share_new(o->conf, o->dns);
         f = g->share != NULL ? OK : FAIL_NO_MEMORY;
@@ -324,6 +349,7 @@ enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
         stat_add_source(&g->stats, backend_numbers(g->fleet));
         stat_add_source(&g->stats, memory_numbers());
         stat_add_source(&g->stats, limits_numbers(g->limits));
+        stat_add_source(&g->stats, cache_numbers(g->cache));
         reload_begin(g);
     }
     if (f == OK && g->store != NULL) {
@@ -364,6 +390,8 @@ void gateway_free(struct gateway *g)
     }
     if (g->fleet != NULL)
         fleet_free(g->fleet); /* after the workers: its timers lie in their heaps */
+    if (g->cache != NULL)
+        cache_free(g->cache);
     share_free(g->share);
     limits_free(g->limits);
     joins_free(g->joins);

@@ -23,6 +23,7 @@ struct gateway {
     struct stats stats;
     struct fleet *fleet;
     struct limits *limits;
+    struct cache *cache;
     struct joins *joins;       /* identical requests under way */
     struct share *share;         /* NULL = nothing is shared */
     struct store *store;     /* NULL: store: off */

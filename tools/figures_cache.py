@@ -1,0 +1,123 @@
+"""figures_cache.py: figures of answers from memory. figures.py takes its rows and measures; see there."""
+import json, os, random, re, subprocess, threading
+
+import figures as f
+from figures_flood import metrics
+
+DISTINCT, SPELLINGS = 1000, 4
+KINDS = ('identical', 'shuffled')
+
+
+def hits_beside(kind, connections):
+    def words(r):
+        at = r[kind][connections]
+        return f"weir {at['weir_us']['median']:.1f} µs (least {at['weir_us']['least']:.1f}), nginx {at['nginx_us']['median']:.1f} µs (least {at['nginx_us']['least']:.1f}); " \
+               f"{at['hit_percent']:.2f} % hits, {at['lane_percent']:.0f} % of them by the short way"
+    return words
+
+
+FIGURES = [
+    *(f.Figure(f'CPU of a hit, {words}, {c} connections, beside nginx returning the same bytes', 'hits', f.of(kind, c, 'ratio', 'median'), 'x', most=most, quick_skips=True, beside=hits_beside(kind, c))
+      for kind, words, most in (('identical', 'the same 600 B over and over', 1.2), ('shuffled', f'{DISTINCT:,} questions of 0.6 to 20 KB, each in {SPELLINGS} spellings', 1.35)) for c in ('64', '1000')),
+    f.Figure('1,000 equal questions at once, whole, streamed and mixed: calls of the backend', 'crowd', f.of('calls'), '', most=1, quick_skips=True,
+             beside=lambda r: ', '.join(f"{name} {n}" for name, n in r['by_kind'].items()) + f"; {r['answered']:,} of {r['asked']:,} answered"),
+]
+
+
+def questions(size_of):
+    """Bodies that weir takes for DISTINCT questions, in SPELLINGS each, in a random but fixed order."""
+    chance = random.Random(7)
+    lines = []
+    for i in range(DISTINCT):
+        fields = {'model': 'figure', 'temperature': 0, 'max_tokens': 256, 'messages': [{'role': 'system', 'content': 'You answer briefly.'}, {'role': 'user', 'content': f'Question {i}. '}]}
+        fields['messages'][1]['content'] += ('A weir holds a river in flood and lets through what the mill can take. ' * 300)[:size_of(chance) - 200]
+        for k in range(SPELLINGS):
+            names = list(fields)
+            chance.shuffle(names)
+            lines.append(json.dumps({n: fields[n] for n in names} | {'user': f'somebody-{k}'}, separators=(',', ':') if k % 2 else (', ', ': ')))
+    chance.shuffle(lines)
+    return lines
+
+
+def wrk(proxy, connections, seconds, bodies):
+    environ = dict(os.environ, FIGURE_BODY=bodies, FIGURE_KEY=f.KEY)
+    before = proxy.cpu_ns()
+    done = subprocess.run(['wrk', '-t1', f'-c{connections}', f'-d{seconds}s', '--timeout', '10s', '-s', os.path.join(f.SPEED, 'post_many.lua'), f'http://127.0.0.1:{proxy.port}/v1/chat/completions'],
+                          env=environ, capture_output=True, text=True)
+    spent = proxy.cpu_ns() - before
+    lines = [line for line in done.stdout.splitlines() if line.startswith('{')]
+    if done.returncode != 0 or not lines:
+        raise SystemExit(f'figures: wrk failed:\n{done.stdout[-500:]}{done.stderr[-500:]}')
+    sample = json.loads(lines[-1])
+    return sample | {'cpu_us': round(spent / 1e3 / max(sample['requests'], 1), 3), 'per_s': round(sample['requests'] * 1e6 / sample['duration_us'])}
+
+
+def counted(port, name):
+    return int(re.search(rf'^weir_{name} (\d+)', metrics(port), re.M).group(1))
+
+
+def measure_hits(options, work):
+    rounds, seconds = 5, 3
+    results, samples = {}, []
+    sizes = {'identical': lambda _: f.BODY_BYTES, 'shuffled': lambda chance: int(600 * (20480 / 600) ** chance.random())}
+    with f.start_upstream(work) as upstream, f.start_weir(options, work, upstream.port, 512) as weir:
+        port = f.free_port()
+        with f.Server('nginx', f.nginx_at(work, f.fill('hits.conf', f'{work}/hits.conf', WORK=work, LISTEN=port, ANSWER=f.answer_json())), port, work, f.listens) as nginx:
+            proxies = {'weir': weir, 'nginx': nginx}
+            for kind in KINDS:
+                path, results[kind] = os.path.join(work, kind), {}
+                lines = questions(sizes[kind])
+                with open(path, 'w') as out:
+                    out.write('\n'.join(lines[:1] if kind == 'identical' else lines) + '\n')
+                for connections in (64, 1000):
+                    for proxy in proxies.values():
+                        wrk(proxy, connections, 2, path)         # asks the backend for each once, and warms
+                    names = ('cache_hits_total', 'cache_misses_total', 'cache_lane_hits_total')
+                    before, mine = {n: counted(weir.port, n) for n in names}, []
+                    for i, name in f.interleaved(list(proxies), rounds):
+                        mine.append({'kind': kind, 'connections': connections, 'round': i, 'proxy': name, **wrk(proxies[name], connections, seconds, path)})
+                        f.say(f"  {kind}, {connections} connections, round {i + 1}, {name:5}: {mine[-1]['cpu_us']:6.2f} µs a hit, {mine[-1]['per_s']:6} a second, {mine[-1]['errors']} errors")
+                    now = {n: counted(weir.port, n) - before[n] for n in names}
+                    us = {name: [s['cpu_us'] for s in sorted(mine, key=lambda s: s['round']) if s['proxy'] == name] for name in proxies}
+                    results[kind][str(connections)] = {
+                        'weir_us': f.spread(us['weir']), 'nginx_us': f.spread(us['nginx']), 'ratio': f.spread([w / n for w, n in zip(us['weir'], us['nginx'])]),
+                        'hit_percent': 100 * now['cache_hits_total'] / max(now['cache_hits_total'] + now['cache_misses_total'], 1),
+                        'lane_percent': 100 * now['cache_lane_hits_total'] / max(now['cache_hits_total'], 1), 'errors': sum(s['errors'] for s in mine)}
+                    samples += mine
+    return f.record('hits', options, results, samples, rounds=rounds, seconds_a_round=seconds, peers={'nginx': f.version_of(['nginx', '-v'])},
+                    configuration=['tests/speed/weir.yaml', 'tests/speed/hits.conf', 'tests/speed/post_many.lua'],
+                    how='wrk with one thread; CPU is the run time of all of a server\'s threads over the answers; nginx returns the bytes that weir has from its backend, and reads the question; '
+                        'both have their access log on; weir checks a key; one ratio a round, the two runs next to each other')
+
+
+def measure_crowd(options, work):
+    """A thousand connections ask one thing within a moment, of a backend that takes half a second."""
+    count, by_kind, answered = 1000, {}, 0
+    with f.start_mock(options, work, '--ttft', '500ms', '--itl', '10ms', '--tokens', 20, '--model', 'figure') as mock, f.start_weir(options, work, mock.port, 64) as weir:
+        for kind in ('whole', 'streamed', 'mixed'):
+            before = json.loads(f.get(mock.port, '/_mock/stats')[1])['requests']
+            gate, good = threading.Barrier(count), []
+
+            def ask(i):
+                body = json.dumps({'model': 'figure', 'temperature': 0, 'stream': kind == 'streamed' or (kind == 'mixed' and i % 2 == 0), 'messages': [{'role': 'user', 'content': kind}]}).encode()
+                connection = f.http.client.HTTPConnection('127.0.0.1', weir.port, timeout=60)
+                connection.connect()
+                gate.wait()
+                connection.request('POST', '/v1/chat/completions', body, {'authorization': f'Bearer {f.KEY}', 'content-type': 'application/json'})
+                answer = connection.getresponse()
+                text = answer.read()
+                connection.close()
+                good.append(answer.status == 200 and (b'[DONE]' in text or b'"finish_reason":"' in text))
+            threads = [threading.Thread(target=ask, args=(i,)) for i in range(count)]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+            by_kind[kind] = json.loads(f.get(mock.port, '/_mock/stats')[1])['requests'] - before
+            answered += sum(good)
+            f.say(f'  {kind}: {by_kind[kind]} calls for {count} questions, {sum(good)} answered')
+    return f.record('crowd', options, {'calls': max(by_kind.values()), 'by_kind': by_kind, 'asked': 3 * count, 'answered': answered}, [], configuration=['tests/speed/weir.yaml'],
+                    how=f'{count} connections ask one thing at once, of a mock that takes half a second; the same as streams, and half of each; calls as the mock counted them; both workers')
+
+
+MEASURES = {'hits': measure_hits, 'crowd': measure_crowd}
