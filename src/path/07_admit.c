@@ -197,5 +197,7 @@ enum fail path_admit(struct task *t, struct request *rq)
     struct text session = http_head_get(rq->http->head, HEADER_X_WEIR_SESSION);
     if (session.len > 0)
         rq->affinity = affinity_of_session(session);
-    return rq->joins ? join(t, rq, true) : wait_for_slot(t, rq); /* who follows all the same, as another was sooner, pays nothing */
+    if (rq->joins)
+        f = join(t, rq, true); /* who follows all the same, as another was sooner, pays nothing */
+    return f == OK && rq->role == JOIN_NONE ? wait_for_slot(t, rq) : f;
 }

@@ -346,7 +346,7 @@ void flight_reader_leaves(struct flight_reader *r)
             list_remove(&f->reading, &r->node);
         if (f->readers == 0)
             flight_unread(f);
-        else if (f->waits_for_room != NULL)
+        if (f->waits_for_room != NULL)
             flight_changed(f); /* it may have been the slowest */
     }
     r->flight = NULL;

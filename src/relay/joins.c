@@ -177,16 +177,16 @@ enum fail joins_enter(struct worker *w, struct joins *js, const struct join_ask 
         gate_enter(&s->gate);
         f = enter(w, s, ask, own, link, &home);
         gate_leave(&s->gate);
-        if (f != NULL || (home == NULL && !ask->may_lead))
+        if (f != NULL || (home == NULL && !ask->may_lead) || i == TRIES_MAX)
             break;
-        if (i == TRIES_MAX)
-            fail = FAIL_BUSY;
-        else if (home == NULL)
+        if (home == NULL) {
             fail = join_new(w, s, ask, &own);
-        else if (link == NULL)
+        } else if (link == NULL) {
             fail = link_new(w, home, ask, &link);
-        else
-            fail = FAIL_BUSY; /* meanwhile a third worker leads */
+        } else { /* meanwhile a third worker leads */
+            flight_let_go(link->flight);
+            link = NULL;
+        }
     }
     bool has_led = f != NULL && own != NULL && f == own->flight;
     if (f != NULL) {

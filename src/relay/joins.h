@@ -33,7 +33,7 @@ struct join_ask {
 };
 
 enum join_role {
-    JOIN_NONE,    /* nobody asks for that now */
+    JOIN_NONE,    /* nobody asks for that now, or others begin and end it so fast that it is not worth to go on trying */
     JOIN_LEADS,   /* r reads a new flight that is found from now on: start its producer before anything waits, or end it */
     JOIN_FOLLOWS, /* r reads what another request began */
 };

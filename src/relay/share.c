@@ -93,12 +93,13 @@ void flight_unread(struct flight *f)
 
 void flight_link_left(struct flight *f)
 {
-    if (f->holders == 0)
+    if (f->holders == 0) {
         flight_free(f);
-    else if (f->readers == 0)
+        return;
+    }
+    if (f->readers == 0)
         flight_unread(f);
-    else
-        flight_changed(f);
+    flight_changed(f); /* it may have been the slowest */
 }
 
 bool flight_pays(struct flight_reader *r)

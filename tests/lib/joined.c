@@ -316,3 +316,88 @@ void joined_story(struct task *t, void *arg)
     joins_free(s->joins);
     mem_free(s);
 }
+
+/* ---- who holds the others up leaves ---- */
+
+#define LONG_ANSWER (BUFFER * 6)
+
+struct pair {
+    struct both *both;
+    struct joins *joins;
+    struct hangar hangar[BOTH_WORKERS];
+    nanos left;
+    _Atomic nanos read_at;
+    _Atomic unsigned ended;
+    _Atomic bool leads;
+};
+
+static void write_long(struct task *t, void *arg)
+{
+    struct flight *fl = arg;
+    char bytes[1024] = "";
+    enum fail f = OK;
+    fl->status = 200;
+    flight_commit(fl);
+    for (size_t at = 0; f == OK && at < LONG_ANSWER; at += sizeof bytes) {
+        f = flight_append(fl, (struct text){ bytes, sizeof bytes });
+        if (f == OK && at + sizeof bytes == BUFFER / 2)
+            f = task_sleep(t, t->worker->now + 5 * MS); /* the other one comes */
+        if (f == OK)
+            f = flight_wait_room(t, fl);
+    }
+    flight_end(fl, f);
+    flight_producer_leaves(fl);
+}
+
+static enum join_role enter_pair(struct task *t, struct pair *p, bool may_lead, struct flight_reader *r)
+{
+    enum join_role role;
+    struct join_ask ask = { .hangar = &p->hangar[t->worker->index], .buffer_max = BUFFER, .late_ns = 30 * NANOS_PER_S, .may_lead = may_lead };
+    ASSERT(joins_enter(t->worker, p->joins, &ask, r, &role) == OK);
+    return role;
+}
+
+static void reads_on(struct task *t, void *arg)
+{
+    struct pair *p = arg;
+    struct flight_reader r;
+    while (!p->leads)
+        ASSERT(task_sleep(t, t->worker->now + 100 * US) == OK);
+    ASSERT(enter_pair(t, p, false, &r) == JOIN_FOLLOWS);
+    while (!flight_is_read(&r)) {
+        ASSERT(flight_wait(t, &r, false, NEVER) == OK);
+        for (struct text some = flight_next(&r); some.len > 0; some = flight_next(&r))
+            flight_took(&r, some.len);
+    }
+    ASSERT(r.read == LONG_ANSWER);
+    p->read_at = world_now(t->worker->world);
+    flight_reader_leaves(&r);
+    p->ended++;
+}
+
+void joined_slow_leader(struct task *t, void *arg)
+{
+    struct pair p = { .both = arg };
+    struct flight_reader r;
+    p.joins = joins_new(p.both->world);
+    ASSERT(p.joins != NULL);
+    for (unsigned i = 0; i < BOTH_WORKERS; i++)
+        hangar_init(&p.hangar[i]);
+    ASSERT(enter_pair(t, &p, true, &r) == JOIN_LEADS);
+    struct task *producer = task_start(t->worker, "producer", write_long, r.flight);
+    ASSERT(producer != NULL);
+    flight_producer_begins(r.flight, producer);
+    both_start(p.both->workers[1], "reads on", reads_on, &p);
+    p.leads = true;
+    ASSERT(task_sleep(t, t->worker->now + 50 * MS) == OK);
+    ASSERT(p.ended == 0 && r.flight->waits_for_room != NULL); /* it is held up */
+    p.left = world_now(t->worker->world);
+    flight_reader_leaves(&r);
+    while (p.ended == 0 || p.hangar[0].flights.used > 0)
+        ASSERT(task_sleep(t, t->worker->now + MS) == OK);
+    ASSERT(p.read_at - p.left < NANOS_PER_S);
+    ASSERT(task_sleep(t, t->worker->now + 50 * MS) == OK); /* the other worker puts its own away */
+    for (unsigned i = 0; i < BOTH_WORKERS; i++)
+        hangar_fini(&p.hangar[i]);
+    joins_free(p.joins);
+}

@@ -8,6 +8,9 @@
 /* A task's function for both_run and its like. */
 void joined_story(struct task *t, void *both);
 
+/* One reader that stands still on the flight's own worker leaves: the other worker's reader goes on at once. */
+void joined_slow_leader(struct task *t, void *both);
+
 struct joined_sum {
     _Atomic unsigned led, followed, crossed, whole, failed, dropped, left, abandoned, longer;
 };

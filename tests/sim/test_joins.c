@@ -27,6 +27,8 @@ TEST(readers_of_two_workers_get_what_was_made)
     assert_true(joined_sum.crossed > 1000 && joined_sum.whole > 1000 && joined_sum.failed > 100 && joined_sum.dropped > 10 && joined_sum.abandoned > 10);
 }
 
+TEST(who_holds_the_others_up_may_leave) { both_simulated("slow leader", joined_slow_leader, 1, 50); }
+
 /* ---- a whole gateway ---- */
 
 enum fail __real_path_route(struct task *t, struct request *rq);
@@ -570,7 +572,8 @@ TEST(nothing_that_the_world_does_mixes_answers)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(readers_of_two_workers_get_what_was_made), cmocka_unit_test(a_thousand_streams_are_one_call), cmocka_unit_test(a_thousand_plain_answers_are_one_call),
+        cmocka_unit_test(readers_of_two_workers_get_what_was_made), cmocka_unit_test(who_holds_the_others_up_may_leave),
+        cmocka_unit_test(a_thousand_streams_are_one_call), cmocka_unit_test(a_thousand_plain_answers_are_one_call),
         cmocka_unit_test(a_thousand_of_both_forms_are_two_calls), cmocka_unit_test(others_never_join), cmocka_unit_test(the_leader_may_leave), cmocka_unit_test(the_leaders_deadline_is_its_own),
         cmocka_unit_test(the_last_ones_leaving_ends_the_call), cmocka_unit_test(one_failure_is_everybodys), cmocka_unit_test(a_cut_is_everybodys),
         cmocka_unit_test(a_refusal_is_everybodys), cmocka_unit_test(who_does_not_read_is_left_behind), cmocka_unit_test(the_leader_pays), cmocka_unit_test(an_answer_is_paid_once),
