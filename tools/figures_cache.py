@@ -146,7 +146,7 @@ def measure_mix(options, work):
 
 
 def measure_lookup(options, work):
-    ran = f.run_small(work, 'tests/speed/cache.c', 'tests/lib/cache_values.c')
+    ran = f.run_small(work, 'tests/speed/cache.c')
     if ran is None:
         return None
     text, results = ran[0], {}
