@@ -199,7 +199,7 @@ enum fail path_body(struct task *t, struct request *rq)
     if (f == OK)
         f = read_whole(t, rq);
     if (f == OK)
-        f = buf_len(&rq->http->body) <= ASIDE_BYTES && lane_find(rq) ? OK : body_parse(t, rq);
+        f = lane_find(rq) ? OK : rq->is_shed ? path_shed_now(t, rq) : body_parse(t, rq);
     else
         count_refusal(t->worker, f);
     if (f != OK)

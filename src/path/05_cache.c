@@ -237,7 +237,7 @@ static enum fail leave_lane(struct task *t, struct request *rq)
     if (v != NULL)
         return hit(t, rq, v);
     rq->cache.by_lane = false;
-    return body_parse(t, rq);
+    return rq->is_shed ? path_shed_now(t, rq) : body_parse(t, rq);
 }
 
 enum fail path_cache(struct task *t, struct request *rq)

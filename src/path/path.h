@@ -183,6 +183,7 @@ struct request {
 
     enum fail fail;             /* how it ended */
     bool handled;               /* the refusal has been written */
+    bool is_shed;               /* this worker is late: it is told from memory or not at all */
     bool is_answered;           /* whole, before its last step: from memory */
     bool beats;                 /* heartbeats began the answer: it is 200, and events */
     char why[700];              /* a sentence for the client, if the row's own is not enough */
@@ -255,11 +256,13 @@ void items_keep(struct request *rq, struct text body);
 void items_end(struct request *rq);
 /* lane.c: was this body, word for word, a hit before under this view? Then model, stream and identity are known. Adds one that is. */
 bool lane_find(struct request *rq) MUSTUSE;
+bool lane_is_possible(const struct request *rq); /* as far as its head tells */
 void lane_add(struct request *rq);
 void lane_forget_all(struct desk *d); /* another view: nothing is known any more */
 
 /* Says no to lower classes while this worker is late and a higher one asks: part of the step auth. */
 MUSTUSE enum fail path_shed(struct task *t, struct request *rq);
+MUSTUSE enum fail path_shed_now(struct task *t, struct request *rq); /* what was spared, as it might have been in memory, and is not */
 
 /* x-weir-… and x-ratelimit-… headers, as far as they are known. */
 MUSTUSE enum fail path_headers(struct request *rq);
