@@ -30,7 +30,7 @@ struct cache_id {
 struct cache_scope {
     struct text tenant;         /* nobody else may have the answer; "" = whoever asks where nobody needs a key */
     struct text surface;        /* "chat" */
-    struct text model;          /* its pool's name */
+    struct text model;          /* its pool's name, and what is behind that */
     bool has_max_tokens, has_temperature;
     bool max_is_completion;     /* max_completion_tokens said it: another field to a backend */
     uint32_t max_tokens;        /* as it goes out: the client's or models.*.defaults */

@@ -160,6 +160,7 @@ struct conf_model {
     struct {
         enum conf_cache_when when; /* UNSAID: as cache.exact.when */
         nanos ttl;                 /* 0: as cache.exact.ttl */
+        const char *meaning;       /* its name and what is behind it: for what an answer is known by */
     } cache;
     enum conf_switch hedge;
     int line;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define CACHE_TICK_NS NANOS_PER_S
+#define CACHE_SHARE   4 /* of limits.memory, a quarter at most */
 #define NEWS_AGAIN_NS (10 * NANOS_PER_MS)
 #define RETIRE_IDLE_NS (2 * NANOS_PER_S) /* a client that has asked nothing for this long is not just about to: its connection to a retiring server may end */
 
@@ -16,9 +17,11 @@ unsigned gateway_workers(const struct gateway *g) { return g->workers; }
 bool gateway_is_draining(const struct gateway *g) { return atomic_load(&g->draining); }
 bool gateway_is_ready(const struct gateway *g) { return atomic_load(&g->ready) && !atomic_load(&g->draining); }
 
+/* Never so much that what is kept keeps out who asks: requests are refused when seven eighths are in use. */
 static struct cache_limits cache_limits_of(const struct conf *c)
 {
-    return (struct cache_limits){ .bytes = c->cache.exact.memory, .entries = c->cache.exact.entries };
+    uint64_t ceiling = account_limit_now(), bytes = c->cache.exact.memory;
+    return (struct cache_limits){ .bytes = ceiling > 0 ? MIN(bytes, ceiling / CACHE_SHARE) : bytes, .entries = c->cache.exact.entries };
 }
 
 static void cache_timer(struct worker *w, struct timer *self)

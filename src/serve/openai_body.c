@@ -224,13 +224,14 @@ static void take_cache(struct request *rq, const struct reading *r)
 {
     struct request_cache *c = &rq->cache;
     const struct conf_model *m = rq->pool_conf;
+    struct text meaning = m != NULL && m->cache.meaning != NULL ? text_of(m->cache.meaning) : rq->model;
     c->has_digest = r->has_digest;
     c->has_tools = r->has_tools;
     c->digest = r->digest;
     c->input_count = r->input_count;
     c->input_from = r->input_from;
     c->input_to = r->input_to;
-    c->scope = (struct cache_scope){ .tenant = rq->who.tenant, .surface = text_of(rq->api->name), .model = rq->model, .has_max_tokens = r->says_max,
+    c->scope = (struct cache_scope){ .tenant = rq->who.tenant, .surface = text_of(rq->api->name), .model = meaning, .has_max_tokens = r->says_max,
                                      .max_is_completion = r->says_max && r->max_is_completion, .max_tokens = r->max_tokens,
                                      .has_temperature = r->says_temperature, .temperature = r->temperature };
     if (m == NULL || rq->api->fields == FIELD_EMBEDDING)
