@@ -1,5 +1,5 @@
 """figures_cache.py: figures of answers from memory. figures.py takes its rows and measures; see there."""
-import argparse, json, os, random, re, subprocess, threading
+import argparse, json, os, random, re, signal, subprocess, threading
 
 import figures as f
 from figures_flood import metrics
@@ -34,6 +34,8 @@ FIGURES = [
     f.Figure('Memory of an entry beside its bytes, identity included', 'lookup', f.of('overhead_bytes'), 'B', most=128, quick_skips=True),
     f.Figure('Hit rate against the best of LRU, CLOCK and SIEVE on the same: the farthest behind', 'policy', f.of('behind_points'), 'points', most=1, quick_skips=True,
              beside=lambda r: f"{r['where']}; Zipf 0.9: {r['zipf']['weir']:.1f} %, best other {r['zipf']['best']:.1f} %, ideal {r['zipf']['ideal']:.1f} %"),
+    *(f.Figure(f'Redis is {how} under load: {what}', 'redis', f.of(how, key), '', most=most, quick_skips=True, beside=lambda r, how=how: f"{r[how]['requests']:,} requests of 16 connections")
+      for how in ('stopped', 'killed') for what, key, most in (('failed requests', 'errors', 0), ('requests that waited for it in vain', 'late', 5))),
     f.Figure('CPU of a miss, 16 connections, against weir without a cache in the same run', 'misses', f.of('ratio', 'median'), 'x', most=1.08, quick_skips=True,
              beside=lambda r: f"now {r['now_us']['median']:.1f} µs (least {r['now_us']['least']:.1f}), {BEFORE} {r['then_us']['median']:.1f} µs (least {r['then_us']['least']:.1f})"),
 ]
@@ -200,4 +202,29 @@ def measure_misses(options, work):
                     how=f'the binary of commit {BEFORE}, built from the repository\'s history, and this one beside each other, one ratio a round; each question is new, and its answer is kept')
 
 
-MEASURES = {'hits': measure_hits, 'crowd': measure_crowd, 'mix': measure_mix, 'lookup': measure_lookup, 'policy': measure_policy, 'misses': measure_misses}
+def measure_redis(options, work):
+    """New questions all the time, each asked of Redis first; in the middle Redis stops, or is gone."""
+    results, body = {}, os.path.join(work, 'body.json')
+    with open(body, 'w') as out:
+        out.write(json.dumps(json.loads(f.request_json()) | {'temperature': 0}, separators=(',', ':')))
+    for how, number in (('stopped', signal.SIGSTOP), ('killed', signal.SIGKILL)):
+        port = f.free_port()
+        with f.Server('redis', ['redis-server', '--port', str(port), '--save', '', '--appendonly', 'no'], port, work, f.listens) as redis, f.start_upstream(work) as upstream:
+            listen = f.free_port()
+            config = f.fill('shared.yaml', f'{work}/shared.yaml', WORK=work, LISTEN=listen, UPSTREAM=upstream.port, KEY=f.KEY, SLOTS=512, REDIS=port)
+            with f.Server('weir', [options.weir, 'serve', '-c', config], listen, work, f.serves_model) as weir:
+                wrk(weir, 16, 2, body, 'post_new.lua')
+                before = counted(weir.port, 'cache_shared_late_total')
+                timer = threading.Timer(2, lambda: redis.process.send_signal(number))
+                timer.start()
+                sample = wrk(weir, 16, 4, body, 'post_new.lua')
+                timer.join()
+                results[how] = {'requests': sample['requests'], 'errors': sample['errors'], 'late': counted(weir.port, 'cache_shared_late_total') - before}
+                f.say(f"  {how}: {results[how]['requests']:,} requests, {results[how]['errors']} errors, {results[how]['late']} late")
+            if how == 'stopped':
+                redis.process.send_signal(signal.SIGCONT)
+    return f.record('redis', options, results, [], configuration=['tests/speed/shared.yaml', 'tests/speed/upstream.conf', 'tests/speed/post_new.lua'],
+                    how='wrk with 16 connections asks weir what nobody has asked, so each request asks Redis and puts its answer there; in the middle of four seconds redis-server is stopped (SIGSTOP), or killed')
+
+
+MEASURES = {'redis': measure_redis, 'hits': measure_hits, 'crowd': measure_crowd, 'mix': measure_mix, 'lookup': measure_lookup, 'policy': measure_policy, 'misses': measure_misses}
