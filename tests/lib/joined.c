@@ -239,7 +239,7 @@ static void asker(struct task *t, void *arg)
     enum join_role role = JOIN_NONE;
     unsigned id = (unsigned)dice(t, IDS);
     struct join_ask ask = { .hash = id % 3, .hangar = &s->hangar[t->worker->index], .buffer_max = BUFFER, .late_ns = LATE_NS, .may_lead = dice(t, 4) != 0 };
-    ask.id[0] = (uint8_t)id; /* two ids of one hash are two */
+    ask.id[0] = (uint8_t)id; /* hostile 57: two ids of one hash are two */
     enum fail f = task_sleep(t, t->worker->now + (nanos)dice(t, 12000) * US);
     for (int i = 0; i < 2 && f == OK && role == JOIN_NONE; i++, ask.may_lead = true)
         f = joins_enter(t->worker, s->joins, &ask, &r, &role);

@@ -58,7 +58,7 @@ TEST(what_was_put_is_found_and_nothing_else)
     for (uint64_t i = 2; i < 500; i++)
         assert_false(is_there(i));
     struct cache_id id = id_of(1), near;
-    for (unsigned i = 0; i < CACHE_ID_BYTES * 8; i++) { /* every bit counts */
+    for (unsigned i = 0; i < CACHE_ID_BYTES * 8; i++) { /* hostile 57: every bit counts, also those that the hash is not made of */
         near = id;
         near.sha256[i / 8] ^= (uint8_t)(1u << i % 8);
         assert_null(cache_find(&a, c, &near));
