@@ -189,6 +189,8 @@ static void count_refusal(struct worker *w, enum fail f)
 enum fail body_parse(struct task *t, struct request *rq)
 {
     enum fail f = buf_len(&rq->http->body) > ASIDE_BYTES ? read_aside(t, rq) : read_here(rq);
+    if (f == FAIL_BAD_JSON || f == FAIL_BAD_FIELD)
+        rq->http->body.is_secret = true; /* a key in the wrong place is such a mistake */
     count_refusal(t->worker, f);
     return f;
 }

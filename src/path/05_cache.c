@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define ARENA_MAX   (64u << 20) /* for the tree of an answer that changes its form */
-#define ITEMS_BYTES_MAX (16u << 20) /* of an answer with embeddings, which are kept one by one */
+#define ITEMS_BYTES_MAX (4u << 20) /* of an answer with embeddings, which are kept one by one */
 
 /* ---- what the client wants ---- */
 

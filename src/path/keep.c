@@ -32,7 +32,10 @@ void cache_put_shared(struct request *rq, const struct cache_id *id, const struc
 /* Of embeddings that are too long to be held back. */
 void cache_tee(struct request *rq, struct text bytes)
 {
-    if (rq->cache.keeps && rq->cache.items != NULL && rq->flight->is_long && buf_add(&rq->cache.tee, bytes.at, bytes.len) != OK)
+    const struct flight *fl = rq->flight;
+    if (!rq->cache.keeps || rq->cache.items == NULL || !fl->is_long)
+        return;
+    if (fl->length > (int64_t)rq->cache.tee.max || buf_add(&rq->cache.tee, bytes.at, bytes.len) != OK)
         rq->cache.keeps = false;
 }
 
