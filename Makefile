@@ -33,7 +33,7 @@ VFLAGS  := -DWEIR_VERSION=\"$(VERSION)\"
 CFLAGS  = $(BASE) $(OPT) $(WARN) $(FRAME_$(V))
 # Bound at start: a lazily bound call would leave vector registers, and what they last copied, on the stack; and its table could be written to
 LDFLAGS += -Wl,-z,relro,-z,now
-LDLIBS  = -lyaml -lssl -lcrypto -lcares -lsqlite3 -lhiredis -lm
+LDLIBS  = -lyaml -lssl -lcrypto -lcares -lsqlite3 -lhiredis -lzstd -lm
 $(B)/src/cli/version.o: CFLAGS += $(VFLAGS)
 $(B)/src/cli/version.o: VERSION
 # Registry sources are built with warnings off: they are not ours to mend. Their headers must not warn either.
@@ -89,6 +89,8 @@ $(B)/tests/unit/%: $(B)/tests/unit/%.o $(TESTLIB) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 $(B)/tests/sim/%: $(B)/tests/sim/%.o $(TESTLIB) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+# Who may join whom is said by the test, at the linker's table
+$(B)/tests/sim/test_joins: LDFLAGS += -Wl,--wrap=path_route
 # Parks are counted and cancelled at the linker's table: the shipped object is what is tested
 $(B)/tests/fault/test_faults: $(patsubst tests/fault/%.c,$(B)/tests/fault/%.o,$(wildcard tests/fault/*.c)) $(TESTLIB) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--wrap=task_park -o $@ $^ $(LDLIBS)

@@ -712,7 +712,7 @@ def run_small(work, *sources):
         return None
     made = os.path.join(work, os.path.splitext(os.path.basename(sources[0]))[0])
     subprocess.run(['cc', '-std=gnu11', '-D_GNU_SOURCE', '-O2', '-g', '-fno-strict-aliasing', '-fno-omit-frame-pointer', '-Isrc', '-Itests', '-Ibuild/deps/llhttp', '-Ibuild/deps/yyjson', '-pthread',
-                    '-o', made, *sources, library, '-lyaml', '-lssl', '-lcrypto', '-lcares', '-lsqlite3', '-lhiredis', '-lm'], cwd=ROOT, check=True)
+                    '-o', made, *sources, library, '-lyaml', '-lssl', '-lcrypto', '-lcares', '-lsqlite3', '-lhiredis', '-lzstd', '-lm'], cwd=ROOT, check=True)
     text = subprocess.run([made], capture_output=True, text=True, check=True).stdout
     say('  ' + text.strip().replace('\n', '\n  '))
     return text, {name.strip(): float(ns) for name, ns in re.findall(r'^(.+?)\s+([0-9.]+) ns', text, re.M)}
@@ -1422,8 +1422,8 @@ def measure_all(options, names):
 
 
 def main():
-    import figures_flood, figures_hedge  # here, as they read this file
-    for more in (figures_flood, figures_hedge):
+    import figures_cache, figures_flood, figures_hedge  # here, as they read this file
+    for more in (figures_cache, figures_flood, figures_hedge):
         FIGURES.extend(more.FIGURES)
         MEASURES.update(more.MEASURES)
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -14,7 +14,7 @@
 /* One request's reservation: its stake's until it is settled; of one that is settled before its answer has come, the connection's. */
 struct share_ask {
     struct redis_call call;
-    struct share_link *link;
+    struct share_link *share;
     struct task *waiter; /* NULL: nobody waits any more */
     bool is_done, is_taken, is_settled;
     char session[SHARE_SESSION_BYTES];
@@ -76,23 +76,23 @@ static void add_limits(struct words *c, const struct share_ask *a)
 static enum fail send_take(struct share_ask *a)
 {
     struct words c;
-    add_head(&c, a, a->link->take_sha);
+    add_head(&c, a, a->share->take_sha);
     add_limits(&c, a);
-    return redis_send(a->link->redis, c.at, c.count, &a->call);
+    return redis_send(a->share->link.redis, c.at, c.count, &a->call);
 }
 
 /* Nobody waits for it. One that finds no connection, or no memory, is lost: what it would have given back drains, or ends with its session, so that ends, too. */
 static void send_settle(struct share_ask *a)
 {
     struct words c;
-    add_head(&c, a, a->link->settle_sha);
+    add_head(&c, a, a->share->settle_sha);
     add_number(&c, a->used);
     add_number(&c, a->spent);
     add_limits(&c, a);
-    if (redis_send(a->link->redis, c.at, c.count, NULL) == OK)
+    if (redis_send(a->share->link.redis, c.at, c.count, NULL) == OK)
         return;
-    COUNT(a->link->worker, redis_unsettled);
-    share_link_lost(a->link);
+    COUNT(a->share->link.worker, redis_unsettled);
+    share_link_lost(a->share);
 }
 
 /* ---- answers ---- */
@@ -117,7 +117,7 @@ static void answered(struct redis_call *call)
     a->is_done = true;
     a->is_taken = is_answer(a) && call->reply.numbers[0] == 0;
     if (call->fail == OK && call->reply.kind == REDIS_ERROR)
-        share_link_refused(a->link, &call->reply);
+        share_link_refused(a->share, &call->reply);
     if (a->is_settled)
         end(a);
     else if (a->waiter != NULL)
@@ -157,40 +157,43 @@ static enum fail read_answer(struct limits *l, struct stake *stake, const struct
 
 /* ---- the calls ---- */
 
-static struct share_ask *ask_new(struct share_link *link, struct limits *l, const struct stake *stake)
+static struct share_ask *ask_new(struct share_link *share, struct limits *l, const struct stake *stake)
 {
     struct share_ask *a = mem_zero(sizeof *a);
     if (a == NULL)
         return NULL;
     a->call.done = answered;
-    a->link = link;
+    a->share = share;
     a->owners = limits_shared(l, stake, a->of);
     a->tokens = stake->tokens;
     a->money = stake->money;
-    memcpy(a->session, link->session, sizeof a->session);
+    memcpy(a->session, share->session, sizeof a->session);
     return a;
 }
 
 /* Until the answer is there, its time is over, or enough others have waited in vain. */
 static enum fail wait_for(struct task *t, struct share_ask *a, nanos wait)
 {
+    struct redis_link *link = &a->share->link;
     nanos deadline = t->worker->now + wait;
     enum fail f = OK;
     a->waiter = t;
-    while (f == OK && !a->is_done && !share_link_is_away(a->link))
-        f = wait_in(t, &a->link->waiting, "redis", deadline);
+    while (f == OK && !a->is_done && !redis_link_is_away(link))
+        f = wait_in(t, &link->waiting, "redis", deadline);
     a->waiter = NULL;
-    if (f == FAIL_TIMEOUT && !a->is_done && !share_link_is_away(a->link))
-        share_link_late(a->link);
+    if (f == FAIL_TIMEOUT && !a->is_done && !redis_link_is_away(link)) {
+        COUNT(t->worker, redis_late);
+        redis_link_late(link);
+    }
     return f == FAIL_TIMEOUT ? OK : f;
 }
 
-enum fail share_take(struct task *t, struct share_link *link, struct limits *l, struct stake *stake, nanos wait)
+enum fail share_take(struct task *t, struct share_link *share, struct limits *l, struct stake *stake, nanos wait)
 {
-    if (link == NULL || !stake_is_any(stake))
+    if (share == NULL || !stake_is_any(stake))
         return OK;
-    link->wait = wait;
-    struct share_ask *a = share_link_is_away(link) ? NULL : ask_new(link, l, stake);
+    share->link.wait = wait;
+    struct share_ask *a = redis_link_is_away(&share->link) ? NULL : ask_new(share, l, stake);
     if (a == NULL || send_take(a) != OK) {
         mem_free(a);
         COUNT(t->worker, redis_unasked);
@@ -205,7 +208,7 @@ enum fail share_take(struct task *t, struct share_link *link, struct limits *l, 
         COUNT(t->worker, redis_unanswered);
         return OK;
     }
-    share_link_answered(link);
+    redis_link_answered(&share->link);
     return read_answer(l, stake, a);
 }
 

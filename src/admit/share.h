@@ -1,5 +1,5 @@
 /* share.h: limits counted for several instances together, in a Redis. path/ calls it between what this instance counts (admit.h) and the queue; serve/ makes one
-   for the process and a link for each worker.
+   for each worker.
 
    The instance's own ledgers stay the first check: what they refuse Redis is not asked about. What they let in is reserved in Redis too, all of it (request, place,
    tokens, money, of key and tenant) in one visit of a script that Redis runs without a break between; what it refuses is taken back here. At the end another visit, for
@@ -18,21 +18,17 @@
 #define WEIR_SHARE_H
 
 #include "admit/admit.h"
-#include "net/dns.h"
+#include "net/redis_link.h"
 
-struct share;
 struct share_link;
 
-/* conf must have a redis.url. NULL when out of memory. */
-struct share *share_new(const struct conf *conf, struct dns *dns) MUSTUSE;
-void share_free(struct share *s); /* after its links; takes NULL */
-/* A worker's connection, made and mended by a task of its own, which ends when it is cancelled. NULL when out of memory. */
-struct share_link *share_link_new(struct worker *w, struct share *s) MUSTUSE;
-void share_link_free(struct share_link *link); /* after its worker's tasks have ended; takes NULL */
+/* A worker's connection, made and mended by a task of its own, which ends when it is cancelled. wait: redis.wait. NULL when out of memory. */
+struct share_link *share_link_new(struct worker *w, struct redis_server *server, nanos wait) MUSTUSE;
+void share_link_free(struct share_link *share); /* after its worker's tasks have ended; takes NULL */
 
-/* After limits_reserve; link NULL: nothing is shared. FAIL_RATE_LIMIT, FAIL_BUDGET with stake->no when the instances together have used it up, and then the request of
+/* After limits_reserve; share NULL: nothing is shared. FAIL_RATE_LIMIT, FAIL_BUDGET with stake->no when the instances together have used it up, and then the request of
    the minute is given back here; or why the task must end. OK also when Redis did not answer within wait. */
-MUSTUSE enum fail share_take(struct task *t, struct share_link *link, struct limits *l, struct stake *stake, nanos wait);
+MUSTUSE enum fail share_take(struct task *t, struct share_link *share, struct limits *l, struct stake *stake, nanos wait);
 /* Before limits_settle, with the same numbers. For a stake that Redis knows nothing of it does nothing. */
 void share_settle(struct stake *stake, int64_t tokens, int64_t money);
 

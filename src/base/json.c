@@ -179,7 +179,7 @@ static size_t skip_value(struct text t, size_t i)
             i = skip_string(t, i + 1) - 1;
         else if (c == '{' || c == '[')
             depth++;
-        else if (depth == 0 && (c == ',' || c == '}' || c == ' ' || c == '\t' || c == '\n' || c == '\r'))
+        else if (depth == 0 && (c == ',' || c == '}' || c == ']' || c == ' ' || c == '\t' || c == '\n' || c == '\r'))
             return i; /* behind a number or a literal */
         else if ((c == '}' || c == ']') && --depth == 0)
             return i + 1;
@@ -208,6 +208,22 @@ bool json_span_next(struct text body, size_t *cursor, struct json_span *out_span
     out_span->key = (struct text){ body.at + key, key_end - key };
     out_span->value = (struct text){ body.at + value, value_end - value };
     *cursor = value_end;
+    return true;
+}
+
+bool json_item_next(struct text array, size_t *cursor, struct text *out_item)
+{
+    size_t i = skip_blanks(array, *cursor);
+    if (array.at[i] != ']') {
+        ASSERT(array.at[i] == (*cursor == 0 ? '[' : ','));
+        i = skip_blanks(array, i + 1);
+    }
+    if (array.at[i] == ']') {
+        *cursor = i;
+        return false;
+    }
+    *cursor = skip_value(array, i);
+    *out_item = (struct text){ array.at + i, *cursor - i };
     return true;
 }
 

@@ -18,6 +18,8 @@ struct json_span {
 };
 /* Walks the top-level members of a body that json_parse accepted as an object. cursor starts at 0; false at the end. */
 bool json_span_next(struct text body, size_t *cursor, struct json_span *out_span);
+/* The same for the items of an array. */
+bool json_item_next(struct text array, size_t *cursor, struct text *out_item);
 /* Looks at the keys of one object, in time linear in their bytes. FAIL_BAD_JSON, with a static *out_why: two members have the same (unescaped) key, or one
    holds a NUL, at which readers in C end: whom to believe depends on the reader. FAIL_NO_MEMORY. */
 MUSTUSE enum fail json_check_keys(yyjson_val *object, const char **out_why);

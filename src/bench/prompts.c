@@ -252,6 +252,8 @@ static enum fail put_chat(const struct script_session *x, const struct request *
     f = f == OK ? buf_printf(out, "],\"stream\":%s", r->stream ? "true" : "false") : f;
     if (f == OK && r->stream && r->api == LOAD_OPENAI)
         f = buf_add_text(out, TEXT(",\"stream_options\":{\"include_usage\":true}"));
+    if (f == OK && x->script->prompts.below != NULL && r->api == LOAD_OPENAI)
+        f = buf_add_text(out, TEXT(",\"temperature\":0")); /* what is asked again and again has one answer: that is what the mix is about */
     if (f == OK && most > 0)
         f = buf_printf(out, r->api == LOAD_OPENAI ? ",\"max_tokens\":%u" : ",\"options\":{\"num_predict\":%u}", most);
     return f == OK ? buf_add_text(out, TEXT("}")) : f;

@@ -18,7 +18,7 @@ enum load_api { LOAD_OPENAI, LOAD_OLLAMA, LOAD_QUERY, LOAD_PLAIN };
 struct script_made {
     uint32_t count;             /* different ones; 0: none are made */
     uint32_t turns;             /* of each conversation */
-    double zipf;                /* the r-th (from 1) comes in proportion to r^-zipf (Zipf 1949); 0: one after the other */
+    double zipf;                /* the r-th (from 1) comes in proportion to r^-zipf (Zipf 1949), at temperature 0; 0: one after the other */
 };
 #define SCRIPT_MADE_MAX 1000000 /* turns of all of them */
 

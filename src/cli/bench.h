@@ -53,6 +53,9 @@ MUSTUSE bool bench_plan_made(struct bench_run *run, const struct bench_words *w,
 /* A number of the command line, least .. most; word NULL: *out stays as it is. False with a sentence. */
 MUSTUSE bool bench_plan_count(const char *name, const char *word, uint64_t least, uint64_t most, uint64_t *out, struct complaint *why);
 
+/* The key that goes with each request; word NULL: none. False with a sentence: no header can carry it. */
+MUSTUSE bool bench_plan_key(struct load_target *target, const char *word, struct complaint *why);
+
 /* The same from a plan file, whose times become `scale` times as long; out_name is its name. Nothing is left to be read afterwards. */
 MUSTUSE bool bench_plan_file(struct bench_run *run, const char *path, double scale, const struct bench_words *w, char out_name[64], struct complaint *why);
 

@@ -143,7 +143,7 @@ static uint32_t descriptors(void)
     return (uint32_t)MIN(limit.rlim_cur, (rlim_t)LOAD_USERS_MAX + FDS_KEPT);
 }
 
-static bool read_key(struct load_target *target, const char *word, struct complaint *why)
+bool bench_plan_key(struct load_target *target, const char *word, struct complaint *why)
 {
     if (word == NULL)
         return true;
@@ -168,7 +168,7 @@ static bool read_model(struct bench_target *t, const char *word, struct complain
 static bool read_common(struct bench_run *run, const struct bench_words *w, struct complaint *why)
 {
     uint64_t workers = 1, pid = 0;
-    if (!read_key(&run->plan.target, w->key, why) || !bench_plan_count("workers", w->workers, 1, WORKERS_MAX, &workers, why) ||
+    if (!bench_plan_key(&run->plan.target, w->key, why) || !bench_plan_count("workers", w->workers, 1, WORKERS_MAX, &workers, why) ||
         !bench_plan_count("pid", w->pid, 1, INT32_MAX, &pid, why) || !read_criteria(run, w, why))
         return false;
     run->workers = (unsigned)workers;

@@ -307,6 +307,18 @@ static void tell_asked(yyjson_val *s)
         printf("  when       %.*s\n", TEXT_ARG(http_date_at(&date, at)));
 }
 
+static void tell_cache(yyjson_val *s)
+{
+    static const struct {
+        const char *word, *text;
+    } rows[] = { { "hit", "answered from memory" }, { "join", "shared the call of an equal request" }, { "miss", "nothing was kept for it" } };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (strcmp(text_at(s, "cache"), rows[i].word) == 0)
+            printf("  cache      %s\n", rows[i].text);
+    if (*text_at(s, "cache_why") != '\0')
+        printf("  cache      not looked for: %s\n", text_at(s, "cache_why"));
+}
+
 static void tell_answer(yyjson_val *s)
 {
     char bytes[24];
@@ -334,6 +346,7 @@ void tell_story(yyjson_val *s, struct arena *arena)
     if (*text_at(s, "why") != '\0')
         printf("  why        %s\n", text_at(s, "why"));
     tell_asked(s);
+    tell_cache(s);
     if (ms_at(s, "queue_ms") >= 0.5)
         tell_span(s, "queue_ms", "  queue      waited ", " for a slot\n");
     else if (has(s, "queue_ms"))

@@ -221,9 +221,38 @@ static bool check_models(struct loading *l)
     return true;
 }
 
+/* Its name, and the models behind it in their order, each once: what one of them has said is not what another one would. Which backends have them does not count. */
+static bool note_meaning(struct loading *l, struct conf_model *m)
+{
+    const char *text = m->name, *last = "";
+    for (uint32_t i = 0; i < m->use.count + m->fallback.count && text != NULL; i++) {
+        const char *model = (i < m->use.count ? &m->use.at[i] : &m->fallback.at[i - m->use.count])->model;
+        text = strcmp(model, last) != 0 ? arena_printf(&l->conf->arena, "%s\n%s", text, model) : text;
+        last = model;
+    }
+    m->cache.meaning = text;
+    return text != NULL || refuse_memory(l);
+}
+
+/* So that a body of which nothing can be kept is not looked at more closely, before it is known which model it is for. */
+static bool note_cache(struct loading *l)
+{
+    struct conf *c = l->conf;
+    bool is_on = c->cache.exact.enabled == CONF_ON;
+    c->cache.exact.most = is_on ? c->cache.exact.when : CONF_CACHE_NEVER;
+    for (uint32_t i = 0; i < c->models_count && is_on; i++) {
+        struct conf_model *m = &c->models[i];
+        if (!note_meaning(l, m))
+            return false;
+        c->cache.exact.most = MAX(c->cache.exact.most, m->cache.when);
+        c->cache.exact.zero_by_default |= m->defaults.temperature.is_set && m->defaults.temperature.value == 0;
+    }
+    return true;
+}
+
 bool conf_check(struct loading *l)
 {
     if (!check_limits(l) || !check_keys(l) || !tenants_check(l, first_of(tree_of(l, "keys")), first_of(tree_of(l, "tenants"))) || !jwt_check(l, tree_of(l, "jwt")))
         return false;
-    return check_backends(l) && check_models(l) && check_weights(l) && check_addresses(l) && tls_check_server(l, tree_of(l, "tls"));
+    return check_backends(l) && check_models(l) && note_cache(l) && check_weights(l) && check_addresses(l) && tls_check_server(l, tree_of(l, "tls"));
 }

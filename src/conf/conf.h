@@ -17,6 +17,7 @@
 #define CONF_CONCURRENCY_ADAPTIVE UINT32_MAX
 
 enum conf_kind { CONF_KIND_OPENAI, CONF_KIND_LLAMA, CONF_KIND_MOCK, CONF_KIND_OLLAMA, CONF_KIND_ANTHROPIC };
+enum conf_cache_when { CONF_CACHE_UNSAID, CONF_CACHE_NEVER, CONF_CACHE_DETERMINISTIC, CONF_CACHE_ALWAYS }; /* each keeps more than the one before */
 enum conf_balance { CONF_BALANCE_LEAST_LOADED, CONF_BALANCE_ROUND_ROBIN, CONF_BALANCE_POWER_OF_TWO, CONF_BALANCE_WEIGHTED, CONF_BALANCE_AFFINITY };
 enum conf_role { CONF_ROLE_USER, CONF_ROLE_ADMIN };
 enum conf_reload { CONF_RELOAD_SIGNAL, CONF_RELOAD_WATCH };
@@ -156,6 +157,11 @@ struct conf_model {
     struct {
         struct conf_number in, out; /* dollars a million tokens */
     } price;
+    struct {
+        enum conf_cache_when when; /* UNSAID: as cache.exact.when */
+        nanos ttl;                 /* 0: as cache.exact.ttl */
+        const char *meaning;       /* its name and what is behind it: for what an answer is known by */
+    } cache;
     enum conf_switch hedge;
     int line;
 };
@@ -220,6 +226,20 @@ struct conf {
         struct conf_redis server;
         nanos wait;
     } redis;
+    struct {
+        struct {
+            enum conf_switch enabled;
+            enum conf_cache_when when;
+            uint32_t entries;
+            uint64_t memory;
+            nanos ttl, embedding_ttl;
+            enum conf_cache_when most; /* that any model says; NEVER where it is not enabled */
+            bool zero_by_default;      /* some model has temperature 0 where a request names none */
+        } exact;
+        struct {
+            enum conf_switch enabled;
+        } shared;
+    } cache;
     struct {
         enum conf_log_level level;
         enum conf_log_format format;

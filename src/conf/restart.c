@@ -17,6 +17,8 @@ static bool value_eq(enum type type, const void *a, const void *b)
         return store_a->mode == store_b->mode && texts_eq(store_a->path, store_b->path);
     case TYPE_redis:
         return texts_eq(((const struct conf_redis *)a)->url, ((const struct conf_redis *)b)->url);
+    case TYPE_flag:
+        return *(const enum conf_switch *)a == *(const enum conf_switch *)b;
     default:
         ASSERT(type == TYPE_auto_count); /* no RESTART key has another type yet */
         return *(const uint32_t *)a == *(const uint32_t *)b;

@@ -56,6 +56,8 @@ static void put_key(struct page *p, const struct row *row)
         put_number(p, row, "^[0-9]+$|^auto$|^adaptive$|\\\\$");
     else if (row->type == TYPE_number)
         put_number(p, row, "^[0-9.]+$|\\\\$");
+    else if (row->type == TYPE_flag)
+        put(p, "\"type\":[\"boolean\",\"string\"]"); /* ${NAME} too */
     else if (*type_what(row->type) == '\0')
         put_words(p, row->type);
     else if (row->type == TYPE_size || row->type == TYPE_auto_size || row->type == TYPE_span)

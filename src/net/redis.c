@@ -1,13 +1,15 @@
-/* redis.c: a connection to a Redis: what is sent, what is pending, and whose each reply is. Called by admit/share.c. */
+/* redis.c: a connection to a Redis: what is sent, what is pending, and whose each reply is. Called by redis_link.c and its users. */
 #include "net/redis.h"
+#include "base/account.h"
 #include "base/buf.h"
 #include "net/wire.h"
 #include <errno.h>
 #include <hiredis/hiredis.h>
+#include <stdio.h>
 #include <string.h>
 
 #define REDIS_MAGIC      0x4ed15c0eu
-#define REPLY_BYTES_MAX  65536 /* unfinished, in the reader: our replies have hundreds */
+#define KEPT_BYTES_MAX   65536 /* of memory, in an output that is empty */
 
 struct pending {
     struct redis_call *call; /* NULL: its reply is dropped */
@@ -17,13 +19,13 @@ struct pending {
 struct redis {
     uint32_t magic;
     struct worker *worker;
-    void (*on_closed)(void *arg);
-    void *arg;
+    struct redis_options options;
     struct wire wire;
     struct watch watch;
     struct turn_end flush;
     struct task *opener;        /* while it connects */
     redisReader *reader;        /* NULL: closed */
+    size_t accounted;           /* bytes of what it has not handed out */
     struct redis_reply reply;   /* the one that is being read */
     bool open, writable, is_end;
     const char *why;
@@ -32,7 +34,7 @@ struct redis {
     struct pending pending[REDIS_PENDING_MAX];
 };
 
-/* ---- what hiredis reads: no object is made, the numbers and the text are kept in r->reply ---- */
+/* ---- what hiredis reads: no object is made, the numbers and the beginning of a text are kept in r->reply ---- */
 
 static struct redis_reply *reply_of(const redisReadTask *task, enum redis_kind kind)
 {
@@ -46,12 +48,16 @@ static struct redis_reply *reply_of(const redisReadTask *task, enum redis_kind k
 
 static void *create_string(const redisReadTask *task, char *at, size_t len)
 {
+    struct redis *r = task->privdata;
+    struct redis_call *call = r->count > 0 ? r->pending[r->first].call : NULL;
     enum redis_kind kind = task->type == REDIS_REPLY_ERROR ? REDIS_ERROR : task->type == REDIS_REPLY_STATUS ? REDIS_STATUS : REDIS_STRING;
     struct redis_reply *reply = reply_of(task, kind);
     if (reply == NULL || task->parent != NULL)
         return reply;
     reply->text_len = MIN(len, sizeof reply->text);
     memcpy(reply->text, at, reply->text_len);
+    if (kind == REDIS_STRING && call != NULL && call->read != NULL)
+        call->read(call, (struct text){ at, len });
     return reply;
 }
 
@@ -79,6 +85,19 @@ static void *create_nil(const redisReadTask *task) { return reply_of(task, REDIS
 static void free_object(void *object) { (void)object; }
 
 static redisReplyObjectFunctions into_reply = { create_string, create_array, create_integer, create_nil, free_object };
+
+/* hiredis allocates behind the account's back. False: there is no room for what has come. */
+static bool account_for(struct redis *r, size_t bytes)
+{
+    if (bytes > r->accounted && !account_has(bytes - r->accounted))
+        return false;
+    if (bytes > r->accounted)
+        account_spend(bytes - r->accounted);
+    else
+        account_give(r->accounted - bytes);
+    r->accounted = bytes;
+    return true;
+}
 
 /* ---- the end ---- */
 
@@ -110,7 +129,8 @@ void redis_close(struct redis *r, const char *why)
     wire_close(&r->wire, false);
     redisReaderFree(r->reader);
     r->reader = NULL;
-    buf_clear(&r->out);
+    (void)account_for(r, 0); /* giving back does not fail */
+    buf_fini(&r->out);
     while (r->count > 0) /* what they send now is refused: the connection is closed */
         finish(take_first(r).call, FAIL_RESET);
 }
@@ -119,7 +139,7 @@ void redis_close(struct redis *r, const char *why)
 static void poison(struct redis *r, const char *why)
 {
     redis_close(r, why);
-    r->on_closed(r->arg);
+    r->options.closed(r->options.arg);
 }
 
 /* ---- bytes ---- */
@@ -138,6 +158,8 @@ static void write_out(struct redis *r)
             buf_eat(&r->out, (size_t)n);
         }
     }
+    if (r->out.room > KEPT_BYTES_MAX)
+        buf_release_if_empty(&r->out);
 }
 
 static void flush(struct worker *w, struct turn_end *self)
@@ -151,6 +173,11 @@ static bool hand_out(struct redis *r)
 {
     void *whole = NULL;
     while (r->open && redisReaderGetReply(r->reader, &whole) == REDIS_OK && whole != NULL) {
+        whole = NULL;
+        if (r->count == 0 && r->options.unasked != NULL) {
+            r->options.unasked(r->options.arg);
+            continue;
+        }
         if (r->count == 0) {
             poison(r, "it answered what nobody asked");
             return false;
@@ -159,9 +186,10 @@ static bool hand_out(struct redis *r)
         if (call != NULL)
             call->reply = r->reply;
         finish(call, OK);
-        whole = NULL;
     }
-    if (r->open && (r->reader->err != 0 || r->reader->len > REPLY_BYTES_MAX))
+    if (r->open && !account_for(r, r->reader->len))
+        poison(r, "there is no memory for its answer");
+    if (r->open && (r->reader->err != 0 || r->reader->len > r->options.reply_max))
         poison(r, "it answered something else than RESP, or what no command of ours asks for");
     return r->open;
 }
@@ -206,19 +234,18 @@ static void on_ready(struct worker *w, struct watch *self, unsigned events)
 
 /* ---- a connection ---- */
 
-struct redis *redis_new(struct worker *w, void (*on_closed)(void *arg), void *arg)
+struct redis *redis_new(struct worker *w, const struct redis_options *options)
 {
     struct redis *r = mem_zero(sizeof *r);
     if (r == NULL)
         return NULL;
     r->magic = REDIS_MAGIC;
     r->worker = w;
-    r->on_closed = on_closed;
-    r->arg = arg;
+    r->options = *options;
     r->why = "";
     r->watch = (struct watch){ -1, on_ready };
     r->flush.run = flush;
-    buf_init_secret(&r->out, REDIS_OUT_MAX); /* AUTH passes here */
+    buf_init_secret(&r->out, options->out_max); /* AUTH passes here */
     return r;
 }
 
@@ -280,35 +307,58 @@ enum fail redis_open(struct task *t, struct redis *r, const struct addr *to, nan
 bool redis_is_open(const struct redis *r) { return r->open; }
 const char *redis_why(const struct redis *r) { return r->why; }
 nanos redis_waits_since(const struct redis *r) { return r->count > 0 ? r->pending[r->first].since : NEVER; }
+unsigned redis_pending(const struct redis *r) { return r->count; }
 
 /* ---- a command ---- */
 
+/* As much as "*24\r\n$16777216\r\n" and "\r\n" may take, for each word. */
+#define WORD_AROUND 24
+
+static void put_number(struct buf *out, char kind, size_t number)
+{
+    buf_added(out, (size_t)snprintf(buf_end(out), WORD_AROUND, "%c%zu\r\n", kind, number));
+}
+
+/* Room is there. Not hiredis' formatter: it would copy a large value once more, into memory that nobody accounts for. */
+static void put_word(struct buf *out, struct text word)
+{
+    put_number(out, '$', word.len);
+    if (word.len > 0)
+        memcpy(buf_end(out), word.at, word.len);
+    buf_added(out, word.len);
+    memcpy(buf_end(out), "\r\n", 2);
+    buf_added(out, 2);
+}
+
 enum fail redis_send(struct redis *r, const struct text *args, unsigned count, struct redis_call *call)
 {
-    const char *at[REDIS_ARGS_MAX];
-    size_t len[REDIS_ARGS_MAX];
-    char *command;
+    size_t bytes = WORD_AROUND;
     CHECK(r, REDIS);
     ASSERT(count <= REDIS_ARGS_MAX);
     if (!r->open)
         return FAIL_RESET;
     if (r->count == REDIS_PENDING_MAX)
         return FAIL_BUSY;
-    for (unsigned i = 0; i < count; i++) {
-        at[i] = args[i].at;
-        len[i] = args[i].len;
-    }
-    int n = redisFormatCommandArgv(&command, (int)count, at, len);
-    if (n < 0)
-        return FAIL_NO_MEMORY;
-    enum fail f = buf_add(&r->out, command, (size_t)n);
-    mem_wipe(command, (size_t)n);
-    redisFreeCommand(command);
+    for (unsigned i = 0; i < count; i++)
+        bytes += WORD_AROUND + args[i].len;
+    enum fail f = buf_reserve(&r->out, bytes);
     if (f != OK)
         return f == FAIL_TOO_LARGE ? FAIL_BUSY : f;
+    put_number(&r->out, '*', count);
+    for (unsigned i = 0; i < count; i++)
+        put_word(&r->out, args[i]);
     r->pending[(r->first + r->count++) % REDIS_PENDING_MAX] = (struct pending){ call, r->worker->now };
     turn_end_ask(r->worker, &r->flush);
     return OK;
+}
+
+void redis_forget(struct redis *r, const struct redis_call *call)
+{
+    for (uint32_t i = 0; i < r->count; i++) {
+        struct pending *p = &r->pending[(r->first + i) % REDIS_PENDING_MAX];
+        if (p->call == call)
+            p->call = NULL; /* its place stays: the reply comes, and is nobody's */
+    }
 }
 
 struct asker {
@@ -324,15 +374,6 @@ static void answered(struct redis_call *call)
     task_wake(a->task);
 }
 
-static void drop(struct redis *r, const struct redis_call *call)
-{
-    for (uint32_t i = 0; i < r->count; i++) {
-        struct pending *p = &r->pending[(r->first + i) % REDIS_PENDING_MAX];
-        if (p->call == call)
-            p->call = NULL; /* its place stays: the reply comes, and is nobody's */
-    }
-}
-
 enum fail redis_ask(struct task *t, struct redis *r, const struct text *args, unsigned count, nanos deadline, struct redis_reply *out)
 {
     struct asker a = { .call.done = answered, .task = t };
@@ -340,7 +381,7 @@ enum fail redis_ask(struct task *t, struct redis *r, const struct text *args, un
     while (f == OK && !a.is_done) {
         f = task_park(t, "redis", deadline);
         if (f != OK && !a.is_done)
-            drop(r, &a.call);
+            redis_forget(r, &a.call);
     }
     if (!a.is_done)
         return f;

@@ -13,6 +13,9 @@ enum fail path_head(struct task *t, struct request *rq)
         total = MIN(total, (nanos)ms * NANOS_PER_MS);
     }
     rq->deadline = rq->http->began + total;
+    enum fail f = cache_wish_read(rq);
+    if (f != OK)
+        return f;
     t->deadline = rq->deadline;
     if (account_is_short()) { /* the rest is for those who are in already */
         COUNT(t->worker, refused_memory);

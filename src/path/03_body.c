@@ -80,6 +80,8 @@ static void reading_begin(struct reading *r, struct request *rq)
     r->why[0] = 0;
     r->api = rq->api;
     r->private_urls = rq->conf->limits.private_urls == CONF_ON;
+    r->keeps = rq->cache.wish == CACHE_LEAVE ? CONF_CACHE_NEVER : rq->conf->cache.exact.most;
+    r->zero_by_default = rq->conf->cache.exact.zero_by_default;
     r->for_llama = roster_has(rq->roster, CONF_KIND_LLAMA);
     r->body = rq->http->body;
     buf_init(&rq->http->body, 0);
@@ -103,6 +105,7 @@ static void reading_run(struct reading *r)
 static enum fail reading_take(struct request *rq, struct reading *r)
 {
     rq->http->body = r->body;
+    rq->cache.inputs = r->inputs;
     if (r->fail == OK)
         return rq->api->take_body(rq, r);
     rq->param = r->param != r->field ? r->param : arena_copy(&rq->http->arena, text_of(r->field));
@@ -138,6 +141,7 @@ static void reading_drop(void *arg)
 {
     struct reading *r = arg;
     buf_fini(&r->body);
+    mem_free(r->inputs);
     mem_free(r);
 }
 
@@ -182,14 +186,24 @@ static void count_refusal(struct worker *w, enum fail f)
         COUNT(w, refused_memory);
 }
 
+enum fail body_parse(struct task *t, struct request *rq)
+{
+    enum fail f = buf_len(&rq->http->body) > ASIDE_BYTES ? read_aside(t, rq) : read_here(rq);
+    if (f == FAIL_BAD_JSON || f == FAIL_BAD_FIELD)
+        rq->http->body.is_secret = true; /* a key in the wrong place is such a mistake */
+    count_refusal(t->worker, f);
+    return f;
+}
+
 enum fail path_body(struct task *t, struct request *rq)
 {
     enum fail f = refuse_encoding(rq);
     if (f == OK)
         f = read_whole(t, rq);
     if (f == OK)
-        f = buf_len(&rq->http->body) > ASIDE_BYTES ? read_aside(t, rq) : read_here(rq);
-    count_refusal(t->worker, f);
+        f = lane_find(rq) ? OK : rq->is_shed ? path_shed_now(t, rq) : body_parse(t, rq);
+    else
+        count_refusal(t->worker, f);
     if (f != OK)
         return f;
     if (!auth_may_use(&rq->who, rq->model)) {

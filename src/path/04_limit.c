@@ -90,7 +90,7 @@ static int64_t answer_estimate(const struct request *rq)
     return rq->answers > 0 ? (int64_t)(rq->http->answer_bytes / 4) : 0;
 }
 
-/* What the request used. Nothing, unless a backend answered it, or was at it when the client left. */
+/* What the answer took so far. Nothing, unless a backend answered, or was at it when the client left. */
 static struct foresight used(const struct request *rq)
 {
     const struct flight *fl = rq->flight;
@@ -104,13 +104,26 @@ static struct foresight used(const struct request *rq)
     return (struct foresight){ (uint32_t)MIN(prompt, LIMIT_TOKENS_MAX), (uint32_t)MIN(answer, LIMIT_TOKENS_MAX) };
 }
 
+/* What the request pays: all of that, or of an answer that several read what is not paid yet, or nothing. */
+static struct foresight due(struct request *rq)
+{
+    if (rq->flight == NULL || !rq->pays)
+        return (struct foresight){ 0 };
+    if (rq->role == JOIN_FOLLOWS)
+        rq->foreseen = pool_foresee(rq->pool, rq->prompt_bytes, rq->max_tokens, rq->answers);
+    struct foresight all = used(rq);
+    int64_t prompt = all.prompt, answer = all.answer;
+    flight_pay(&rq->reader, &prompt, &answer);
+    return (struct foresight){ (uint32_t)prompt, (uint32_t)answer };
+}
+
 void limit_settle(struct request *rq)
 {
     struct worker *w = rq->task->worker;
     const struct flight *fl = rq->flight;
-    struct foresight real = used(rq);
+    struct foresight real = due(rq);
     int64_t tokens = (int64_t)real.prompt + real.answer, money = limits_cost(rq->pool_conf, real.prompt, real.answer);
-    if (fl != NULL && rq->fail == OK)
+    if (fl != NULL && rq->fail == OK && rq->role != JOIN_FOLLOWS)
         pool_learn(rq->pool, rq->prompt_bytes, fl->prompt_tokens, rq->max_tokens, rq->answers, fl->completion_tokens);
     COUNT_BY(w, spent_nanodollars, money);
     if (!stake_is_any(&rq->stake))

@@ -4,7 +4,6 @@
 enum fail path_route(struct task *t, struct request *rq)
 {
     uint32_t count;
-    rq->pool = roster_find(rq->roster, rq->model);
     if (rq->pool != NULL && rq->fetches && roster_pool_has(rq->roster, rq->pool, CONF_KIND_LLAMA)) {
         COUNT(t->worker, refused_body);
         rq->param = "messages";

@@ -3,6 +3,7 @@
 #include "route/affinity.h"
 #include "upstream/local.h"
 #include <stdio.h>
+#include <string.h>
 
 #define LOCAL_START_NS (10 * NANOS_PER_S)      /* the local model loads in 0.4 s on an idle machine, in seconds on a busy one */
 #define LOCAL_LOOK_NS  (50 * NANOS_PER_MS)     /* so the wait below has 200 rounds at most */
@@ -114,19 +115,10 @@ static enum fail take_slot(struct task *t, struct request *rq)
     }
 }
 
-enum fail path_admit(struct task *t, struct request *rq)
+static enum fail wait_for_slot(struct task *t, struct request *rq)
 {
-    rq->asked_at = t->worker->now;
-    rq->body_exact = world_now(t->worker->world);
-    enum fail f = limit_reserve(t, rq);
-    if (f != OK)
-        return f;
-    rq->tokens = foresight_share(rq->foreseen);
-    struct text session = http_head_get(rq->http->head, HEADER_X_WEIR_SESSION);
-    if (session.len > 0)
-        rq->affinity = affinity_of_session(session);
     COUNT(t->worker, queue_waiting);
-    f = take_slot(t, rq);
+    enum fail f = take_slot(t, rq);
     COUNT_DOWN(t->worker, queue_waiting);
     rq->queue_ns = t->worker->now - rq->asked_at;
     if (f != OK)
@@ -136,4 +128,76 @@ enum fail path_admit(struct task *t, struct request *rq)
         RECORD(t->worker, queue_wait, rq->queue_ns);
     }
     return f;
+}
+
+/* ---- joined ones ---- */
+
+/* The producer of a flight that several may read waits for the slot itself, as any of them may leave. It asks as its leader would, but until any deadline a request
+   may have: each reader has its own. */
+static enum fail admit_for_all(struct task *t, struct call *call)
+{
+    struct request *rq = call->admit_arg;
+    struct flight *fl = call->flight;
+    enum fail f = wait_for_slot(t, rq);
+    call->slot = rq->slot;
+    if (f != OK) {
+        fl->fail_text = rq->why;
+        fl->retry_after = rq->retry_after;
+        fl->backlog_grows = rq->backlog_grows;
+    }
+    return f;
+}
+
+enum fail path_admit_later(struct request *rq, struct call *call)
+{
+    struct request *all = arena_alloc(&call->flight->arena, sizeof *all);
+    if (all == NULL)
+        return FAIL_NO_MEMORY;
+    call->deadline = NEVER;
+    call->claim.deadline = rq->task->worker->now + rq->conf->timeouts.total;
+    memset(all, 0, sizeof *all);
+    all->desk = rq->desk;
+    all->conf = rq->conf;
+    all->class = rq->class;
+    all->who.tenant = call->claim.tenant;
+    all->pool = rq->pool;
+    all->affinity = rq->affinity;
+    all->tokens = rq->tokens;
+    all->asked_at = rq->asked_at;
+    all->deadline = call->claim.deadline;
+    all->retry_after = -1;
+    call->admit = admit_for_all;
+    call->admit_arg = all;
+    return OK;
+}
+
+/* Whom it may read beside, and what others may read of it. */
+static enum fail join(struct task *t, struct request *rq, bool may_lead)
+{
+    rq->join.hangar = &rq->desk->hangar;
+    rq->join.buffer_max = rq->conf->stream.buffer;
+    rq->join.late_ns = rq->conf->timeouts.write;
+    rq->join.may_lead = may_lead;
+    enum fail f = joins_enter(t->worker, rq->desk->joins, &rq->join, &rq->reader, &rq->role);
+    rq->flight = rq->reader.flight;
+    return f;
+}
+
+enum fail path_admit(struct task *t, struct request *rq)
+{
+    rq->asked_at = t->worker->now;
+    rq->body_exact = world_now(t->worker->world);
+    enum fail f = rq->joins ? join(t, rq, false) : OK;
+    if (f != OK || rq->role == JOIN_FOLLOWS)
+        return f;
+    f = limit_reserve(t, rq);
+    if (f != OK)
+        return f;
+    rq->tokens = foresight_share(rq->foreseen);
+    struct text session = http_head_get(rq->http->head, HEADER_X_WEIR_SESSION);
+    if (session.len > 0)
+        rq->affinity = affinity_of_session(session);
+    if (rq->joins)
+        f = join(t, rq, true); /* who follows all the same, as another was sooner, pays nothing */
+    return f == OK && rq->role == JOIN_NONE ? wait_for_slot(t, rq) : f;
 }

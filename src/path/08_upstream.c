@@ -43,17 +43,37 @@ static struct call *make_call(struct request *rq)
     return call;
 }
 
-static enum fail start(struct task *t, struct request *rq)
+static enum fail begin_alone(struct request *rq)
 {
     rq->flight = flight_new(&rq->desk->hangar, rq->conf->stream.buffer);
     if (rq->flight == NULL)
         return FAIL_NO_MEMORY;
+    flight_reader_begins(rq->flight, &rq->reader);
+    flight_let_go(rq->flight);
+    return OK;
+}
+
+static enum fail start(struct task *t, struct request *rq)
+{
     struct call *call = make_call(rq);
     if (call == NULL)
         return FAIL_NO_MEMORY;
-    enum fail f = upstream_start(t->worker, call);
+    enum fail f = rq->role == JOIN_LEADS ? path_admit_later(rq, call) : OK;
+    if (f == OK)
+        f = upstream_start(t->worker, call);
     if (f != OK)
         call_fini(t->worker, call);
+    return f;
+}
+
+/* Unless another request has begun it. */
+static enum fail begin(struct task *t, struct request *rq)
+{
+    enum fail f = rq->flight == NULL ? begin_alone(rq) : OK;
+    if (f == OK && rq->role != JOIN_FOLLOWS)
+        f = start(t, rq);
+    if (f != OK && rq->role == JOIN_LEADS)
+        flight_end(rq->flight, f); /* others may read it by now */
     return f;
 }
 
@@ -61,7 +81,7 @@ static enum fail wait_begun(struct task *t, struct request *rq)
 {
     for (;;) {
         nanos beat = rq->stream ? t->worker->now + rq->conf->stream.heartbeat : NEVER;
-        enum fail f = flight_wait(t, rq->flight, true, beat);
+        enum fail f = flight_wait(t, &rq->reader, true, beat);
         if (f != FAIL_TIMEOUT)
             return f;
         f = path_beat(t, rq, TEXT("waiting"));
@@ -72,7 +92,7 @@ static enum fail wait_begun(struct task *t, struct request *rq)
 
 enum fail path_upstream(struct task *t, struct request *rq)
 {
-    enum fail f = start(t, rq);
+    enum fail f = begin(t, rq);
     if (f == OK)
         f = wait_begun(t, rq);
     if (f == FAIL_CLIENT_GONE)
@@ -80,9 +100,12 @@ enum fail path_upstream(struct task *t, struct request *rq)
     if (f != OK)
         return f;
     struct flight *fl = rq->flight;
+    if (rq->role == JOIN_LEADS && fl->attempt_count > 0)
+        rq->queue_ns = fl->attempts[0].queued;
     if (fl->state == FLIGHT_ENDED && fl->status == 0) { /* it never began */
         rq->retry_after = fl->retry_after;
-        if (fl->fail == FAIL_TIMEOUT || fl->fail == FAIL_UPSTREAM)
+        rq->backlog_grows = fl->backlog_grows;
+        if (fl->fail == FAIL_TIMEOUT || fl->fail == FAIL_UPSTREAM || (fl->attempt_count == 0 && fl->fail_text[0] != 0))
             return because(rq, fl->fail, "%s", fl->fail_text);
         return fl->fail;
     }

@@ -18,7 +18,7 @@ static enum fail answer_head(struct request *rq)
 /* A whole body that lies in one piece. */
 static enum fail relay_whole(struct task *t, struct request *rq)
 {
-    struct text body = flight_peek(rq->flight);
+    struct text body = flight_next(&rq->reader);
     enum fail f = answer_head(rq);
     if (f == OK)
         f = http_answer_whole(t, rq->http, body);
@@ -27,13 +27,14 @@ static enum fail relay_whole(struct task *t, struct request *rq)
 
 static enum fail write_ready(struct task *t, struct request *rq)
 {
-    struct flight *fl = rq->flight;
-    for (struct text some = flight_peek(fl); some.len > 0; some = flight_peek(fl)) {
+    struct flight_reader *r = &rq->reader;
+    for (struct text some = flight_next(r); some.len > 0; some = flight_next(r)) {
         some.len = MIN(some.len, SLICE_BYTES);
         enum fail f = http_answer_write(t, rq->http, some);
         if (f != OK)
             return f;
-        flight_took(fl, some.len);
+        cache_tee(rq, some);
+        flight_took(r, some.len);
     }
     return http_answer_flush(rq->http);
 }
@@ -44,14 +45,16 @@ static enum fail write_all(struct task *t, struct request *rq)
     struct flight *fl = rq->flight;
     for (;;) {
         nanos beat = fl->is_stream ? t->worker->now + rq->conf->stream.heartbeat : NEVER;
-        enum fail f = flight_wait(t, fl, false, beat);
+        enum fail f = flight_wait(t, &rq->reader, false, beat);
         if (f == FAIL_TIMEOUT)
             f = path_beat(t, rq, TEXT("waiting"));
         else if (f == OK)
             f = write_ready(t, rq);
         if (f != OK)
             return f;
-        if (fl->state == FLIGHT_ENDED && fl->unread == 0)
+        if (rq->reader.is_dropped)
+            return because(rq, FAIL_TIMEOUT, "Others read the same answer, and this client was too far behind them for too long (timeouts.write).");
+        if (flight_is_read(&rq->reader))
             return OK;
     }
 }
@@ -95,7 +98,7 @@ static enum fail relay_pieces(struct task *t, struct request *rq)
 /* Events were promised by a heartbeat, and then the backend answered in one piece: most likely that something is wrong with the request. */
 static enum fail no_events(struct request *rq)
 {
-    struct text body = flight_peek(rq->flight);
+    struct text body = flight_next(&rq->reader);
     return because(rq, FAIL_UPSTREAM, "The backend answered %d where a stream was due: %.*s", rq->flight->status, (int)MIN(body.len, 400u), body.len > 0 ? body.at : "");
 }
 
@@ -104,15 +107,19 @@ enum fail path_relay(struct task *t, struct request *rq)
     struct flight *fl = rq->flight;
     struct world *world = t->worker->world;
     nanos in = fl->first_upstream_byte_in;
-    if (fl->first_upstream_byte_out != 0 && in != 0) {
+    if (fl->first_upstream_byte_out != 0 && in != 0 && rq->role != JOIN_FOLLOWS) {
         rq->overhead_ns = (fl->first_upstream_byte_out - rq->body_exact - MAX(rq->queue_ns, 0)) + (fl->is_stream ? 0 : world_now(world) - in);
         RECORD(t->worker, overhead, rq->overhead_ns);
     }
     rq->first_token_ns = t->worker->now - rq->http->body_done;
     RECORD(t->worker, first_token, rq->first_token_ns);
+    if (rq->role == JOIN_FOLLOWS && fl->status == 200 && fl->is_stream != rq->stream)
+        return cache_relay_converted(t, rq);
     if (rq->beats && !fl->is_stream)
         return no_events(rq);
-    bool whole = !fl->is_stream && !fl->is_long && fl->state == FLIGHT_ENDED && flight_peek(fl).len == fl->unread && !rq->http->answer_begun;
+    if (rq->cache.is_partial && fl->status == 200)
+        return items_relay(t, rq);
+    bool whole = !fl->is_stream && !fl->is_long && flight_is_whole(&rq->reader) && !rq->http->answer_begun;
     enum fail f = whole ? relay_whole(t, rq) : relay_pieces(t, rq);
     if (f == FAIL_CLIENT_GONE)
         COUNT(t->worker, client_left_streaming);

@@ -6,7 +6,7 @@ static enum outcome outcome_of(const struct request *rq)
 {
     switch (rq->fail) {
     case OK:
-        return OUTCOME_answered;
+        return rq->cache.result == CACHE_HIT ? OUTCOME_cached : OUTCOME_answered;
     case FAIL_CLIENT_GONE:
     case FAIL_CANCELLED:
         return OUTCOME_cancelled;
@@ -33,6 +33,8 @@ enum fail path_headers(struct request *rq)
     struct buf *head = http_answer_head(rq->http);
     const struct flight *fl = rq->flight;
     enum fail f = limit_headers(rq, head);
+    if (f == OK)
+        f = cache_headers(rq, head);
     if (fl == NULL || fl->attempt_count == 0)
         return f;
     if (f == OK)
@@ -80,18 +82,21 @@ enum fail path_record(struct task *t, struct request *rq)
     struct flight *fl = rq->flight;
     enum outcome outcome = outcome_of(rq);
     nanos total = w->now - rq->http->began;
-    if (fl != NULL && fl->prompt_tokens > 0)
+    rq->pays = fl != NULL && flight_pays(&rq->reader);
+    bool counts = rq->pays && (rq->role == JOIN_NONE || fl->state == FLIGHT_ENDED); /* what several read counts once */
+    if (counts && fl->prompt_tokens > 0)
         COUNT_BY(w, tokens_prompt, fl->prompt_tokens);
-    if (fl != NULL && fl->completion_tokens > 0)
+    if (counts && fl->completion_tokens > 0)
         COUNT_BY(w, tokens_completion, fl->completion_tokens);
     if (rq->step == STEP_record && rq->fail == FAIL_CLIENT_GONE && !rq->http->body_read)
         COUNT(w, client_left_sending);
+    cache_keep(rq);
     limit_settle(rq);
     stat_request_ended(w, rq->api->number, outcome, rq->http->answer_status, total);
     log_it(t, rq, outcome, total);
     stories_add(rq->desk->stories, rq);
     if (fl != NULL)
-        flight_reader_leaves(fl);
+        flight_reader_leaves(&rq->reader);
     rq->flight = NULL;
     if (rq->slot.roster != NULL)
         slot_give(w, &rq->slot);

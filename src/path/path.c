@@ -141,7 +141,7 @@ void path_run(struct task *t, struct desk *desk, struct http_request *http, cons
         return;
     }
     request_begin(rq, t, desk, http, api);
-    for (enum step step = STEP_head; step < STEP_record && rq->fail == OK; step++)
+    for (enum step step = STEP_head; step < STEP_record && rq->fail == OK && !rq->is_answered; step++)
         rq->fail = run_step(t, rq, step);
     if (t->cancel != OK && rq->fail != OK)
         rq->fail = t->cancel;

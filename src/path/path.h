@@ -6,8 +6,9 @@
 #include "admit/share.h"
 #include "auth/auth.h"
 #include "base/json.h"
+#include "cache/shared.h"
 #include "net/http_server.h"
-#include "relay/flight.h"
+#include "relay/joins.h"
 #include "stat/stat.h"
 #include "upstream/upstream.h"
 
@@ -21,6 +22,35 @@ extern const char *const step_names[STEP_COUNT];
 extern const char *const step_waits[STEP_COUNT];
 
 struct request;
+
+/* ---- answers from memory: 05_cache.c ---- */
+
+#define ITEMS_MAX 512 /* inputs of a request for embeddings that are looked at one by one: 10 MB of answer, put together in 10 ms */
+
+#define KEPT_MAX  (4u << 20) /* bytes of an answer that is kept, or changes its form; none that people wait for is longer */
+
+enum { FORM_WHOLE, FORM_STREAM, JOIN_FORMS }; /* for cache_id_form */
+enum cache_wish { CACHE_USE, CACHE_REFRESH, CACHE_LEAVE, CACHE_ONLY }; /* x-weir-cache: -, no-cache, no-store, only */
+enum cache_result { CACHE_UNASKED, CACHE_HIT, CACHE_MISS, CACHE_BYPASS };
+
+struct request_cache {
+    enum cache_wish wish;
+    enum cache_result result;
+    const char *why;            /* of a bypass */
+    bool has_digest, has_tools; /* as the body says */
+    struct cache_digest digest; /* of embeddings: of all but their input */
+    struct cache_scope scope;
+    struct cache_digest *inputs;/* of embeddings: of each; the request's own. items.c */
+    uint32_t input_count;
+    size_t input_from, input_to;
+    struct item *items;         /* NULL: they are not looked at one by one */
+    bool is_partial;            /* some are known, and a backend is asked for the others */
+    struct cache_id id;         /* of the answer in the form that was asked for */
+    struct cache_id base;       /* of it in whatever form, as instances share it */
+    bool by_lane;               /* the body was not parsed: it led here before */
+    bool keeps;                 /* the answer is to be kept */
+    struct buf tee;             /* of long embeddings: what has been sent */
+};
 
 /* The process: what all workers share. */
 struct gateway;
@@ -36,9 +66,14 @@ struct desk {
     bool keys_changed;       /* those of the store, since auth was made */
     _Atomic bool keys_called;/* a letter that says so is under way */
     struct timer read_again;
+    struct timer cache_tick; /* of worker 0 */
     struct limits *limits;   /* the process's */
+    struct cache *cache;     /* the process's */
+    struct shared *shared;   /* answers of other instances; NULL = none are shared */
+    struct lane *lanes;      /* lane.c; NULL until the first hit, and behind each new view */
     struct share_link *share; /* to where instances count together; NULL = nothing is shared */
     struct hangar hangar;
+    struct joins *joins;     /* the process's */
     struct stories *stories;
     nanos shed_told;         /* when shed.c last logged */
     unsigned shed;           /* refused since */
@@ -58,13 +93,22 @@ struct reading {
     enum fail fail;
     const char *param;          /* the field that was wrong */
     bool private_urls;          /* limits.private_urls */
+    enum conf_cache_when keeps; /* the most that any model keeps */
+    bool zero_by_default;       /* without a temperature it may be 0 */
     bool fetches;               /* a URL in its messages would have to be fetched by the backend */
     bool for_llama;             /* there is a local model: also look for what it may not be given */
     const char *llama_param;    /* such a field; NULL: none */
     size_t brace;               /* behind the first '{' */
     size_t model_from, model_to;
     size_t options_from, options_to; /* stream_options; 0, 0: absent */
-    bool stream, usage_wanted, has_max_tokens, has_temperature;
+    bool stream, usage_wanted, has_max_tokens, has_temperature; /* has_: it stands there, if only as null */
+    bool says_max, says_temperature, max_is_completion;         /* says_: and is a number */
+    bool has_tools, has_digest;
+    double temperature;
+    struct cache_digest digest; /* of embeddings: of all but their input */
+    struct cache_digest *inputs;/* of each input of embeddings, mem_alloc'ed; NULL: too many, or not asked for */
+    uint32_t input_count;
+    size_t input_from, input_to;/* the input's value */
     uint32_t max_tokens, answers; /* answers: n; 0 = it asks for none, but for embeddings */
     uint64_t prompt_bytes;      /* of text in it; what is not text counts as its usual tokens */
     uint64_t affinity;          /* of its prompt's beginning */
@@ -123,16 +167,24 @@ struct request {
     struct splice splices[SPLICES_MAX];
     unsigned splice_count;
 
+    struct request_cache cache;
     struct stake stake;         /* what it has taken of its key's and tenant's limits */
     struct foresight foreseen;  /* tokens, as of the step admit */
     struct pool *pool;
     struct slot slot;
     struct waiter *waits;       /* its place in the queue, while it has one */
     uint32_t tokens;            /* what it will take of its tenant's share */
-    struct flight *flight;
+    bool joins;                 /* it may share its answer with others that ask for the same: */
+    struct join_ask join;       /* its identity, and what else a flight is made of */
+    enum join_role role;
+    struct flight *flight;      /* the reader's */
+    struct flight_reader reader;
+    bool pays;                  /* as of the step record: for what that answer took */
 
     enum fail fail;             /* how it ended */
     bool handled;               /* the refusal has been written */
+    bool is_shed;               /* this worker is late: it is told from memory or not at all */
+    bool is_answered;           /* whole, before its last step: from memory */
     bool beats;                 /* heartbeats began the answer: it is 200, and events */
     char why[700];              /* a sentence for the client, if the row's own is not enough */
     const char *param;          /* the field that was wrong */
@@ -159,6 +211,7 @@ MUSTUSE enum fail path_head(struct task *t, struct request *rq);
 MUSTUSE enum fail path_auth(struct task *t, struct request *rq);
 MUSTUSE enum fail path_body(struct task *t, struct request *rq);
 MUSTUSE enum fail path_limit(struct task *t, struct request *rq);
+MUSTUSE enum fail path_cache(struct task *t, struct request *rq);
 MUSTUSE enum fail path_route(struct task *t, struct request *rq);
 MUSTUSE enum fail path_admit(struct task *t, struct request *rq);
 MUSTUSE enum fail path_upstream(struct task *t, struct request *rq);
@@ -174,8 +227,42 @@ void limit_settle(struct request *rq);
 /* x-ratelimit-… of a request that has limits, in the form of OpenAI's. */
 MUSTUSE enum fail limit_headers(const struct request *rq, struct buf *head);
 
+/* 05_cache.c and keep.c, for head, relay, record and headers: what x-weir-cache asks; bytes of long embeddings that went to the client; keeps the answer if it is
+   one to keep; says what came of it. */
+MUSTUSE enum fail cache_wish_read(struct request *rq);
+void cache_tee(struct request *rq, struct text bytes);
+MUSTUSE enum fail cache_relay_converted(struct task *t, struct request *rq); /* an answer that was joined while it was made in the other form */
+void cache_keep(struct request *rq);
+const char *cache_word(const struct request *rq); /* "hit"; NULL: nobody looked */
+MUSTUSE enum fail cache_headers(const struct request *rq, struct buf *head);
+
+/* 03_body.c: parses a body that has been read, for what came by a lane and did not hit. */
+MUSTUSE enum fail body_parse(struct task *t, struct request *rq);
+/* keep.c, for 05_cache.c and items.c: counts what a hit did not cost again; whose an answer is; how long it is kept; keeps it with what it took, v may be NULL. */
+void cache_count_saved(struct worker *w, const struct cache_value *v);
+struct cache_label cache_label_of(const struct request *rq);
+nanos cache_ttl(const struct request *rq);
+/* All that is to come of the flight. */
+MUSTUSE enum fail cache_read_all(struct task *t, struct request *rq, struct buf *out);
+void cache_put_made(struct request *rq, const struct cache_id *id, const struct cache_id *shared_id, struct cache_value *v, uint32_t prompt_tokens,
+                    uint32_t completion_tokens);
+/* Keeps what another instance has made, for what is left of its time. */
+void cache_put_shared(struct request *rq, const struct cache_id *id, const struct shared_hit *h);
+/* items.c: answers from memory, or leaves the request to ask for what is not there. Relays what came of that together with what was known. Keeps the items of a whole
+   answer. Lets go of everything. */
+MUSTUSE enum fail items_look_up(struct task *t, struct request *rq);
+MUSTUSE enum fail items_relay(struct task *t, struct request *rq);
+void items_keep(struct request *rq, struct text body);
+void items_end(struct request *rq);
+/* lane.c: was this body, word for word, a hit before under this view? Then model, stream and identity are known. Adds one that is. */
+bool lane_find(struct request *rq) MUSTUSE;
+bool lane_is_possible(const struct request *rq); /* as far as its head tells */
+void lane_add(struct request *rq);
+void lane_forget_all(struct desk *d); /* another view: nothing is known any more */
+
 /* Says no to lower classes while this worker is late and a higher one asks: part of the step auth. */
 MUSTUSE enum fail path_shed(struct task *t, struct request *rq);
+MUSTUSE enum fail path_shed_now(struct task *t, struct request *rq); /* what was spared, as it might have been in memory, and is not */
 
 /* x-weir-… and x-ratelimit-… headers, as far as they are known. */
 MUSTUSE enum fail path_headers(struct request *rq);
@@ -185,6 +272,8 @@ MUSTUSE enum fail path_stream_head(struct request *rq);
 MUSTUSE enum fail path_beat(struct task *t, struct request *rq, struct text what);
 /* What it takes its slots with; the request's texts are in it. */
 struct claim path_claim(const struct request *rq);
+/* The call takes its slot itself, for all who will read the answer. FAIL_NO_MEMORY. */
+MUSTUSE enum fail path_admit_later(struct request *rq, struct call *call);
 /* Sets rq->why; returns f, so that steps write `return because(rq, FAIL_X, "…")`. */
 enum fail because(struct request *rq, enum fail f, const char *format, ...) PRINTF(3, 4);
 

@@ -1,5 +1,6 @@
 /* shed.c: weir itself as the bottleneck: a worker whose loop is late (run/lag.c) says no to the lower classes, so that the higher ones are served. Called by the step
-   auth, since only then the class is known, and before a byte of body is kept. What is already in is never shed: it has cost most of what it will.
+   auth, since only then the class is known, and before a byte of body is kept; but for what may be told from memory without parsing (lane.c), which costs about as
+   much as a refusal. What is already in is never shed: it has cost most of what it will.
    The highest class that asks is not refused: a refusal costs about two thirds of a call's processor time, so who refuses everybody does little else, stays late,
    and goes on refusing. What bounds that class is that nobody new is accepted past 100 ms (net/http_server.c), which costs nothing.
    The steps at which load is refused by class are Envoy's overload manager's idea; the measure is the loop's own. */
@@ -44,7 +45,14 @@ enum fail path_shed(struct task *t, struct request *rq)
         atomic_store_explicit(&d->asked_until[class], w->now + ASKED_NS, memory_order_relaxed);
     if (class >= ARRAY_LEN(steps) || w->lag <= steps[class].lag || !higher_asks(d, class, w->now))
         return OK;
-    stat_count(w, steps[class].counter, 1);
-    tell(w, d);
-    return because(rq, FAIL_BUSY, "Weir itself is too busy for requests of class %s now; retry later.", conf_class_name(class));
+    rq->is_shed = true;
+    return lane_is_possible(rq) ? OK : path_shed_now(t, rq);
+}
+
+enum fail path_shed_now(struct task *t, struct request *rq)
+{
+    struct worker *w = t->worker;
+    stat_count(w, steps[rq->class].counter, 1);
+    tell(w, rq->desk);
+    return because(rq, FAIL_BUSY, "Weir itself is too busy for requests of class %s now; retry later.", conf_class_name(rq->class));
 }

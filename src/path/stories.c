@@ -9,6 +9,7 @@ struct story {
     char model[96], key[40], path[40], client[48];
     const char *why;            /* of its own, or "" */
     const char *api;
+    const char *cache, *cache_why; /* NULL: nobody looked; there is none */
     enum fail fail;
     enum step step;
     int status;
@@ -86,6 +87,8 @@ void stories_add(struct stories *s, const struct request *rq)
     st->why = keep_sentence(rq->fail == OK ? "" : rq->why[0] != 0 ? rq->why : fail_row(rq->fail)->text);
     copy(st->client, sizeof st->client, text_of(rq->http->peer_text));
     st->api = rq->api->name;
+    st->cache = cache_word(rq);
+    st->cache_why = rq->cache.why;
     st->fail = rq->fail;
     st->status = rq->http->answer_status;
     st->stream = rq->stream;
@@ -168,6 +171,10 @@ static enum fail put_story(struct buf *out, const struct story *st)
                        st->stream ? "true" : "false", (unsigned long long)st->bytes);
     if (f == OK)
         f = put_text(out, "result", st->fail == OK ? "answered" : fail_name(st->fail));
+    if (f == OK && st->cache != NULL)
+        f = put_text(out, "cache", st->cache);
+    if (f == OK && st->cache_why != NULL)
+        f = put_text(out, "cache_why", st->cache_why);
     if (f == OK && st->why[0] != 0)
         f = put_text(out, "why", st->why);
     if (f == OK)

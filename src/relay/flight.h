@@ -1,12 +1,17 @@
 /* flight.h: an answer on its way: one producer task that owns the attempts, an append-only list of chunks, and readers.
-   path/ starts and reads it; upstream's producer fills it. Producer and readers are tasks of one worker.
+   path/ starts and reads it; upstream's producer fills it. Producer and readers are tasks of one worker; joins.h carries an answer to other workers.
 
      state     who moves it on                           a reader sees
      WAITING   flight_commit (first content), _end       nothing yet
      OPEN      flight_append*, flight_end                head, then chunks
      ENDED     nobody                                    the rest, then flight->fail
 
-   The last reader's leaving cancels the producer. The producer reads ahead up to buffer_max bytes, then waits for its reader. */
+   The last reader's leaving cancels the producer. The producer reads ahead up to buffer_max bytes, then waits for its reader.
+
+   A flight has one reader, which frees what it has read, or is shared: several read at their own pace. Then
+     kept      all of it lies there from its first byte, and new readers may come, until it has buffer_max bytes
+     not kept  what everybody has read goes. Who is half of buffer_max behind the fastest when the producer has waited for timeouts.write is dropped, so
+               that one who does not read holds the others for so long at most */
 #ifndef WEIR_FLIGHT_H
 #define WEIR_FLIGHT_H
 
@@ -40,11 +45,21 @@ struct flight_chunk {
     char bytes[];
 };
 
+struct join;
+
+/* Who of those that read one answer pays for it: the first, and when it leaves before the end whoever leaves next, for what was used since. So it is paid once,
+   and who asks twice and hangs up the first does not have it for nothing. */
+struct flight_bill {
+    _Atomic unsigned holders;  /* flights, of several workers */
+    _Atomic bool is_open;      /* the last payer has left, and there was more to come */
+    int64_t prompt, answer;    /* tokens paid so far; the payer's to read and write */
+};
+
 struct flight {
     uint32_t magic;
     struct hangar *hangar;
-    unsigned holders;             /* producer and readers; the last one out frees */
-    unsigned readers;
+    unsigned holders;             /* who made it, producer and readers; the last one out frees */
+    unsigned readers;             /* but for those who were dropped */
     struct task *producer;        /* NULL once it has ended */
     struct list waiting_readers;  /* tasks */
     enum flight_state state;
@@ -57,6 +72,10 @@ struct flight {
     int64_t length;
     const char *content_type;     /* of a plain answer */
     nanos retry_after;            /* -1 = none said */
+    bool is_checked;              /* it ended whole, and all of it was looked into */
+    bool is_unfit;                /* not to be told again: the model has refused, a filter has cut it, or its form is odd */
+    struct text usage_event;      /* of a stream: the event with usage alone as it goes out, whether or not the client wants it; at == NULL: none came */
+    bool backlog_grows;           /* nobody was asked, as more and more wait: coming back soon makes it worse */
     bool is_hopeless;             /* every attempt failed for what no retry changes: our key there, its models, where it sends us */
 
     struct flight_chunk *first, *last;
@@ -64,6 +83,15 @@ struct flight {
     size_t unread;                /* bytes appended and not yet taken */
     size_t buffer_max;
     struct task *waits_for_room;  /* the producer, or a child of it; NULL = none */
+    bool is_shared, is_kept;      /* see above; of a shared one: */
+    struct worker *worker;
+    struct list reading;          /* struct flight_reader, those who are not dropped */
+    size_t bytes, freed;          /* appended since the beginning; of these in chunks that are gone */
+    nanos full_since;             /* when it had no room; 0 = never, or readers have caught up */
+    nanos late_ns;                /* readers may hold it up for so long: timeouts.write */
+    struct turn_end turn;         /* what happened in a turn, for producer and other workers */
+    struct flight_bill *bill;     /* NULL: its reader pays */
+    struct join *join;            /* by which others find it, and other workers read it; NULL: nobody does */
     struct arena arena;           /* what must live as long as the producer: the call, heads, sentences */
 
     unsigned attempt_count;
@@ -84,8 +112,11 @@ struct hangar {
 void hangar_init(struct hangar *h);
 void hangar_fini(struct hangar *h); /* every flight must have ended */
 
-/* With one reader, the caller. NULL when out of memory. */
+/* Held by the caller. NULL when out of memory. */
 struct flight *flight_new(struct hangar *h, size_t buffer_max) MUSTUSE;
+/* Before anything else: several may read it, tasks of w. */
+void flight_share(struct flight *f, struct worker *w, nanos late_ns);
+void flight_let_go(struct flight *f);
 
 /* ---- the producer ---- */
 void flight_producer_begins(struct flight *f, struct task *producer);
@@ -100,8 +131,10 @@ static inline bool flight_has_room(const struct flight *f)
 {
     return f->unread < f->buffer_max && (f->unread == 0 || f->state != FLIGHT_OPEN || !account_is_short());
 }
-/* What lies unread becomes one piece, for flight_peek. FAIL_NO_MEMORY. */
-MUSTUSE enum fail flight_join(struct flight *f);
+/* Before it is committed: the beginning of what was written; that all becomes one piece (FAIL_NO_MEMORY); it is forgotten. */
+struct text flight_peek(const struct flight *f);
+MUSTUSE enum fail flight_gather(struct flight *f);
+void flight_forget(struct flight *f);
 MUSTUSE enum fail flight_wait_room(struct task *producer, struct flight *f);
 /* Ends it, with `fail` and, unless OK, a sentence; then lets go of it. */
 void flight_end(struct flight *f, enum fail fail);
@@ -110,13 +143,36 @@ void flight_producer_leaves(struct flight *f);
 void flight_adopt(struct flight *f, struct flight *from);
 
 /* ---- a reader ---- */
-/* Waits until something can be read, the head is there (want_head), or it ended. FAIL_TIMEOUT at deadline, or why the reader was cancelled. */
-MUSTUSE enum fail flight_wait(struct task *reader, struct flight *f, bool want_head, nanos deadline);
+
+/* One of its readers' places. The caller's memory. */
+struct flight_reader {
+    struct flight *flight;    /* NULL: none */
+    struct node node;         /* of a shared flight: among those who read it */
+    struct flight_chunk *at;  /* where it reads; NULL: at the beginning */
+    uint32_t taken;           /* bytes of that chunk */
+    size_t read;              /* bytes in all */
+    bool pays;                /* it leads */
+    bool is_dropped;          /* it was behind, and what it had not read is gone */
+};
+void flight_reader_begins(struct flight *f, struct flight_reader *r);
+/* Waits until something can be read, the head is there (want_head), it ended, or the reader was dropped. FAIL_TIMEOUT at deadline, or why the reader was
+   cancelled. */
+MUSTUSE enum fail flight_wait(struct task *t, struct flight_reader *r, bool want_head, nanos deadline);
 /* Whose answer it is; until one has begun, who was asked last; at == NULL: nobody was. */
 struct text flight_backend(const struct flight *f);
-/* The next bytes, empty if there are none now. Valid until flight_took. */
-struct text flight_peek(const struct flight *f);
-void flight_took(struct flight *f, size_t bytes);
-void flight_reader_leaves(struct flight *f);
+/* The next bytes, empty if there are none now. Valid until flight_took, or until the reader waits for anything. */
+struct text flight_next(struct flight_reader *r);
+void flight_took(struct flight_reader *r, size_t bytes);
+/* It has ended, and all of it was taken. */
+bool flight_is_read(const struct flight_reader *r);
+/* It has ended, and all of it that is left is what flight_next says. */
+bool flight_is_whole(struct flight_reader *r);
+/* Does it pay? Asked once, when it leaves; then flight_pay, with the tokens that the answer took so far, of which those that are not paid yet stay. */
+bool flight_pays(struct flight_reader *r);
+void flight_pay(struct flight_reader *r, int64_t *prompt, int64_t *answer);
+void flight_reader_leaves(struct flight_reader *r);
+
+/* All that was written into a shared flight that has ended, in order along `next`, from its first byte; NULL if it is not kept: it was longer than buffer_max. */
+const struct flight_chunk *flight_chunks(const struct flight *f);
 
 #endif

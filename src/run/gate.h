@@ -6,7 +6,7 @@
 #include <pthread.h>
 
 /* Enter in this order only, never two of a rank. */
-enum gate_rank { GATE_TENANT = 1, GATE_POOL = 2, GATE_FLIGHT = 4, GATE_BACKEND = 8 };
+enum gate_rank { GATE_TENANT = 1, GATE_POOL = 2, GATE_FLIGHT = 4, GATE_BACKEND = 8, GATE_CACHE = 16 };
 
 struct gate {
     pthread_mutex_t lock;

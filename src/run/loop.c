@@ -1,6 +1,7 @@
 /* loop.c: a worker's turn: events, mail, timers, ready tasks, and what was left for the end of the turn. Called by the thread that owns the worker. */
 #include "run/lag.h"
 #include "run/loop.h"
+#include "run/quiesce.h"
 #include "run/release.h"
 #include "run/task.h"
 #include <errno.h>
@@ -198,6 +199,7 @@ void worker_turn(struct worker *w, nanos until)
 
     until = lag_look(w, until);
     w->events_count = w->world->poll_wait(w->world, w->poll, w->events, EVENTS_PER_POLL, until);
+    quiesce_turn(w);
     read_clock(w);
     nanos began = w->now;
     lag_note(w, until, w->events_count >= EVENTS_PER_POLL - 1); /* a wake-up takes a place and is no event */
@@ -208,7 +210,7 @@ void worker_turn(struct worker *w, nanos until)
     task_run_ready(w);
     run_turn_ends(w);
 
-    atomic_store_explicit(&w->turns, atomic_load_explicit(&w->turns, memory_order_relaxed) + 1, memory_order_release);
+    quiesce_turn(w);
     w->ended = world_now(w->world);
     if (w->hooks.turn_ended != NULL)
         w->hooks.turn_ended(w, w->ended - began);

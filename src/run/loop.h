@@ -104,10 +104,10 @@ struct worker {
     struct list turn_end;         /* struct turn_end: run once when the turn ends */
     struct list releases;         /* large buffers on their way back, and what takes the next step; release.c */
     struct turn_end release_turn;
-    unsigned jobs;                /* handed to other threads and not yet back, abandoned ones too */
+    unsigned jobs;                /* handed to other threads and not yet back, abandoned ones too; and answers of which others may still write */
     char *scratch;                /* SCRATCH_BYTES for whoever runs on the loop; nobody keeps it */
     atomic_bool stopping;
-    _Atomic uint64_t turns;       /* announces quiescence: no pointer into shared tables is held between turns */
+    _Atomic uint64_t turns;       /* odd within a turn: no pointer into shared tables is held between them; quiesce.h */
     struct run_hooks hooks;
     void *owner;                  /* the product's own per-worker state */
 };

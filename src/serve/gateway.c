@@ -3,6 +3,8 @@
 #include "base/account.h"
 #include <string.h>
 
+#define CACHE_TICK_NS NANOS_PER_S
+#define CACHE_SHARE   4 /* of limits.memory, a quarter at most */
 #define NEWS_AGAIN_NS (10 * NANOS_PER_MS)
 #define RETIRE_IDLE_NS (2 * NANOS_PER_S) /* a client that has asked nothing for this long is not just about to: its connection to a retiring server may end */
 
@@ -14,6 +16,33 @@ struct worker *gateway_worker(struct gateway *g, unsigned i) { return &g->worker
 unsigned gateway_workers(const struct gateway *g) { return g->workers; }
 bool gateway_is_draining(const struct gateway *g) { return atomic_load(&g->draining); }
 bool gateway_is_ready(const struct gateway *g) { return atomic_load(&g->ready) && !atomic_load(&g->draining); }
+
+/* Never so much that what is kept keeps out who asks: requests are refused when seven eighths are in use. */
+static struct cache_limits cache_limits_of(const struct conf *c)
+{
+    uint64_t ceiling = account_limit_now(), bytes = c->cache.exact.memory;
+    return (struct cache_limits){ .bytes = ceiling > 0 ? MIN(bytes, ceiling / CACHE_SHARE) : bytes, .entries = c->cache.exact.entries };
+}
+
+static void cache_timer(struct worker *w, struct timer *self)
+{
+    struct desk *d = w->owner;
+    cache_tick(w, d->cache);
+    timer_set(w, self, w->now + CACHE_TICK_NS);
+}
+
+/* Of any instance, this one too. */
+static void dropped_somewhere(struct task *t, const struct cache_match *match, void *cache)
+{
+    uint64_t count;
+    (void)!cache_drop(t, cache, match, &count); /* a task that must end has no workers behind it any more */
+}
+
+static struct shared *shared_of(struct gateway *g, struct worker *w, const struct conf *c)
+{
+    const struct shared_options o = { .server = g->redis, .wait = c->redis.wait, .dropped = w->index == 0 ? dropped_somewhere : NULL, .arg = g->cache };
+    return shared_new(w, &o);
+}
 
 /* ---- a desk ---- */
 
@@ -63,6 +92,9 @@ static void read_news(struct worker *w, struct timer *self)
     d->keys_changed = false;
     view_give(d->view);
     d->view = next;
+    lane_forget_all(d);
+    struct cache_limits room = cache_limits_of(conf);
+    cache_limit(w, d->cache, &room);
     struct http_server_options clients = client_options(d), admins = server_options(d, serve_admin);
     http_server_options(d->server, &clients);
     http_server_options(d->admin_server, &admins);
@@ -74,6 +106,8 @@ static enum fail desk_open(struct gateway *g, unsigned i)
     struct worker *w = &g->worker[i];
     d->gateway = g;
     d->limits = g->limits;
+    d->cache = g->cache;
+    d->joins = g->joins;
     d->worker = w;
     d->asked_until = g->asked_until;
     d->view = view_new(fleet_roster(g->fleet));
@@ -81,15 +115,21 @@ static enum fail desk_open(struct gateway *g, unsigned i)
         return FAIL_NO_MEMORY;
     w->owner = d;
     d->read_again.fire = read_news;
+    d->cache_tick.fire = cache_timer;
+    if (i == 0)
+        timer_set(w, &d->cache_tick, w->now + CACHE_TICK_NS);
     hangar_init(&d->hangar);
-    d->share = g->share != NULL ? share_link_new(w, g->share) : NULL;
+    d->share = g->redis != NULL ? share_link_new(w, g->redis, d->view->conf->redis.wait) : NULL;
+    bool shares = g->redis != NULL && d->view->conf->cache.shared.enabled == CONF_ON;
+    d->shared = shares ? shared_of(g, w, d->view->conf) : NULL;
     d->conns = conns_new(w);
     d->auth = stored_auth(d, d->view->conf);
     d->stories = stories_new();
     struct http_server_options clients = client_options(d), admins = server_options(d, serve_admin);
     d->server = http_server_new(w, &clients);
     d->admin_server = http_server_new(w, &admins);
-    if ((g->share != NULL && d->share == NULL) || d->conns == NULL || d->auth == NULL || d->stories == NULL || d->server == NULL || d->admin_server == NULL)
+    if ((g->redis != NULL && d->share == NULL) || (shares && d->shared == NULL) || d->conns == NULL || d->auth == NULL || d->stories == NULL || d->server == NULL ||
+        d->admin_server == NULL)
         return FAIL_NO_MEMORY;
     enum fail f = OK;
     for (unsigned k = 0; k < g->options.listener_count && f == OK; k++)
@@ -106,12 +146,15 @@ static void desk_close(struct desk *d)
     if (d->admin_server != NULL)
         http_server_free(d->admin_server);
     share_link_free(d->share);
+    shared_free(d->shared);
+    lane_forget_all(d);
     conns_free(d->conns);
     auth_free(d->auth);
     stories_free(d->stories);
     if (d->worker != NULL && d->worker->owner == d) {
         hangar_fini(&d->hangar);
         timer_stop(d->worker, &d->read_again);
+        timer_stop(d->worker, &d->cache_tick);
     }
     roster_unref(d->news);
     view_give(d->view);
@@ -288,6 +331,14 @@ void gateway_retire(struct gateway *g)
 
 /* ---- the whole ---- */
 
+/* What all workers share with other instances. */
+static struct redis_server *find_redis(const struct gateway_options *o)
+{
+    const struct conf_redis *r = &o->conf->redis.server;
+    struct redis_place place = { r->host, r->user, r->password, o->conf->dns.servers, r->port, r->db };
+    return redis_server_new(&place, o->dns);
+}
+
 enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
 {
     struct gateway *g = mem_zero(sizeof *g);
@@ -299,12 +350,16 @@ enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
     account_limit(o->conf->limits.memory);
     stat_init(&g->stats, o->world, o->log, o->version, step_names, STEP_COUNT);
     g->limits = limits_new(o->world);
-    enum fail f = g->limits == NULL ? FAIL_NO_MEMORY : fleet_new(o->world, &g->fleet);
+    g->joins = joins_new(o->world);
+    enum fail f = g->limits == NULL || g->joins == NULL ? FAIL_NO_MEMORY : fleet_new(o->world, &g->fleet);
     if (f == OK)
         f = fleet_apply(g->fleet, o->conf);
+    struct cache_limits room = cache_limits_of(o->conf);
+    if (f == OK && (g->cache = cache_new(o->world, &room)) == NULL)
+        f = FAIL_NO_MEMORY;
     if (f == OK && o->conf->redis.server.url != NULL) {
-        g->share = share_new(o->conf, o->dns);
-        f = g->share != NULL ? OK : FAIL_NO_MEMORY;
+        g->redis = find_redis(o);
+        f = g->redis != NULL ? OK : FAIL_NO_MEMORY;
     }
     if (f == OK && o->store != NULL)
         f = stored_open(g, o, &g->store);
@@ -322,6 +377,7 @@ enum fail gateway_new(const struct gateway_options *o, struct gateway **out)
         stat_add_source(&g->stats, backend_numbers(g->fleet));
         stat_add_source(&g->stats, memory_numbers());
         stat_add_source(&g->stats, limits_numbers(g->limits));
+        stat_add_source(&g->stats, cache_numbers(g->cache));
         reload_begin(g);
     }
     if (f == OK && g->store != NULL) {
@@ -362,8 +418,11 @@ void gateway_free(struct gateway *g)
     }
     if (g->fleet != NULL)
         fleet_free(g->fleet); /* after the workers: its timers lie in their heaps */
-    share_free(g->share);
+    if (g->cache != NULL)
+        cache_free(g->cache);
+    redis_server_free(g->redis);
     limits_free(g->limits);
+    joins_free(g->joins);
     stat_fini(&g->stats);
     mem_free(g);
     account_limit(0);

@@ -23,7 +23,10 @@ struct gateway {
     struct stats stats;
     struct fleet *fleet;
     struct limits *limits;
+    struct cache *cache;
+    struct joins *joins;       /* identical requests under way */
     struct share *share;         /* NULL = nothing is shared */
+    struct redis_server *redis;  /* NULL = nothing is shared */
     struct store *store;     /* NULL: store: off */
     unsigned workers;
     struct worker worker[WORKERS_MAX];

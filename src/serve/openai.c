@@ -77,8 +77,7 @@ enum fail page_models(struct task *t, struct request *rq, struct text rest)
     return f;
 }
 
-/* A name out of a path: %xx are bytes. */
-static struct text percent_decoded(struct arena *a, struct text t)
+struct text serve_decoded(struct arena *a, struct text t)
 {
     char *out = arena_copy(a, t);
     size_t n = 0;
@@ -95,7 +94,7 @@ static struct text percent_decoded(struct arena *a, struct text t)
 enum fail page_model(struct task *t, struct request *rq, struct text rest)
 {
     struct buf out;
-    rq->model = percent_decoded(&rq->http->arena, rest);
+    rq->model = serve_decoded(&rq->http->arena, rest);
     struct pool *pool = roster_find(rq->roster, rq->model);
     if (pool == NULL || !auth_may_use(&rq->who, rq->model)) {
         rq->param = "model";

@@ -33,6 +33,8 @@ static void find_places(struct reading *r, yyjson_val *root)
             r->model_from = from, r->model_to = to;
         else if (yyjson_equals_str(key, "stream_options"))
             r->options_from = from, r->options_to = to;
+        else if (yyjson_equals_str(key, "input"))
+            r->input_from = from, r->input_to = to;
     }
 }
 
@@ -51,14 +53,19 @@ static enum fail read_model(struct reading *r, yyjson_val *root)
 
 static void read_generation(struct reading *r, yyjson_val *root)
 {
-    yyjson_val *max = yyjson_obj_get(root, "max_completion_tokens"), *options = yyjson_obj_get(root, "stream_options"), *n = yyjson_obj_get(root, "n");
-    if (max == NULL)
-        max = yyjson_obj_get(root, "max_tokens");
+    yyjson_val *temperature = yyjson_obj_get(root, "temperature"), *options = yyjson_obj_get(root, "stream_options"), *n = yyjson_obj_get(root, "n");
+    yyjson_val *completion = yyjson_obj_get(root, "max_completion_tokens"), *older = yyjson_obj_get(root, "max_tokens");
+    yyjson_val *max = yyjson_is_uint(completion) ? completion : older;
+    r->max_is_completion = max == completion;
+    r->says_max = yyjson_is_uint(max);
+    r->says_temperature = yyjson_is_num(temperature);
     r->stream = yyjson_is_true(yyjson_obj_get(root, "stream"));
     r->usage_wanted = yyjson_is_true(yyjson_obj_get(options, "include_usage"));
-    r->has_max_tokens = max != NULL;
+    r->has_max_tokens = older != NULL || completion != NULL;
     r->answers = yyjson_is_uint(n) ? (uint32_t)MIN(MAX(yyjson_get_uint(n), 1), CHOICES_SAID_MAX) : 1;
-    r->has_temperature = yyjson_obj_get(root, "temperature") != NULL;
+    r->has_temperature = temperature != NULL;
+    r->temperature = yyjson_get_num(temperature);
+    r->has_tools = yyjson_arr_size(yyjson_obj_get(root, "tools")) > 0 || yyjson_arr_size(yyjson_obj_get(root, "functions")) > 0;
     r->max_tokens = yyjson_is_uint(max) ? (uint32_t)MIN(yyjson_get_uint(max), (uint64_t)UINT32_MAX) : 0;
 }
 
@@ -74,6 +81,27 @@ static uint64_t prompt_bytes(yyjson_doc *doc)
         bytes += is_data ? PICTURE_BYTES : len;
     }
     return bytes;
+}
+
+/* Might any model keep the answer to this? */
+static bool may_be_kept(const struct reading *r)
+{
+    if (r->keeps != CONF_CACHE_DETERMINISTIC || r->api->fields == FIELD_EMBEDDING)
+        return r->keeps >= CONF_CACHE_DETERMINISTIC;
+    return !r->has_tools && (r->has_temperature ? r->says_temperature && r->temperature == 0 : r->zero_by_default);
+}
+
+/* An embedding is known by its input alone, whatever it was asked together with. What has no digest, for a number that nobody can hold, or for want of memory,
+   is answered all the same. */
+static enum fail read_digest(struct reading *r, yyjson_val *root)
+{
+    if (r->api->fields != FIELD_EMBEDDING)
+        return cache_digest(&r->arena, root, &r->digest);
+    r->input_count = cache_inputs(root);
+    if (r->input_count == 0 || r->input_count > ITEMS_MAX)
+        return OK;
+    r->inputs = mem_alloc(r->input_count * sizeof *r->inputs);
+    return r->inputs != NULL ? cache_digest_inputs(&r->arena, root, &r->digest, r->inputs) : FAIL_NO_MEMORY;
 }
 
 static enum fail read_common(struct reading *r)
@@ -97,6 +125,8 @@ static enum fail read_common(struct reading *r)
         read_generation(r, root);
     r->prompt_bytes = prompt_bytes(r->doc);
     find_places(r, root);
+    if (may_be_kept(r))
+        r->has_digest = read_digest(r, root) == OK;
     return OK;
 }
 
@@ -189,6 +219,33 @@ static enum fail additions(struct request *rq, const struct reading *r)
     return OK;
 }
 
+/* max_tokens and temperature as they go out: see additions. */
+static void take_cache(struct request *rq, const struct reading *r)
+{
+    struct request_cache *c = &rq->cache;
+    const struct conf_model *m = rq->pool_conf;
+    struct text meaning = m != NULL && m->cache.meaning != NULL ? text_of(m->cache.meaning) : rq->model;
+    c->has_digest = r->has_digest;
+    c->has_tools = r->has_tools;
+    c->digest = r->digest;
+    c->input_count = r->input_count;
+    c->input_from = r->input_from;
+    c->input_to = r->input_to;
+    c->scope = (struct cache_scope){ .tenant = rq->who.tenant, .surface = text_of(rq->api->name), .model = meaning, .has_max_tokens = r->says_max,
+                                     .max_is_completion = r->says_max && r->max_is_completion, .max_tokens = r->max_tokens,
+                                     .has_temperature = r->says_temperature, .temperature = r->temperature };
+    if (m == NULL || rq->api->fields == FIELD_EMBEDDING)
+        return;
+    if (!r->has_max_tokens && m->defaults.max_tokens > 0) {
+        c->scope.has_max_tokens = true;
+        c->scope.max_tokens = m->defaults.max_tokens;
+    }
+    if (!r->has_temperature && m->defaults.temperature.is_set) {
+        c->scope.has_temperature = true;
+        c->scope.temperature = m->defaults.temperature.value;
+    }
+}
+
 static enum fail take_model(struct request *rq, const struct reading *r)
 {
     rq->fetches = r->fetches;
@@ -198,8 +255,9 @@ static enum fail take_model(struct request *rq, const struct reading *r)
         rq->model = TEXT_NONE;
         return FAIL_NO_MEMORY;
     }
-    struct pool *pool = roster_find(rq->roster, rq->model);
+    struct pool *pool = rq->pool = roster_find(rq->roster, rq->model);
     rq->pool_conf = pool != NULL ? roster_conf_model(rq->roster, pool) : NULL;
+    take_cache(rq, r);
     if (r->llama_param == NULL || pool == NULL || !roster_pool_has(rq->roster, pool, CONF_KIND_LLAMA))
         return OK;
     rq->param = r->llama_param;

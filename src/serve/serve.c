@@ -55,13 +55,14 @@ static const struct route *find_route(enum http_method method, struct text path,
 static enum fail allowed_methods(struct text path, struct buf *out)
 {
     struct text rest;
-    bool get = false, post = false;
+    bool get = false, post = false, del = false;
     for (size_t i = 0; i < ARRAY_LEN(routes); i++)
         if (text_eq(path, TEXT("*")) || path_matches(&routes[i], path, &rest)) {
             get |= routes[i].method == METHOD_GET;
             post |= routes[i].method == METHOD_POST;
+            del |= routes[i].method == METHOD_DELETE;
         }
-    return buf_printf(out, "%s%sOPTIONS", get ? "GET, HEAD, " : "", post ? "POST, " : "");
+    return buf_printf(out, "%s%s%sOPTIONS", get ? "GET, HEAD, " : "", post ? "POST, " : "", del ? "DELETE, " : "");
 }
 
 /* 405 needs its Allow header, so it is not path_refuse's. OPTIONS is answered with the same header. */

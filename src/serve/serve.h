@@ -70,9 +70,13 @@ MUSTUSE enum fail openai_read_embedding(struct reading *r);
 MUSTUSE enum fail openai_take_generation(struct request *rq, const struct reading *r);
 MUSTUSE enum fail openai_take_embedding(struct request *rq, const struct reading *r);
 
+/* A name out of a path or query: %xx are bytes. Empty when out of memory. */
+struct text serve_decoded(struct arena *a, struct text t);
+
 /* A handler of routes.def that is not a surface: answers by itself. `rest`: what stood in place of the route's trailing *. */
 typedef enum fail page_fn(struct task *t, struct request *rq, struct text rest);
 page_fn page_models, page_model, page_health, page_healthz, page_readyz, page_metrics, page_numbers, page_status, page_requests, page_explain, page_reload, page_drain;
+page_fn page_cache_stats, page_cache_drop;
 page_fn page_keys, page_key_new, page_key_revoke;
 /* stored.c */
 MUSTUSE enum fail stored_open(struct gateway *g, const struct gateway_options *o, struct store **out);
@@ -80,6 +84,7 @@ MUSTUSE enum fail stored_open(struct gateway *g, const struct gateway_options *o
 struct auth *stored_auth(struct desk *d, const struct conf *conf) MUSTUSE;
 struct stat_source store_numbers(struct store *s);
 MUSTUSE enum fail store_print_json(struct store *s, struct buf *out); /* "store":{…}; s may be NULL */
+struct stat_source cache_numbers(struct cache *c);
 struct stat_source backend_numbers(struct fleet *f);
 struct stat_source memory_numbers(void);
 MUSTUSE enum fail memory_print_json(struct buf *out); /* "memory":{…} */

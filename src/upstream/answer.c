@@ -63,6 +63,23 @@ bool answer_is_error(yyjson_val *root)
     return (error != NULL && !yyjson_is_null(error)) || yyjson_equals_str(yyjson_obj_get(root, "object"), "error");
 }
 
+bool answer_is_refusal(yyjson_val *choice)
+{
+    yyjson_val *message = yyjson_obj_get(choice, "message");
+    yyjson_val *refusal = yyjson_obj_get(message != NULL ? message : yyjson_obj_get(choice, "delta"), "refusal");
+    return yyjson_equals_str(yyjson_obj_get(choice, "finish_reason"), "content_filter") || yyjson_get_len(refusal) > 0;
+}
+
+static bool is_refused(yyjson_val *root)
+{
+    size_t i, n;
+    yyjson_val *choice;
+    yyjson_arr_foreach(yyjson_obj_get(root, "choices"), i, n, choice)
+        if (answer_is_refusal(choice))
+            return true;
+    return false;
+}
+
 /* A whole 2xx body must be a JSON object, and no error in disguise. */
 static enum fail check_plain(struct call *call, struct attempt_story *a)
 {
@@ -73,7 +90,7 @@ static enum fail check_plain(struct call *call, struct attempt_story *a)
     yyjson_doc *doc;
     if (fl->unread > USAGE_PARSE_BYTES_MAX)
         return OK; /* passed on as it is */
-    enum fail f = flight_join(fl);
+    enum fail f = flight_gather(fl);
     if (f != OK)
         return f;
     arena_init(&arena, pool, room, 16u << 20);
@@ -84,6 +101,8 @@ static enum fail check_plain(struct call *call, struct attempt_story *a)
     } else if (f == OK) {
         yyjson_val *root = yyjson_doc_get_root(doc);
         answer_take_usage(fl, yyjson_obj_get(root, "usage"));
+        fl->is_unfit = is_refused(root);
+        fl->is_checked = true;
         if (a->status < 400 && answer_is_error(root)) {
             attempt_because(fl, a, "answered %d with an error: %.*s", a->status, TEXT_ARG(border_words(call->slot.endpoint, answer_error_text(root))));
             f = FAIL_UPSTREAM;

@@ -17,6 +17,8 @@ MUSTUSE enum fail answer_read(struct task *t, struct call *call, struct attempt_
 bool answer_is_error(yyjson_val *root);
 /* What one that does, or was sent with a status that does, says of it; as long as root lives, at == NULL if it says nothing. */
 struct text answer_error_text(yyjson_val *root);
+/* Has the model refused, or a filter cut its answer? Of one choice, plain or in an event. */
+bool answer_is_refusal(yyjson_val *choice);
 /* The tokens that a usage object tells, if it tells them; usage may be NULL. */
 void answer_take_usage(struct flight *fl, yyjson_val *usage);
 

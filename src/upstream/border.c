@@ -198,10 +198,10 @@ enum fail border_error_body(struct flight *fl, const struct endpoint *e, int sta
     char instead[256];
     if (e->key.len == 0)
         return OK;
-    enum fail f = flight_join(fl);
+    enum fail f = flight_gather(fl);
     if (f != OK || !holds_key(e, flight_peek(fl)))
         return f;
-    flight_took(fl, fl->unread);
+    flight_forget(fl);
     int n = snprintf(instead, sizeof instead, "{\"error\":{\"message\":\"The backend refused the request with %d; " WITHHELD ".\",\"type\":\"invalid_request_error\","
                                               "\"param\":null,\"code\":\"withheld\"}}", status);
     return flight_append(fl, (struct text){ instead, (size_t)n });

@@ -64,7 +64,7 @@ static bool take_second(struct worker *w, struct call *call, struct call *hedge)
     if (hedge->flight != NULL && slot_try(w, &hedge->claim, &call->slot, &hedge->slot))
         return true;
     if (hedge->flight != NULL)
-        flight_reader_leaves(hedge->flight);
+        flight_let_go(hedge->flight);
     hedge->flight = NULL;
     pool_hedge_return(p);
     return false;
@@ -99,7 +99,7 @@ void hedge_commits(struct call *call)
         struct flight *own = call->flight;
         call->flight = c->first.call->flight;
         flight_adopt(call->flight, own);
-        flight_reader_leaves(own);
+        flight_let_go(own);
         COUNT(c->group.owner->worker, hedges_won);
     }
     if (other->task == NULL)
@@ -120,7 +120,7 @@ static void settle(struct contest *c, struct flight *fl)
         c->second.story->why = why != NULL ? why : "no memory left to say why";
     }
     fl->retry_after = MAX(fl->retry_after, own->retry_after);
-    flight_reader_leaves(own);
+    flight_let_go(own);
 }
 
 static void end(struct contest *c, enum fail why)

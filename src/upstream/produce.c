@@ -219,15 +219,6 @@ static bool all_are_lasting(const struct flight *fl)
     return true;
 }
 
-static void forget_begun_answer(struct flight *fl)
-{
-    /* events before the first content were held back; the next backend sends its own */
-    while (fl->unread > 0) {
-        struct text some = flight_peek(fl);
-        flight_took(fl, some.len);
-    }
-}
-
 /* What the attempt took of its tenant's share, as far as the backend said: nothing if it brought nothing, or another's answer was sooner. */
 static void note_used(struct call *call, enum fail f)
 {
@@ -253,20 +244,20 @@ static void produce(struct task *t, void *arg)
     struct flight *fl = call->flight;
     struct worker *w = t->worker;
     struct retry retry = { 0 };
-    enum fail f;
-    bool again = true;
     t->deadline = call->deadline;
+    enum fail f = call->admit != NULL ? call->admit(t, call) : OK;
+    bool again = f == OK;
     while (again) {
         struct attempt_story *a = &fl->attempts[fl->attempt_count++];
         f = fl->attempt_count == 1 && hedge_is_on(call) ? hedge_attempt(t, call, &retry, a) : produce_attempt(t, call, &retry, a);
         again = retry_may(w, call, f);
         if (again)
-            forget_begun_answer(fl);
+            flight_forget(fl); /* events before the first content were held back; the next backend sends its own */
         again = again && retry_take(t, call, &retry);
     }
     if (t->cancel != OK)
         f = t->cancel;
-    if (f != OK) {
+    if (f != OK && fl->attempt_count > 0) {
         tell_failures(call);
         fl->is_hopeless = all_are_lasting(fl);
         f = fl->state == FLIGHT_WAITING ? verdict(fl, f) : f;

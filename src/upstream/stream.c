@@ -73,6 +73,7 @@ static enum event_kind look_into(struct stream *s, const struct sse_event *e, yy
     }
     yyjson_arr_foreach(choices, i, n, choice) {
         content |= note_choice(s, choice);
+        s->flight->is_unfit |= answer_is_refusal(choice);
         content = content || choice_has_content(choice);
     }
     if (yyjson_is_obj(usage)) {
@@ -150,6 +151,14 @@ static enum fail hold_back(struct stream *s, const struct sse_event *e)
     return pass_on(s, e);
 }
 
+/* For who asks later for the same stream, and with its usage. */
+static void keep_usage(struct stream *s, const struct sse_event *e)
+{
+    bool is_simple = e->name.len == 0 && memchr(e->data.at, '\n', e->data.len) == NULL;
+    s->flight->usage_event = text_of(is_simple ? arena_printf(&s->flight->arena, "data: %.*s\n\n", TEXT_ARG(e->data)) : NULL);
+    s->flight->is_unfit |= s->flight->usage_event.at == NULL;
+}
+
 static enum fail stream_event(struct stream *s, const struct sse_event *e)
 {
     if (text_starts(text_trim(e->data), TEXT("[DONE]"))) { /* whatever follows it: no JSON begins so, and the official SDKs end here too */
@@ -167,6 +176,7 @@ static enum fail stream_event(struct stream *s, const struct sse_event *e)
     case EVENT_ERROR:
         return FAIL_UPSTREAM;
     case EVENT_USAGE_ONLY:
+        keep_usage(s, e);
         return s->call->usage_wanted ? hold_back(s, e) : OK;
     case EVENT_CONTENT:
         content_came(s);
@@ -218,6 +228,7 @@ static enum fail finish(struct task *t, struct stream *s, struct conn *c)
     enum fail f = flight_append(s->flight, TEXT("data: [DONE]\n\n"));
     if (f != OK)
         return f;
+    s->flight->is_checked = true;
     flight_end(s->flight, OK);
     if (!s->broken)
         read_remains(t, s, c);

@@ -71,6 +71,8 @@ struct call {
     struct text request_id;
     struct text passed[BORDER_PASS_COUNT]; /* the client's headers that travel; at == NULL: it sent none */
     nanos deadline;
+    enum fail (*admit)(struct task *t, struct call *call); /* takes the first slot, or says in the flight why there is none; NULL: the call has it */
+    void *admit_arg;
     struct contest *contest;      /* hedge.c: another backend is asked at the same time; else NULL */
     bool is_hedge;                /* it is the second one */
     bool lost;                    /* the other's answer is the client's, and nothing of this one may be */

@@ -288,7 +288,7 @@ def test_what_a_backend_hears():
         assert status == 200 and heard['authorization'] == 'Bearer ' + rig.BACKEND_KEY
         assert sorted(heard) == ['accept', 'accept-encoding', 'authorization', 'content-length', 'content-type', 'host', 'user-agent', 'x-request-id'], heard
         assert CLIENT not in str(heard)
-        ours = {'date', 'x-request-id', 'content-type', 'content-length', 'x-weir-backend', 'x-weir-attempts', 'x-weir-queue-ms', 'x-weir-overhead-us'}
+        ours = {'date', 'x-request-id', 'content-type', 'content-length', 'x-weir-cache', 'x-weir-cache-why', 'x-weir-backend', 'x-weir-attempts', 'x-weir-queue-ms', 'x-weir-overhead-us'}
         assert set(headers) == ours and headers['x-weir-backend'] == 'b0', headers
 
 

@@ -93,6 +93,16 @@ const struct story stories[] = {
         { .line = CHAT, .at_ms = 2, .headers = "authorization: Bearer key-user\r\nx-weir-session: a\r\n", .body = PLAIN_BODY, .want = WHOLE, .status = 200 },
         { .line = CHAT, .at_ms = 3, .headers = "authorization: Bearer key-narrow\r\n", .times = 2, .body = PLAIN_BODY, .want = WHOLE },
         { .line = CHAT, .at_ms = 4, .headers = "authorization: Bearer key-poor\r\n", .body = PLAIN_BODY, .status = 429, .want = "" } } },
+    { "cache", ONE_BACKEND, NULL, false, /* an answer that is joined, hit, told in its other form, and dropped */
+      { { .line = CHAT, .times = 2, .body = "{\"model\":\"m\",\"temperature\":0,\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"@\"}]}", .want = DONE, .status = 200 },
+        { .line = CHAT, .at_ms = 4, .times = 3, .body = "{\"temperature\":0,\"model\":\"m\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"@\"}]}", .want = DONE, .status = 200 },
+        { .line = CHAT, .at_ms = 5, .times = 2, .body = "{\"model\":\"m\",\"temperature\":0,\"messages\":[{\"role\":\"user\",\"content\":\"@\"}]}", .want = "\"content\":\"", .status = 200 },
+        { .line = "DELETE /api/v1/cache?match=*", .at_ms = 60, .admin = true, .want = "dropped", .status = 200 },
+        { .line = CHAT, .at_ms = 70, .body = "{\"model\":\"m\",\"temperature\":0,\"messages\":[{\"role\":\"user\",\"content\":\"@\"}]}", .want = "\"content\":\"", .status = 200 } } },
+    { "embeddings", ONE_BACKEND, NULL, false, /* some of a list are known, then all */
+      { { .line = "POST /v1/embeddings", .times = 2, .body = "{\"model\":\"m\",\"input\":[\"a\",\"b\"]}", .want = "\"embedding\":[1]", .status = 200 },
+        { .line = "POST /v1/embeddings", .at_ms = 20, .times = 2, .body = "{\"input\":[\"c\",\"b\",\"d\"],\"model\":\"m\"}", .want = "\"index\":2", .status = 200 },
+        { .line = "GET /api/v1/cache/stats", .at_ms = 30, .admin = true, .want = "\"layers\"", .status = 200 } } },
     { "drain", ONE_BACKEND, NULL, true,
       { { .line = CHAT, .body = STREAM_BODY, .want = DONE, .status = 200 }, { .line = CHAT, .body = LONG_BODY, .slow = true, .want = "\"long\":\"", .status = 200 },
         { .line = "POST /drain", .at_ms = 3, .admin = true, .want = "", .status = 202 } } },
@@ -156,7 +166,7 @@ static enum fail say(struct task *t, struct actor *a, const char *bytes)
 
 static enum fail say_json(struct task *t, struct actor *a, const char *body)
 {
-    char answer[256];
+    char answer[1024];
     snprintf(answer, sizeof answer, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %zu\r\n\r\n%s", strlen(body), body);
     return say(t, a, answer);
 }
@@ -210,6 +220,21 @@ static enum fail answer_long(struct task *t, struct actor *a)
     return f == OK ? actor_write_all(t, a, body, LONG_BYTES, NEVER) : f;
 }
 
+static enum fail answer_embeddings(struct task *t, struct actor *a, const char *request)
+{
+    const char *at = strstr(request, "\"input\":[");
+    char body[512];
+    int n = snprintf(body, sizeof body, "{\"object\":\"list\",\"data\":[");
+    MUST(at != NULL, "no input");
+    for (unsigned i = 0; *at != ']'; at++)
+        if (*at == ',' || *at == '[') {
+            n += snprintf(body + n, sizeof body - (size_t)n, "%s{\"object\":\"embedding\",\"index\":%u,\"embedding\":[1]}", i > 0 ? "," : "", i);
+            i++;
+        }
+    snprintf(body + n, sizeof body - (size_t)n, "],\"model\":\"up\",\"usage\":{\"prompt_tokens\":4,\"total_tokens\":4}}");
+    return say_json(t, a, body);
+}
+
 static enum fail answer(struct task *t, struct actor *a, struct server *b, const char *request)
 {
     if (strncmp(request, "GET", 3) == 0)
@@ -218,6 +243,8 @@ static enum fail answer(struct task *t, struct actor *a, struct server *b, const
         return say(t, a, "HTTP/1.1 500 No\r\ncontent-length: 2\r\n\r\nno");
     if (strstr(request, "\"by turns\"") != NULL && b->turns++ % 2 == 0 && task_sleep(t, t->worker->now + LATE_NS) != OK)
         return FAIL_CANCELLED;
+    if (strncmp(request, "POST /v1/embeddings", 19) == 0)
+        return answer_embeddings(t, a, request);
     if (strstr(request, "\"stream\":true") != NULL)
         return answer_stream(t, a, request);
     return strstr(request, "\"long\"") != NULL ? answer_long(t, a) : say_json(t, a, "{\"choices\":[{\"message\":{\"role\":\"assistant\",\"content\":\"whole\"},\"index\":0}]}");

@@ -114,7 +114,7 @@ served('COMP-TRACE-SENSITIVE', 'hostile 15', 'SHOULD leave credentials out of th
 served('COMP-405-ALLOW', 'hostile 15', 'MUST send Allow (9110 15.5.6)', 'DELETE / HTTP/1.1\r\nHost: weir\r\n\r\n', '405 open', headers={'allow': 'GET, HEAD, OPTIONS'})
 served('COMP-OPTIONS-ALLOW', 'hostile 15', 'SHOULD send Allow (9110 9.3.7)', 'OPTIONS / HTTP/1.1\r\nHost: weir\r\n\r\n', '204 open', headers={'allow': 'GET, HEAD, OPTIONS'})
 served('COMP-NO-CL-IN-204', 'hostile 15', 'MUST NOT send Content-Length (9110 8.6)', 'OPTIONS / HTTP/1.1\r\nHost: weir\r\n\r\n', '204 open', headers={'content-length': None, 'transfer-encoding': None})
-served('COMP-OPTIONS-STAR', 'hostile 16', 'the one right use of * (9112 3.2.4)', 'OPTIONS * HTTP/1.1\r\nHost: weir\r\n\r\n', '204 open', headers={'allow': 'GET, HEAD, POST, OPTIONS'})
+served('COMP-OPTIONS-STAR', 'hostile 16', 'the one right use of * (9112 3.2.4)', 'OPTIONS * HTTP/1.1\r\nHost: weir\r\n\r\n', '204 open', headers={'allow': 'GET, HEAD, POST, DELETE, OPTIONS'})
 refused('COMP-ASTERISK-WITH-GET', 'hostile 16', 'SHOULD 400 (9112 3.2.4)', 'GET * HTTP/1.1\r\nHost: weir\r\n\r\n', twin=('GET', 'OPTIONS', '204 open'))
 served('COMP-HEAD-NO-BODY', 'hostile 19', 'MUST NOT send content (9110 9.3.2)', 'HEAD /healthz HTTP/1.1\r\nHost: weir\r\n\r\n', headers={'content-length': '3'})
 refused('head-refused-no-body', 'hostile 19', 'MUST NOT send content (9110 9.3.2)', 'HEAD /healthz HTTP/1.1\r\nHost: \r\n\r\n', twin=('Host: ', 'Host: weir'))

@@ -1,11 +1,13 @@
-/* redis_peer.c: a Redis as tests play it. Called by tests/sim/test_redis.c. */
+/* redis_peer.c: a Redis as tests play it. Called by tests/sim. */
 #include "lib/redis_peer.h"
 #include "lib/actor.h"
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define IN_BYTES  16384 /* the longest command loads a script */
+#define IN_BYTES  (4 * REDIS_PEER_BYTES) /* some commands */
+#define OUT_BYTES (3 * REDIS_PEER_BYTES) /* a list, or an answer */
 #define WORDS_MAX 32
 #define LOOK_NS   NANOS_PER_MS
 
@@ -16,7 +18,10 @@ struct session {
     char in[IN_BYTES];
     unsigned count;
     struct text word[WORDS_MAX];
-    char out[512];
+    size_t out_len;
+    char out[OUT_BYTES];
+    bool is_subscribed;
+    unsigned heard; /* of peer->published */
     unsigned id; /* 1 + its place in peer->sessions; 0: it has taken nothing */
 };
 
@@ -27,6 +32,23 @@ static uint32_t draw(struct redis_peer *p, uint32_t below)
 }
 
 static bool strikes(struct redis_peer *p, unsigned per_mille) { return draw(p, 1000) < per_mille; }
+
+static void say(struct session *s, const char *format, ...) PRINTF(2, 3);
+static void say(struct session *s, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    s->out_len += (size_t)vsnprintf(s->out + s->out_len, sizeof s->out - s->out_len, format, args);
+    va_end(args);
+    ASSERT(s->out_len < sizeof s->out);
+}
+
+static void say_bytes(struct session *s, const char *bytes, size_t len)
+{
+    ASSERT(s->out_len + len < sizeof s->out);
+    memcpy(s->out + s->out_len, bytes, len);
+    s->out_len += len;
+}
 
 /* ---- one command ---- */
 
@@ -98,7 +120,7 @@ static void run_script(struct session *s)
             p->keys[key_of(p, s->word[3 + i])].at_once--;
         p->settled++;
         p->sessions[session_of(p, s->word[3 + keys])].held--;
-        snprintf(s->out, sizeof s->out, ":0\r\n");
+        say(s, ":0\r\n");
         return;
     }
     for (unsigned i = 0; i < keys && kind == 0; i++) {
@@ -115,25 +137,156 @@ static void run_script(struct session *s)
     *(kind == 0 ? &p->taken : &p->refused) += 1;
     s->id = 1 + session_of(p, s->word[3 + keys]);
     p->sessions[s->id - 1].held += kind == 0;
-    int n = snprintf(s->out, sizeof s->out, "*%u\r\n:%u\r\n:%u\r\n:0\r\n:1000\r\n", 4 + 2 * keys, kind, kind == 0 ? 0 : which);
+    say(s, "*%u\r\n:%u\r\n:%u\r\n:0\r\n:1000\r\n", 4 + 2 * keys, kind, kind == 0 ? 0 : which);
     for (unsigned i = 0; i < 2 * keys; i++)
-        n += snprintf(s->out + n, sizeof s->out - (size_t)n, ":0\r\n");
+        say(s, ":0\r\n");
+}
+
+/* ---- strings and the list ---- */
+
+/* count if it is not there, or over its time. */
+static unsigned find(struct redis_peer *p, struct text name)
+{
+    unsigned i = 0;
+    while (i < p->string_count && !(text_eq(text_of(p->strings[i].name), name) && p->strings[i].until > p->worker->now))
+        i++;
+    return i;
+}
+
+static void get(struct session *s)
+{
+    struct redis_peer *p = s->peer;
+    unsigned i = find(p, s->word[1]);
+    if (i == p->string_count) {
+        say(s, "$-1\r\n");
+        return;
+    }
+    say(s, "$%zu\r\n", p->strings[i].len);
+    say_bytes(s, p->strings[i].bytes, p->strings[i].len);
+    say(s, "\r\n");
+}
+
+static void left(struct session *s)
+{
+    unsigned i = find(s->peer, s->word[1]);
+    say(s, ":%lld\r\n", i == s->peer->string_count ? -2LL : (long long)((s->peer->strings[i].until - s->peer->worker->now) / NANOS_PER_MS));
+}
+
+/* SET name bytes PX milliseconds */
+static void set(struct session *s)
+{
+    struct redis_peer *p = s->peer;
+    struct text name = s->word[1], bytes = s->word[2];
+    unsigned i = 0;
+    say(s, "+OK\r\n");
+    if (!text_starts(name, TEXT("weir:cache:"))) /* sessions: nobody asks for them */
+        return;
+    while (i < p->string_count && !text_eq(text_of(p->strings[i].name), name))
+        i++;
+    ASSERT(i < REDIS_PEER_STRINGS && name.len < sizeof p->strings[i].name);
+    if (i == p->string_count)
+        memcpy(p->strings[p->string_count++].name, name.at, name.len);
+    mem_free(p->strings[i].bytes);
+    p->strings[i].bytes = mem_alloc(bytes.len + 1);
+    ASSERT(p->strings[i].bytes != NULL);
+    memcpy(p->strings[i].bytes, bytes.at, bytes.len);
+    p->strings[i].len = bytes.len;
+    p->strings[i].until = p->worker->now + value(s, 4) * NANOS_PER_MS;
+}
+
+static void push(struct redis_peer *p, struct text entry)
+{
+    ASSERT(entry.len <= sizeof p->list[0].bytes);
+    memmove(&p->list[1], &p->list[0], sizeof p->list - sizeof p->list[0]);
+    memcpy(p->list[0].bytes, entry.at, entry.len);
+    p->list[0].len = entry.len;
+    p->list_count = MIN(p->list_count + 1, REDIS_PEER_LIST);
+}
+
+/* EVAL script 1 list entry: reading the list is told from adding to it by what only that does. */
+static void about_list(struct session *s)
+{
+    struct redis_peer *p = s->peer;
+    bool is_drop = text_find(s->word[1], TEXT("PUBLISH")) >= 0;
+    size_t len = 0;
+    if (is_drop || p->list_count == 0)
+        push(p, s->word[4]);
+    p->published += is_drop;
+    if (is_drop) {
+        say(s, ":1\r\n");
+        return;
+    }
+    for (unsigned i = 0; i < p->list_count; i++)
+        len += p->list[i].len;
+    say(s, "$%zu\r\n", len);
+    for (unsigned i = 0; i < p->list_count; i++)
+        say_bytes(s, p->list[i].bytes, p->list[i].len);
+    say(s, "\r\n");
+}
+
+static void newest(struct session *s)
+{
+    struct redis_peer *p = s->peer;
+    if (p->list_count == 0) {
+        say(s, "$-1\r\n");
+        return;
+    }
+    say(s, "$%zu\r\n", p->list[0].len);
+    say_bytes(s, p->list[0].bytes, p->list[0].len);
+    say(s, "\r\n");
+}
+
+static void subscribe(struct session *s)
+{
+    s->is_subscribed = true;
+    s->heard = s->peer->published;
+    say(s, "*3\r\n$9\r\nsubscribe\r\n$%zu\r\n%.*s\r\n:1\r\n", s->word[1].len, TEXT_ARG(s->word[1]));
+}
+
+void redis_peer_flush(struct redis_peer *p)
+{
+    for (unsigned i = 0; i < p->string_count; i++)
+        mem_free(p->strings[i].bytes);
+    memset(p->strings, 0, sizeof p->strings);
+    p->string_count = p->list_count = 0;
 }
 
 static void obey(struct session *s)
 {
+    static const struct { const char *name; void (*run)(struct session *s); } commands[] = {
+        { "EVALSHA", run_script }, { "GET", get }, { "PTTL", left }, { "SET", set }, { "EVAL", about_list }, { "LINDEX", newest }, { "SUBSCRIBE", subscribe },
+    };
     struct text name = s->word[0];
-    if (text_eq(name, TEXT("EVALSHA")))
-        run_script(s);
-    else if (text_eq(name, TEXT("SCRIPT"))) /* settling is told from taking by what only it does */
-        snprintf(s->out, sizeof s->out, "$40\r\n%c123456789012345678901234567890123456789\r\n", text_find(s->word[2], TEXT("used")) >= 0 ? 's' : 't');
+    s->out_len = 0;
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        if (text_eq(name, text_of(commands[i].name))) {
+            commands[i].run(s);
+            return;
+        }
+    }
+    if (text_eq(name, TEXT("SCRIPT"))) /* settling is told from taking by what only it does */
+        say(s, "$40\r\n%c123456789012345678901234567890123456789\r\n", text_find(s->word[2], TEXT("used")) >= 0 ? 's' : 't');
     else if (text_eq(name, TEXT("ECHO")))
-        snprintf(s->out, sizeof s->out, ":%lld\r\n", (long long)value(s, 1));
+        say(s, ":%lld\r\n", (long long)value(s, 1));
+    else if (text_eq(name, TEXT("PING")))
+        say(s, s->is_subscribed ? "*2\r\n$4\r\npong\r\n$0\r\n\r\n" : "+PONG\r\n");
     else
-        snprintf(s->out, sizeof s->out, text_eq(name, TEXT("PING")) ? "+PONG\r\n" : "+OK\r\n");
+        say(s, "+OK\r\n");
 }
 
 /* ---- a connection ---- */
+
+/* What was published since this one last heard. Messages may be lost with their connection, and with nothing else. */
+static enum fail publish(struct task *t, struct session *s)
+{
+    static const char message[] = "*3\r\n$7\r\nmessage\r\n$16\r\nweir:cache:drops\r\n$0\r\n\r\n";
+    enum fail f = OK;
+    while (f == OK && s->is_subscribed && s->heard < s->peer->published && !s->peer->is_frozen) {
+        s->heard++;
+        f = actor_write_all(t, &s->actor, message, sizeof message - 1, NEVER);
+    }
+    return f;
+}
 
 /* False: it ends here. */
 static bool answer(struct task *t, struct session *s)
@@ -142,10 +295,12 @@ static bool answer(struct task *t, struct session *s)
     static const char *const garbage[] = { "HTTP/1.1 400\r\n\r\n", "*17\r\n", "*1\r\n*1\r\n*1\r\n:1\r\n", ":12x\r\n", "$-7\r\n", "\r\n", "*99999999999999999999\r\n" };
     if (strikes(p, p->delay) && task_sleep(t, t->worker->now + draw(p, 30) * NANOS_PER_MS) != OK)
         return false;
+    if (p->slow > 0 && task_sleep(t, t->worker->now + p->slow) != OK)
+        return false;
     while (p->is_frozen && !p->is_gone)
         if (task_sleep(t, t->worker->now + LOOK_NS) != OK)
             return false;
-    size_t len = strlen(s->out);
+    size_t len = s->out_len;
     if (strikes(p, p->garbage))
         len = (size_t)snprintf(s->out, sizeof s->out, "%s", garbage[draw(p, sizeof garbage / sizeof *garbage)]);
     bool is_cut = strikes(p, p->cut);
@@ -162,6 +317,8 @@ static void converse(struct task *t, void *arg)
         size_t n = 0, used;
         f = actor_read(t, &s->actor, s->in + s->got, sizeof s->in - s->got, t->worker->now + 10 * LOOK_NS, &n);
         if (f == OK && n == 0)
+            break;
+        if (publish(t, s) != OK)
             break;
         s->got += n;
         while (f == OK && (used = parse(s)) > 0) {
@@ -194,6 +351,7 @@ static void listen_on(struct task *t, void *arg)
             continue;
         }
         p->connections++;
+        p->connections_most = MAX(p->connections_most, p->connections - 1);
         ASSERT(task_start(p->worker, "redis peer", converse, s) != NULL);
     }
     actor_close(&listener);

@@ -41,16 +41,17 @@ static int read_answer(struct task *t, struct actor *a, char *out, size_t room)
     }
 }
 
-static int ask(struct task *t, struct actor *a, enum conf_class class)
+static int ask_for(struct task *t, struct actor *a, enum conf_class class, const char *body)
 {
-    static const char body[] = "{\"model\":\"m\",\"messages\":[{\"role\":\"a\"}]}";
     char request[512], answer[4096];
-    int n = snprintf(request, sizeof request, "POST /v1/chat/completions HTTP/1.1\r\nhost: w\r\nx-api-key: %s\r\ncontent-length: %zu\r\n\r\n%s", keys[class], sizeof body - 1, body);
+    int n = snprintf(request, sizeof request, "POST /v1/chat/completions HTTP/1.1\r\nhost: w\r\nx-api-key: %s\r\ncontent-length: %zu\r\n\r\n%s", keys[class], strlen(body), body);
     ASSERT(actor_write_all(t, a, request, (size_t)n, NEVER) == OK);
     int status = read_answer(t, a, answer, sizeof answer);
     ASSERT(status == 200 || (status == 503 && strstr(answer, "Weir itself is too busy") != NULL && strstr(answer, "retry-after: ") != NULL));
     return status;
 }
+
+static int ask(struct task *t, struct actor *a, enum conf_class class) { return ask_for(t, a, class, "{\"model\":\"m\",\"messages\":[{\"role\":\"a\"}]}"); }
 
 /* Every step takes `turn` from now on; who is refused then? */
 static void level(struct task *t, struct scene *s, nanos turn)
@@ -123,6 +124,40 @@ static void the_lowest_class_is_refused_first_and_all_recover(void **state)
     assert_true(house_count(&s.house, COUNTER_refused_lag_low) > house_count(&s.house, COUNTER_refused_lag_normal));
     assert_true(house_count(&s.house, COUNTER_refused_lag_normal) > 0);
     assert_true(house_count(&s.house, COUNTER_accept_pauses) > 0);
+    house_close(&s.house);
+}
+
+/* Class low asks what has been answered before, and what has not. */
+static void asks_again(struct task *t, void *arg)
+{
+    static const char known[] = "{\"model\":\"m\",\"temperature\":0,\"messages\":[{\"role\":\"a\"}]}", other[] = "{\"model\":\"m\",\"temperature\":0,\"messages\":[{\"role\":\"b\"}]}";
+    struct scene *s = arg;
+    struct actor *low = &s->client[CONF_CLASS_LOW], *high = &s->client[CONF_CLASS_HIGH];
+    ASSERT(actor_connect(t, low, &s->house.address, NEVER) == OK && actor_connect(t, high, &s->house.address, NEVER) == OK);
+    for (unsigned i = 0; i < 3; i++)
+        ASSERT(ask_for(t, low, CONF_CLASS_LOW, known) == 200);
+    sim_slow_turns(s->house.sim, 75 * NANOS_PER_MS);
+    for (unsigned i = 0; i < WARM; i++)
+        ASSERT(ask(t, high, CONF_CLASS_HIGH) == 200 && ask(t, low, CONF_CLASS_LOW) != 0);
+    for (unsigned i = 0; i < ASKS; i++)
+        ASSERT(ask_for(t, low, CONF_CLASS_LOW, known) == 200 && ask_for(t, low, CONF_CLASS_LOW, other) == 503 && ask(t, high, CONF_CLASS_HIGH) == 200);
+    sim_slow_turns(s->house.sim, 0);
+    actor_close(low);
+    actor_close(high);
+    s->done = s->late_is_in = true;
+}
+
+static void a_late_worker_tells_what_it_knows(void **state)
+{
+    static struct scene s;
+    struct sim_options o = sim_options_default(9);
+    (void)state;
+    o.gate_yield = 0;
+    house_open(&s.house, &o, yaml);
+    house_task(&s.house, "backend", house_backend, NULL);
+    house_task(&s.house, "clients", asks_again, &s);
+    assert_true(house_run(&s.house, is_done, &s, 3600 * NANOS_PER_S));
+    assert_true(house_count(&s.house, COUNTER_cache_lane_hits) >= ASKS);
     house_close(&s.house);
 }
 
@@ -210,6 +245,7 @@ static void a_retired_server_hangs_up_on_nobody_and_ends(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(the_lowest_class_is_refused_first_and_all_recover),
+                                        cmocka_unit_test(a_late_worker_tells_what_it_knows),
                                         cmocka_unit_test(a_class_that_asks_alone_is_served),
                                         cmocka_unit_test(a_retired_server_hangs_up_on_nobody_and_ends) };
     return cmocka_run_group_tests(tests, NULL, NULL);

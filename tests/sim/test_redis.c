@@ -35,8 +35,7 @@ static struct scene {
     bool is_over;
     uint64_t echo;
     /* of shared limits */
-    const struct conf *conf;
-    struct share *share[INSTANCES];
+    struct redis_server *server[INSTANCES];
     struct share_link *link[INSTANCES];
     struct limits *limits[INSTANCES];
     unsigned let_in, refused, late;
@@ -129,12 +128,14 @@ static void call(struct task *t, void *arg)
 
 static void closed(void *arg) { (void)arg; }
 
+static const struct redis_options plain = { .reply_max = 65536, .out_max = 1u << 20, .closed = closed };
+
 /* Keeps the connection open, and lets callers leave. On their worker. */
 static void host(struct task *t, void *arg)
 {
     uint64_t chance = here.seed;
     (void)arg;
-    here.redis = redis_new(t->worker, closed, NULL);
+    here.redis = redis_new(t->worker, &plain);
     ASSERT(here.redis != NULL);
     for (unsigned i = 0; i < CALLERS; i++)
         here.callers[i] = task_start(t->worker, "caller", call, &here.callers[i]);
@@ -191,7 +192,7 @@ static void host_of_one(struct task *t, void *arg)
     struct redis_reply reply;
     struct text args[] = { TEXT("ECHO"), TEXT("7") };
     (void)arg;
-    here.redis = redis_new(t->worker, closed, NULL);
+    here.redis = redis_new(t->worker, &plain);
     ASSERT(here.redis != NULL && redis_open(t, here.redis, &here.peer.addr, NEVER) == OK);
     ASSERT(redis_ask(t, here.redis, args, 2, NEVER, &reply) == OK && reply.numbers[0] == 7);
     rest(t, NANOS_PER_S);
@@ -333,14 +334,11 @@ static void frozen_story(struct task *t, void *arg)
 
 static void open_instances(void)
 {
-    struct conf_options o = { .path = "weir.yaml", .yaml = TEXT("redis: {url: 'redis://10.0.0.9:6379'}\nbackends: {b: {url: 'http://10.0.0.1'}}\n") };
-    struct complaint why;
-    ASSERT(conf_load(&o, &here.conf, &why));
     for (unsigned i = 0; i < INSTANCES; i++) {
-        here.share[i] = share_new(here.conf, NULL);
+        here.server[i] = redis_server_new(&(struct redis_place){ "10.0.0.9", NULL, NULL, NULL, 6379, 0 }, NULL);
         here.limits[i] = limits_new(sim_world(here.sim));
-        here.link[i] = share_link_new(&here.workers[i], here.share[i]);
-        ASSERT(here.share[i] != NULL && here.limits[i] != NULL && here.link[i] != NULL);
+        here.link[i] = share_link_new(&here.workers[i], here.server[i], WAIT_NS);
+        ASSERT(here.server[i] != NULL && here.limits[i] != NULL && here.link[i] != NULL);
     }
 }
 
@@ -349,10 +347,9 @@ static void close_instances(void)
     for (unsigned i = 0; i < INSTANCES; i++) {
         struct limits_sums sums = limits_check(here.limits[i]);
         ASSERT(sums.in_flight == 0 && sums.held == 0);
-        share_free(here.share[i]);
+        redis_server_free(here.server[i]);
         limits_free(here.limits[i]);
     }
-    conf_unref(here.conf);
 }
 
 TEST(together_they_let_in_what_the_limits_say)

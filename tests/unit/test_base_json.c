@@ -226,6 +226,24 @@ TEST(an_empty_object_has_no_spans)
     assert_false(json_span_next(TEXT(" { \n} "), &cursor, &span));
 }
 
+TEST(items_of_an_array_are_its_raw_bytes)
+{
+    struct text array = TEXT("[ 1,\"a]\\\"\" ,\n[2,[3]]\t,{\"b\":[]},null , -1.5e3]");
+    const char *const expected[] = { "1", "\"a]\\\"\"", "[2,[3]]", "{\"b\":[]}", "null", "-1.5e3" };
+    struct text item;
+    size_t cursor = 0;
+    parsed(array);
+    for (unsigned i = 0; i < ARRAY_LEN(expected); i++) {
+        assert_true(json_item_next(array, &cursor, &item));
+        if (!text_eq(item, text_of(expected[i])))
+            fail_msg("expected %s, got %.*s", expected[i], TEXT_ARG(item));
+    }
+    assert_false(json_item_next(array, &cursor, &item));
+    assert_false(json_item_next(array, &cursor, &item)); /* the end stays the end */
+    cursor = 0;
+    assert_false(json_item_next(TEXT(" [ \n] "), &cursor, &item));
+}
+
 static void walk_an_array(void)
 {
     struct json_span span;
@@ -415,6 +433,7 @@ int main(void)
         JSON_TEST(spans_are_the_raw_bytes_of_each_member),
         JSON_TEST(every_blank_of_json_ends_a_number),
         JSON_TEST(an_empty_object_has_no_spans),
+        JSON_TEST(items_of_an_array_are_its_raw_bytes),
         JSON_TEST(walking_what_was_not_accepted_as_an_object_is_a_wrong_program),
         JSON_TEST(duplicate_keys_are_seen_as_the_receiver_would_see_them),
         JSON_TEST(one_duplicate_is_found_among_few_and_among_many),

@@ -86,7 +86,9 @@ static void the_schema_is_json(void **state)
     yyjson_val *root = yyjson_obj_get(yyjson_doc_get_root(doc), "properties");
     yyjson_val *limits = yyjson_obj_get(yyjson_obj_get(root, "limits"), "properties");
     assert_non_null(yyjson_obj_get(limits, "queue"));
-    assert_null(yyjson_obj_get(root, "cache")); /* not served */
+    yyjson_val *cache = yyjson_obj_get(yyjson_obj_get(root, "cache"), "properties");
+    assert_non_null(yyjson_obj_get(cache, "exact"));
+    assert_null(yyjson_obj_get(cache, "semantic")); /* not served */
     yyjson_val *backend = yyjson_obj_get(yyjson_obj_get(root, "backends"), "additionalProperties");
     assert_int_equal(yyjson_arr_size(yyjson_obj_get(yyjson_obj_get(yyjson_obj_get(backend, "properties"), "kind"), "enum")), 3);
     arena_fini(&a);

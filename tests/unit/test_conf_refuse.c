@@ -50,9 +50,9 @@ static void keys_of_later_versions_are_known(void **state)
     (void)state;
     static const struct row rows[] = {
         { "store: postgres://db/weir", "1:8: store: postgres is not served by this version of weir", "store: /var/lib/weir/weir.db" },
-        { "cache:\n  exact:\n    ttl: 1s", "3:5: cache.exact.ttl is not served by this version of weir", "cache:\n" },
-        { "cache: {exact: {ttl: 1s}}", "1:17: cache.exact.ttl is not served by this version of weir", NULL },
-        { "cache: {exact: {enabled: true}}", "1:17: cache.exact.enabled is not served by this version of weir", "cache: {exact: }" },
+        { "cache:\n  semantic:\n    ttl: 1s", "3:5: cache.semantic.ttl is not served by this version of weir", "cache:\n" },
+        { "cache: {semantic: {ttl: 1s}}", "1:20: cache.semantic.ttl is not served by this version of weir", NULL },
+        { "cache: {semantic: {enabled: true}}", "1:20: cache.semantic.enabled is not served by this version of weir", "cache: {semantic: , exact: {enabled: false, when: always}}" },
         { "cache: {exact: {enbaled: true}}", "1:17: unknown key \"cache.exact.enbaled\"; did you mean \"enabled\"?", NULL },
         { "backends: {a: {kind: ollama, url: http://h}}", "1:22: backends.a.kind: ollama is not served by this version of weir",
           "backends: {a: {kind: openai, url: http://h}}" },
@@ -235,7 +235,7 @@ static void overrides_say_where_they_come_from(void **state)
         { "models.m.use=[a/b", NULL, NULL, "--set models.m.use: not YAML: did not find expected ',' or ']' while parsing a flow sequence that begins in line 1" },
         { NULL, "WEIR_LIMITS__QUEU=1", NULL, "environment WEIR_LIMITS__QUEU: unknown key \"limits.queu\"; did you mean \"queue\"?" },
         { NULL, "WEIR_LISTN=1", NULL, "environment WEIR_LISTN: unknown key \"listn\"; did you mean \"listen\"?" },
-        { NULL, "WEIR_CACHE__EXACT__TTL=1s", NULL, "environment WEIR_CACHE__EXACT__TTL: cache.exact.ttl is not served by this version of weir" },
+        { NULL, "WEIR_CACHE__SEMANTIC__TTL=1s", NULL, "environment WEIR_CACHE__SEMANTIC__TTL: cache.semantic.ttl is not served by this version of weir" },
         { NULL, "WEIR_STORE=weir.db", NULL, "environment WEIR_STORE: store must be auto, off or an absolute path of a file, not \"weir.db\"" },
         { NULL, "WEIR_=1", NULL, "environment WEIR_: not the name of a key, such as limits.queue or backends.NAME.url" },
         { NULL, "WEIR_KEYS__X__KEY=sk CANARY", NULL, "environment WEIR_KEYS__X__KEY: keys.x.key must consist of visible ASCII characters" },

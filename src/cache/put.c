@@ -1,0 +1,218 @@
+/* put.c: what comes into the cache, and what goes for it. path/ calls cache_put, a worker's clock cache_tick. */
+#include "base/account.h"
+#include "cache/inner.h"
+
+#define PUT_STEPS     4    /* holds of the gate that one put spends on what is over: it brings one entry, and may take eight away */
+#define TICK_STEPS    2048 /* and one tick: some ms at most */
+#define TICK_SHARE    16   /* of all, what goes with a tick while memory is short */
+#define LARGE_SHARE   10   /* a value may have one in so many bytes: small's share, or it would go at once */
+#define RETIRED_SHARE 4    /* what has gone and may still be looked at may have one in so many bytes, beside the limit */
+
+/* ---- making room ---- */
+
+/* One hold's share of letting an entry go. */
+void entry_evict(struct cache *c)
+{
+    uint32_t index = policy_evict(&c->policy, HOLD_LOOKS);
+    if (index == POLICY_NONE)
+        return;
+    entry_retire(c, index);
+    c->counts.evictions++;
+}
+
+void cache_evict(struct worker *w, struct cache *c, uint64_t bytes)
+{
+    bool is_done = false;
+    cache_enter(w, c);
+    uint64_t goal = cache_bytes(c) - MIN(bytes, cache_bytes(c));
+    cache_leave(c);
+    while (!is_done) { /* each step lets one go, or brings that nearer; see policy_evict */
+        cache_enter(w, c);
+        is_done = cache_bytes(c) <= goal || c->policy.count == 0;
+        if (!is_done)
+            entry_evict(c);
+        cache_leave(c);
+    }
+}
+
+/* Frees what is over. */
+static void clean(struct worker *w, struct cache *c, unsigned steps)
+{
+    bool more = true;
+    for (unsigned i = 0; i < steps && more; i++) {
+        cache_enter(w, c);
+        more = due_step(c, cache_ticks(c, w->now));
+        cache_leave(c);
+    }
+    more = true;
+    for (unsigned i = 0; i < steps && more; i++)
+        more = retire_collect(w, c);
+}
+
+void cache_tick(struct worker *w, struct cache *c)
+{
+    if (account_is_short()) {
+        struct cache_status s;
+        cache_status(c, &s);
+        cache_evict(w, c, s.bytes / TICK_SHARE + ACCOUNT_STEP);
+    }
+    clean(w, c, TICK_STEPS);
+}
+
+/* ---- putting ---- */
+
+struct putting {
+    const uint8_t *id;
+    const struct cache_value *value;
+    const struct cache_label *label;
+    struct label_key key;
+    uint64_t size, label_size;
+    uint32_t ends;
+    struct label_parts parts;
+    struct entry *chunk;
+};
+enum step { PUT_DONE, PUT_AGAIN, PUT_WANTS_LABEL, PUT_WANTS_CHUNK, PUT_TOO_LARGE, PUT_REFUSED };
+
+static bool has_room(struct cache *c, const struct putting *p, uint32_t old)
+{
+    uint64_t bytes = cache_bytes(c) + p->size + p->label_size, entries = (uint64_t)c->policy.count + 1;
+    if (old != POLICY_NONE) {
+        bytes -= entry_size(entry_at(c, old)->value);
+        entries--;
+    }
+    return bytes <= c->limits.bytes && entries <= c->limits.entries;
+}
+
+static uint32_t slack_of(const struct cache *c)
+{
+    return MAX(c->limits.entries / 8, SLACK_MIN);
+}
+
+/* A place for an entry can be had. PUT_DONE if so. */
+static enum step look_for_place(struct cache *c, struct putting *p)
+{
+    uint32_t next = c->made + 1;
+    if (c->first_free != POLICY_NONE)
+        return PUT_DONE;
+    if (next > CACHE_ENTRIES_MAX || next > (uint64_t)c->limits.entries + slack_of(c))
+        return PUT_REFUSED;
+    if (c->chunk[next / CHUNK_ENTRIES] != NULL)
+        return PUT_DONE;
+    if (p->chunk == NULL)
+        return PUT_WANTS_CHUNK;
+    c->chunk[next / CHUNK_ENTRIES] = p->chunk;
+    p->chunk = NULL;
+    return PUT_DONE;
+}
+
+static uint32_t place_take(struct cache *c)
+{
+    uint32_t index = c->first_free;
+    if (index == POLICY_NONE)
+        return ++c->made;
+    c->first_free = entry_at(c, index)->node.next;
+    return index;
+}
+
+static enum step label_for(struct cache *c, struct putting *p, struct label **out)
+{
+    *out = label_find(&c->labels, p->label, p->key);
+    if (*out != NULL)
+        return PUT_DONE;
+    if (p->parts.label == NULL || (label_wants_chunk(&c->labels) && p->parts.chunk == NULL))
+        return PUT_WANTS_LABEL;
+    return label_make(&c->labels, &p->parts, p->key, out) == OK ? PUT_DONE : PUT_REFUSED;
+}
+
+static void publish(struct cache *c, const struct putting *p, struct label *label)
+{
+    uint32_t index = place_take(c);
+    struct entry *e = entry_at(c, index);
+    memcpy(e->id, p->id, sizeof e->id);
+    e->value = p->value;
+    e->ends = p->ends;
+    atomic_store_explicit(&e->node.mark, label->number << 2, memory_order_relaxed);
+    label->entries++;
+    policy_insert(&c->policy, &label->tenant->owner, index);
+    due_add(c, index);
+    cache_table_add(atomic_load_explicit(&c->table, memory_order_relaxed), entry_hash(c, p->id), index);
+    if (c->next_table != NULL && index <= c->next_done)
+        cache_table_add(c->next_table, entry_hash(c, p->id), index);
+}
+
+/* One hold of the gate. */
+static enum step put_step(struct cache *c, struct putting *p)
+{
+    struct label *label;
+    if (p->size + p->label_size > c->limits.bytes / LARGE_SHARE || c->limits.entries == 0) {
+        c->counts.too_large++;
+        return PUT_TOO_LARGE;
+    }
+    if (c->retired_bytes > c->limits.bytes / RETIRED_SHARE)
+        return PUT_REFUSED; /* more that goes would free nothing yet */
+    uint32_t old = entry_find(c, p->id);
+    if (!has_room(c, p, old)) {
+        entry_evict(c);
+        return PUT_AGAIN;
+    }
+    enum step s = look_for_place(c, p);
+    if (s == PUT_DONE)
+        s = label_for(c, p, &label);
+    if (s != PUT_DONE)
+        return s;
+    cache_value_hold(p->value);
+    publish(c, p, label);
+    if (old != POLICY_NONE) {
+        entry_remove(c, old);
+        c->counts.replaced++;
+    }
+    c->counts.puts++;
+    return PUT_DONE;
+}
+
+static enum fail put(struct worker *w, struct cache *c, struct putting *p)
+{
+    for (;;) { /* ends: each round something goes, or one of the two things it may want is there */
+        cache_enter(w, c);
+        enum step s = put_step(c, p);
+        bool wants_chunk = s == PUT_WANTS_LABEL && label_wants_chunk(&c->labels);
+        c->counts.refused += s == PUT_REFUSED;
+        cache_leave(c);
+        enum fail f = OK;
+        switch (s) {
+        case PUT_AGAIN:
+            break;
+        case PUT_WANTS_LABEL:
+            label_parts_free(&p->parts);
+            f = label_parts_new(&p->parts, p->label, wants_chunk);
+            break;
+        case PUT_WANTS_CHUNK:
+            p->chunk = entry_chunk_new();
+            f = p->chunk != NULL ? OK : FAIL_NO_MEMORY;
+            break;
+        default:
+            return s == PUT_DONE ? OK : s == PUT_TOO_LARGE ? FAIL_TOO_LARGE : FAIL_NO_MEMORY;
+        }
+        if (f != OK)
+            return f;
+    }
+}
+
+enum fail cache_put(struct worker *w, struct cache *c, const struct cache_id *id, const struct cache_value *v, const struct cache_label *label, nanos ttl)
+{
+    clean(w, c, PUT_STEPS);
+    uint64_t size = entry_size(v);
+    if (account_is_short()) {
+        cache_evict(w, c, size + ACCOUNT_STEP);
+        cache_enter(w, c);
+        c->counts.refused++;
+        cache_leave(c);
+        return FAIL_NO_MEMORY;
+    }
+    struct putting p = { .id = id->sha256, .value = v, .label = label, .key = label_key(label, c->seed), .size = size,
+                         .label_size = label_bytes(label), .ends = cache_ticks(c, ttl > NEVER - w->now ? NEVER : w->now + ttl) };
+    enum fail f = put(w, c, &p);
+    label_parts_free(&p.parts);
+    entry_chunk_free(p.chunk);
+    return f;
+}
