@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ASIDE_BYTES    262144         /* 256 KiB parse in less than a millisecond */
 #define ASIDE_JOBS_MAX 32             /* of a worker: a second's work for the job threads, that reloads wait for too */
 #define TREE_ROOM      (16u << 20)    /* a tree is at most 9 times its body, but no more than this over it: a million values */
 #define TREE_MIN       8192           /* for the smallest */

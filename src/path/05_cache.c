@@ -60,7 +60,7 @@ static const char *bypass(struct request *rq)
         COUNT(w, cache_bypass_temperature);
         return "temperature";
     }
-    if (!c->has_digest || (rq->api->fields == FIELD_EMBEDDING && c->inputs == NULL)) {
+    if (!c->has_digest) {
         COUNT(w, cache_bypass_too_large);
         return "too-large";
     }
@@ -131,16 +131,6 @@ static enum fail put_with_usage(const struct cache_value *v, struct buf *out)
     return f == OK ? buf_add_text(out, done) : f;
 }
 
-static enum fail head_of(struct request *rq, const struct cache_value *v)
-{
-    if (v->form == CACHE_EVENTS)
-        return path_stream_head(rq);
-    enum fail f = http_answer_begin(rq->http, 200);
-    if (f == OK)
-        f = http_write_header(http_answer_head(rq->http), TEXT("content-type"), TEXT("application/json"));
-    return f == OK ? path_headers(rq) : f;
-}
-
 /* Nothing in it waits, so v stays whole without being held; unless heartbeats have begun the answer, and then v is the caller's own. */
 static enum fail answer(struct task *t, struct request *rq, const struct cache_value *v)
 {
@@ -157,7 +147,7 @@ static enum fail answer(struct task *t, struct request *rq, const struct cache_v
         if (f == OK)
             f = http_answer_end(t, rq->http);
     } else if (f == OK) {
-        f = head_of(rq, v);
+        f = v->form == CACHE_EVENTS ? path_stream_head(rq) : path_whole_head(rq, 200, TEXT("application/json"));
         if (f == OK)
             f = http_answer_whole(t, rq->http, bytes);
     }
@@ -263,7 +253,7 @@ enum fail path_cache(struct task *t, struct request *rq)
     if (c->why == NULL) {
         c->result = CACHE_MISS;
         c->keeps = true;
-        rq->joins = rq->api->fields != FIELD_EMBEDDING && c->wish != CACHE_ONLY;
+        rq->joins = rq->api->fields != FIELD_EMBEDDING;
         buf_init(&c->tee, ITEMS_BYTES_MAX);
     }
     return c->wish == CACHE_ONLY ? FAIL_NOT_CACHED : OK;

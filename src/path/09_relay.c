@@ -9,10 +9,7 @@ static enum fail answer_head(struct request *rq)
     struct flight *fl = rq->flight;
     if (fl->is_stream)
         return path_stream_head(rq);
-    enum fail f = http_answer_begin(rq->http, fl->status);
-    if (f == OK)
-        f = http_write_header(http_answer_head(rq->http), TEXT("content-type"), text_of(fl->content_type));
-    return f == OK ? path_headers(rq) : f;
+    return path_whole_head(rq, fl->status, text_of(fl->content_type));
 }
 
 /* A whole body that lies in one piece. */

@@ -1,7 +1,6 @@
 /* items.c: embeddings by the item: of a request for many, a backend is asked only for those that nobody has asked for before, and the answer is put together again.
    Called by the steps cache, relay and record. */
 #include "cache/batch.h"
-#include "net/http_write.h"
 #include "path/path.h"
 #include <string.h>
 
@@ -102,11 +101,7 @@ static enum fail answer(struct task *t, struct request *rq, const struct batch_a
     buf_init(&out, ANSWER_MAX);
     enum fail f = batch_write(a, rq->cache.input_count, &out);
     if (f == OK)
-        f = http_answer_begin(rq->http, 200);
-    if (f == OK)
-        f = http_write_header(http_answer_head(rq->http), TEXT("content-type"), TEXT("application/json"));
-    if (f == OK)
-        f = path_headers(rq);
+        f = path_whole_head(rq, 200, TEXT("application/json"));
     if (f == OK)
         f = http_answer_whole(t, rq->http, buf_text(&out));
     buf_fini(&out);

@@ -5,7 +5,6 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define LANE_BYTES_MAX 262144 /* of a body: what is longer is parsed on another thread, and takes as long to hash */
 #define LANES 8192 /* a power of two; about 0.8 MB a worker, from its first hit on */
 
 struct lane {
@@ -34,13 +33,13 @@ static struct cache_digest raw_of(const struct request *rq)
 bool lane_is_possible(const struct request *rq)
 {
     bool wanted = rq->cache.wish != CACHE_REFRESH && rq->cache.wish != CACHE_LEAVE && rq->conf->cache.exact.enabled == CONF_ON;
-    return wanted && rq->desk->lanes != NULL && rq->http->head->content_length <= LANE_BYTES_MAX;
+    return wanted && rq->desk->lanes != NULL && rq->http->head->content_length <= ASIDE_BYTES;
 }
 
 bool lane_find(struct request *rq)
 {
     struct lane *lanes = rq->desk->lanes;
-    if (!lane_is_possible(rq) || buf_len(&rq->http->body) > LANE_BYTES_MAX)
+    if (!lane_is_possible(rq) || buf_len(&rq->http->body) > ASIDE_BYTES)
         return false;
     uint64_t hash = hash_of(rq);
     const struct lane *l = &lanes[hash & (LANES - 1)];

@@ -86,6 +86,14 @@ static enum fail challenge(const struct request *rq, enum fail why, struct buf *
     return http_write_header(head, TEXT("www-authenticate"), text_of(value));
 }
 
+enum fail path_whole_head(struct request *rq, int status, struct text type)
+{
+    enum fail f = http_answer_begin(rq->http, status);
+    if (f == OK)
+        f = http_write_header(http_answer_head(rq->http), TEXT("content-type"), type);
+    return f == OK ? path_headers(rq) : f;
+}
+
 void path_refuse(struct task *t, struct request *rq, enum fail f)
 {
     const struct fail_row *row = fail_row(f);
@@ -100,12 +108,8 @@ void path_refuse(struct task *t, struct request *rq, enum fail f)
     buf_init(&body, 16384);
     enum fail e = rq->api->error(&body, rq, f);
     if (e == OK)
-        e = http_answer_begin(rq->http, row->http);
+        e = path_whole_head(rq, row->http, TEXT("application/json"));
     struct buf *head = http_answer_head(rq->http);
-    if (e == OK)
-        e = http_write_header(head, TEXT("content-type"), TEXT("application/json"));
-    if (e == OK)
-        e = path_headers(rq);
     if (e == OK)
         e = retry_headers(rq, row, head);
     if (e == OK && row->http == 401)

@@ -21,6 +21,8 @@ enum step {
 extern const char *const step_names[STEP_COUNT];
 extern const char *const step_waits[STEP_COUNT];
 
+#define ASIDE_BYTES 262144 /* of a body: so much is parsed, or hashed, in less than a millisecond; a longer one is read on another thread */
+
 struct request;
 
 /* ---- answers from memory: 05_cache.c ---- */
@@ -266,6 +268,8 @@ MUSTUSE enum fail path_shed_now(struct task *t, struct request *rq); /* what was
 
 /* x-weir-… and x-ratelimit-… headers, as far as they are known. */
 MUSTUSE enum fail path_headers(struct request *rq);
+/* The head of an answer in one piece, up to its own headers' end. */
+MUSTUSE enum fail path_whole_head(struct request *rq, int status, struct text type);
 /* The head of an answer that is a stream of events, up to its own headers' end: status 200. */
 MUSTUSE enum fail path_stream_head(struct request *rq);
 /* A comment to the client of a stream in which nothing comes; it begins the answer if that has not begun. Waits for a client that does not read. */

@@ -94,7 +94,8 @@ static void read_news(struct worker *w, struct timer *self)
     d->view = next;
     lane_forget_all(d);
     struct cache_limits room = cache_limits_of(conf);
-    cache_limit(w, d->cache, &room);
+    if (is_new)
+        cache_limit(w, d->cache, &room);
     struct http_server_options clients = client_options(d), admins = server_options(d, serve_admin);
     http_server_options(d->server, &clients);
     http_server_options(d->admin_server, &admins);

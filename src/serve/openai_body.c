@@ -99,7 +99,7 @@ static enum fail read_digest(struct reading *r, yyjson_val *root)
         return cache_digest(&r->arena, root, &r->digest);
     r->input_count = cache_inputs(root);
     if (r->input_count == 0 || r->input_count > ITEMS_MAX)
-        return OK;
+        return FAIL_TOO_LARGE;
     r->inputs = mem_alloc(r->input_count * sizeof *r->inputs);
     return r->inputs != NULL ? cache_digest_inputs(&r->arena, root, &r->digest, r->inputs) : FAIL_NO_MEMORY;
 }

@@ -1,33 +1,8 @@
 /* test_base_json.c: units of base/json.h. */
 #include "base/json.h"
-#include "test_base.h"
+#include "test_json.h"
 
 #include <stdlib.h>
-
-static struct arena arena;
-
-static int open_arena(void **state)
-{
-    (void)state;
-    arena_init(&arena, NULL, 0, ARENA_NO_MAX);
-    return 0;
-}
-
-static int close_arena(void **state)
-{
-    (void)state;
-    arena_fini(&arena);
-    return 0;
-}
-
-static yyjson_val *parsed(struct text body)
-{
-    yyjson_doc *doc = NULL;
-    const char *why = "";
-    if (json_parse(&arena, body, &doc, &why) != OK)
-        fail_msg("\"%.*s\" was refused: %s", TEXT_ARG(body), why);
-    return yyjson_doc_get_root(doc);
-}
 
 static const char *why_refused(struct text body)
 {

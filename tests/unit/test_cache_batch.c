@@ -1,23 +1,7 @@
 /* test_cache_batch.c: units of cache/batch.h. */
 #include "cache/batch.h"
 #include "base/json.h"
-#include "test_base.h"
-
-static struct arena arena;
-
-static int open_arena(void **state)
-{
-    (void)state;
-    arena_init(&arena, NULL, 0, ARENA_NO_MAX);
-    return 0;
-}
-
-static int close_arena(void **state)
-{
-    (void)state;
-    arena_fini(&arena);
-    return 0;
-}
+#include "test_json.h"
 
 static void check_text(struct text is, const char *expected)
 {

@@ -2,34 +2,9 @@
 #include "cache/key.h"
 #include "base/random.h"
 #include "lib/meaning.h"
-#include "test_base.h"
+#include "test_json.h"
 #include <inttypes.h>
 #include <time.h>
-
-static struct arena arena;
-
-static int open_arena(void **state)
-{
-    (void)state;
-    arena_init(&arena, NULL, 0, ARENA_NO_MAX);
-    return 0;
-}
-
-static int close_arena(void **state)
-{
-    (void)state;
-    arena_fini(&arena);
-    return 0;
-}
-
-static yyjson_val *parsed(struct text body)
-{
-    yyjson_doc *doc = NULL;
-    const char *why = NULL;
-    if (json_parse(&arena, body, &doc, &why) != OK)
-        fail_msg("%s: %.*s", why, TEXT_ARG(body));
-    return yyjson_doc_get_root(doc);
-}
 
 static struct cache_digest digest_of(struct text body)
 {

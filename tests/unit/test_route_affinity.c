@@ -1,32 +1,9 @@
 /* test_route_affinity.c: units of route/affinity.h: which requests belong together. */
 #include "route/affinity.h"
-#include "test_base.h"
+#include "test_json.h"
 
-static struct arena arena;
-
-static int open_arena(void **state)
-{
-    (void)state;
-    arena_init(&arena, NULL, 0, ARENA_NO_MAX);
-    return 0;
-}
-
-static int close_arena(void **state)
-{
-    (void)state;
-    arena_fini(&arena);
-    return 0;
-}
-
-static yyjson_val *parsed(const char *body)
-{
-    yyjson_doc *doc = NULL;
-    assert_int_equal(json_parse(&arena, text_of(body), &doc, NULL), OK);
-    return yyjson_doc_get_root(doc);
-}
-
-static uint64_t of_messages(const char *body) { return affinity_of_messages(parsed(body)); }
-static uint64_t of_prompt(const char *body) { return affinity_of_prompt(yyjson_obj_get(parsed(body), "p")); }
+static uint64_t of_messages(const char *body) { return affinity_of_messages(parsed(text_of(body))); }
+static uint64_t of_prompt(const char *body) { return affinity_of_prompt(yyjson_obj_get(parsed(text_of(body)), "p")); }
 
 #define SYSTEM "{\"role\":\"system\",\"content\":\"Be brief.\"},"
 #define WHO    "{\"role\":\"user\",\"content\":\"Who?\"}"

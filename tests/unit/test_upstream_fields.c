@@ -1,42 +1,17 @@
 /* test_upstream_fields.c: units of upstream/fields.h: which fields are checked for everybody, what a local model is given, and what makes its grammar too large. */
 #include "upstream/fields.h"
-#include "test_base.h"
-
-static struct arena arena;
-
-static int open_arena(void **state)
-{
-    (void)state;
-    arena_init(&arena, NULL, 0, ARENA_NO_MAX);
-    return 0;
-}
-
-static int close_arena(void **state)
-{
-    (void)state;
-    arena_fini(&arena);
-    return 0;
-}
-
-static yyjson_val *parsed(const char *body)
-{
-    yyjson_doc *doc = NULL;
-    const char *why = "";
-    if (json_parse(&arena, text_of(body), &doc, &why) != OK)
-        fail_msg("%s was refused: %s", body, why);
-    return yyjson_doc_get_root(doc);
-}
+#include "test_json.h"
 
 static const char *wrong_field(const char *body)
 {
     char must[128];
-    return fields_check(parsed(body), FIELD_CHAT, must, sizeof must);
+    return fields_check(parsed(text_of(body)), FIELD_CHAT, must, sizeof must);
 }
 
 static const char *wrong_for_llama(const char *body)
 {
     char must[96];
-    return fields_check_llama(parsed(body), must, sizeof must);
+    return fields_check_llama(parsed(text_of(body)), must, sizeof must);
 }
 
 /* hostile 64 */
