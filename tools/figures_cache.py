@@ -1,5 +1,5 @@
 """figures_cache.py: figures of answers from memory. figures.py takes its rows and measures; see there."""
-import argparse, json, os, random, re, signal, subprocess, threading
+import argparse, json, os, random, re, signal, subprocess, threading, time
 
 import figures as f
 from figures_flood import metrics
@@ -28,14 +28,17 @@ FIGURES = [
              beside=lambda r: f"{r['requests']:,} requests for {r['distinct']:,} prompts, {r['users']} users at once"),
     f.Figure('... as a share of what a cache without limits would have answered', 'mix', f.of('of_ideal'), '', least=0.99, quick_skips=True),
     f.Figure('Finding one of 10,000 answers, Zipf 0.9', 'lookup', f.of('zipf', 'one_ns'), 'ns', most=25, quick_skips=True,
-             beside=lambda r: '; '.join(f"{name} {x['one_ns']:.1f}, with another thread {x['two_ns']:.1f}" for name, x in r.items() if isinstance(x, dict))),
-    f.Figure('... with another thread doing the same, against alone', 'lookup', f.of('zipf', 'ratio'), 'x', most=1.1, quick_skips=True),
+             beside=lambda r: '; '.join(f"{name} {x['one_ns']:.1f}, with another thread {x['two_ns']:.1f}, which has a cache of its own {x['apart_ns']:.1f}" for name, x in r.items() if isinstance(x, dict))),
+    f.Figure('... while another thread does the same, against one that does it to a cache of its own', 'lookup', f.of('zipf', 'ratio'), 'x', most=1.1, quick_skips=True),
     f.Figure('... with half of it on one key', 'lookup', f.of('half on one key', 'ratio'), 'x', most=1.1, quick_skips=True),
     f.Figure('Memory of an entry beside its bytes, identity included', 'lookup', f.of('overhead_bytes'), 'B', most=128, quick_skips=True),
     f.Figure('Hit rate against the best of LRU, CLOCK and SIEVE on the same: the farthest behind', 'policy', f.of('behind_points'), 'points', most=1, quick_skips=True,
              beside=lambda r: f"{r['where']}; Zipf 0.9: {r['zipf']['weir']:.1f} %, best other {r['zipf']['best']:.1f} %, ideal {r['zipf']['ideal']:.1f} %"),
     *(f.Figure(f'Redis is {how} under load: {what}', 'redis', f.of(how, key), '', most=most, quick_skips=True, beside=lambda r, how=how: f"{r[how]['requests']:,} requests of 16 connections")
       for how in ('stopped', 'killed') for what, key, most in (('failed requests', 'errors', 0), ('requests that waited for it in vain', 'late', 5))),
+    f.Figure('Weir bound by 10 % of a core, ten times too much of what is not kept: known questions answered from memory', 'known', f.of('served_percent'), '%', least=95, quick_skips=True,
+             beside=lambda r: f"{r['asked']} asked, {r['other']} of them answered otherwise; slowest {r['slowest_ms']:,.0f} ms, median {r['median_ms']:,.1f}; "
+                              f"of the flood of {r['offered_per_s']:,} a second {r['flood_good_per_s']:,.0f} were good"),
     f.Figure('CPU of a miss, 16 connections, against weir without a cache in the same run', 'misses', f.of('ratio', 'median'), 'x', most=1.08, quick_skips=True,
              beside=lambda r: f"now {r['now_us']['median']:.1f} µs (least {r['now_us']['least']:.1f}), {BEFORE} {r['then_us']['median']:.1f} µs (least {r['then_us']['least']:.1f})"),
 ]
@@ -152,10 +155,11 @@ def measure_lookup(options, work):
     if ran is None:
         return None
     text, results = ran[0], {}
-    for what, one, two in re.findall(r'^find, (.+?): ([0-9.]+) ns; two threads at once: ([0-9.]+) ns', text, re.M):
-        results['zipf' if what.lower().startswith('zipf') else what] = {'one_ns': float(one), 'two_ns': float(two), 'ratio': round(float(two) / float(one), 3)}
+    for what, one, two, apart in re.findall(r'^find, (.+?): ([0-9.]+) ns; two threads at once: ([0-9.]+) ns each; two threads with a cache each: ([0-9.]+) ns', text, re.M):
+        results['zipf' if what.lower().startswith('zipf') else what] = {'one_ns': float(one), 'two_ns': float(two), 'apart_ns': float(apart), 'ratio': round(float(two) / float(apart), 3)}
     results['overhead_bytes'] = float(re.search(r'beside an entry\'s bytes: ([0-9.]+)', text).group(1))
-    return f.record('lookup', options, results, text.splitlines(), how='tests/speed/cache.c, the best of its rounds: time of the thread\'s processor, the identity at hand; memory over 100,000 entries by mallinfo')
+    return f.record('lookup', options, results, text.splitlines(), how='tests/speed/cache.c, the best of its rounds: time of the thread\'s processor, the identity at hand; '
+                    'two threads that share nothing slow one another too, by what they have in common of the machine, so that is what sharing is held against; memory over 100,000 entries by mallinfo')
 
 
 def measure_policy(options, work):
@@ -227,4 +231,60 @@ def measure_redis(options, work):
                     how='wrk with 16 connections asks weir what nobody has asked, so each request asks Redis and puts its answer there; in the middle of four seconds redis-server is stopped (SIGSTOP), or killed')
 
 
-MEASURES = {'redis': measure_redis, 'hits': measure_hits, 'crowd': measure_crowd, 'mix': measure_mix, 'lookup': measure_lookup, 'policy': measure_policy, 'misses': measure_misses}
+def measure_known(options, work):
+    """As `bound`: prompts of 200 KB that are not kept, ten times what weir can take; beside them four clients ask again what they have asked before it began."""
+    seconds, known, each = 20, 40, 0.1
+    body, config, port = os.path.join(work, 'body.json'), os.path.join(work, 'weir.yaml'), f.free_port()
+    with open(body, 'w') as out:
+        json.dump({'model': 'figure', 'max_tokens': 5, 'messages': [{'role': 'user', 'content': 'The quick brown fox jumps over the lazy dog. ' * 4500}]}, out)
+    with f.start_mock(options, work, '--tokens', 5) as mock, f.tenth_of_a_core() as enter:
+        if enter is None:
+            f.say('  skipped: no cgroup with a quota of processor time can be made here')
+            return None
+        with open(config, 'w') as out:
+            json.dump({'listen': f'127.0.0.1:{port}', 'store': 'off', 'log': {'access': 'off'}, 'backends': {'b': {'kind': 'mock', 'url': f'http://127.0.0.1:{mock.port}', 'concurrency': 2000}},
+                       'models': {'figure': {'use': ['b/mock-1']}}}, out)
+        with f.Server('weir', [options.weir, 'serve', '-c', config], port, work, lambda p: f.get(p, '/readyz')[0] == 200, before=enter):
+            def flood(*load):
+                return f.bench(options, work, f'http://127.0.0.1:{port}', '--body', body, *load, '--duration', f'{seconds}s', '--warmup', '1s', '--timeout', '2s', '--slo', 'latency=2s')
+            peak = max(flood('--users', users)['good_rate'] for users in (4, 16, 64))
+            texts = [json.dumps({'model': 'figure', 'temperature': 0, 'messages': [{'role': 'user', 'content': f'Question {i} of those who come again'}]}).encode() for i in range(known)]
+            answers, over = [], threading.Event()
+
+            def ask(text, connection):
+                began = time.monotonic()
+                connection.request('POST', '/v1/chat/completions', text, {'content-type': 'application/json'})
+                answer = connection.getresponse()
+                answer.read()
+                return {'status': answer.status, 'cache': answer.headers.get('x-weir-cache'), 's': time.monotonic() - began}
+
+            def come_again(i):
+                connection = f.http.client.HTTPConnection('127.0.0.1', port, timeout=10)
+                for k in range(i, 1 << 30, 4):
+                    if over.wait(each):
+                        return
+                    try:
+                        answers.append(ask(texts[k % known], connection))
+                    except OSError as error:
+                        answers.append({'status': 0, 'cache': str(error), 's': 10})
+                        connection.close()
+            first = f.http.client.HTTPConnection('127.0.0.1', port, timeout=10)
+            for text in texts:
+                ask(text, first)
+            threads = [threading.Thread(target=come_again, args=(i,)) for i in range(4)]
+            for t in threads:
+                t.start()
+            r = flood('--rate', round(10 * peak))
+            over.set()
+            for t in threads:
+                t.join()
+    waits = sorted(a['s'] for a in answers)
+    served = [a for a in answers if a['status'] == 200 and a['cache'] == 'hit']
+    results = {'asked': len(answers), 'other': len(answers) - len(served), 'served_percent': round(100 * len(served) / len(answers), 2), 'median_ms': 1e3 * waits[len(waits) // 2], 'slowest_ms': 1e3 * waits[-1],
+               'offered_per_s': round(10 * peak), 'flood_good_per_s': r['good_rate'], 'invalid': r['invalid']}
+    f.say(f'  {results}')
+    return f.record('known', options, results, answers, how='weir alone in a cgroup with 10 ms of processor time in 100; an open loop offers ten times its peak of prompts of 200 KB that are not kept; '
+                    f'four connections ask {known} short questions, which were asked before the flood began, a tenth of a second apart')
+
+
+MEASURES = {'redis': measure_redis, 'hits': measure_hits, 'crowd': measure_crowd, 'mix': measure_mix, 'lookup': measure_lookup, 'policy': measure_policy, 'misses': measure_misses, 'known': measure_known}

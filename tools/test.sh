@@ -1,11 +1,11 @@
 #!/bin/bash
 # test.sh [STAGE...]: every test, stage by stage, each with its time; the last line is the sum. `./run test` and `make test` call it.
-# A stage is a row of the table below. Its output goes to build/log/STAGE; a failed one's end is shown.
+# A stage is a row of the table below. Its output goes to build/log/STAGE; a failed one's end is shown, and what failed once more at the end.
 set -u
 cd "$(dirname "$0")/.."
 mkdir -p build/log
 jobs=$(nproc)
-passed=0 failed=0 times=""
+passed=0 failed=0 times="" failures=""
 
 # Every program of a folder, one after another.
 run_all() {
@@ -32,6 +32,8 @@ quick()     { tools/figures.py --quick && echo "1 passed, 0 failed"; }
 fuzz()      { make -s -j"$jobs" V=fuzz CC=clang-19 fuzzers && tools/fuzz.py "${FUZZ_SECONDS:-360}"; }
 agree()     { make -s -j"$jobs" V=release build/release/tests/agree/reads && tools/clients.sh --agree build/release/tests/agree/reads; }
 
+telling='error:|ERROR|FAILED|failed:|ASSERT|Sanitizer|not ok|, [1-9][0-9]* failed'
+
 # Adds up what cmocka, our python clients and our own programs print.
 count() {
     local log=$1 rc=$2 p f
@@ -41,7 +43,11 @@ count() {
     [ "$p" -eq 0 ] && [ "$f" -eq 0 ] && f=1 # a stage that ran nothing has failed
     passed=$((passed + p)) failed=$((failed + f))
     echo "   $p passed, $f failed" | sed 's/passed, \([0-9]*\) failed/ok, \1 not/'
-    if [ "$f" -gt 0 ]; then grep -nE 'error:|ERROR|FAILED|failed:|ASSERT|Sanitizer|not ok' "$log" | head -30; tail -25 "$log"; fi
+    failures+=$(grep '^unsteady: ' "$log" | sed 's/$/\n/')
+    [ "$f" -gt 0 ] || return
+    grep -nE "$telling" "$log" | head -30
+    tail -25 "$log"
+    failures+="$f in $(basename "$log"):"$'\n'"$(grep -E "$telling" "$log" | head -12 | cut -c1-400)"$'\n'
 }
 
 stage() {
@@ -72,6 +78,7 @@ stage figures   quick
 stage prove     make -s prove
 
 echo
+printf '%s' "$failures"
 echo "times:$times" | sed 's/,$//'
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -37,6 +37,11 @@ void bucket_use(struct bucket *b, int64_t units)
     b->used = MIN(b->used + drops_of(units), DROPS_MAX);
 }
 
+void bucket_raise(struct bucket *b, int64_t thousandths)
+{
+    b->used = MAX(b->used, MIN(thousandths, INT64_C(1000) * LIMIT_TOKENS_MAX) * (US_PER_MINUTE / 1000));
+}
+
 void bucket_unuse(struct bucket *b, int64_t units)
 {
     b->used = MAX(b->used - drops_of(units), 0);

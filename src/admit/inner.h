@@ -35,6 +35,8 @@ void bucket_settle(struct bucket *b, int64_t reserved, int64_t units);
 void bucket_unuse(struct bucket *b, int64_t units);
 /* Units whose size is known. */
 void bucket_use(struct bucket *b, int64_t units);
+/* It is at least as full as this, in thousandths of a unit. */
+void bucket_raise(struct bucket *b, int64_t thousandths);
 
 /* ---- budget.c: money in a period ---- */
 
@@ -55,6 +57,8 @@ struct ledger {
     enum limit_owner owner;
     struct conf_limits limits; /* as of the last request */
     uint32_t in_flight;
+    uint32_t untold;           /* requests that other instances have not heard of */
+    bool is_telling;           /* they hear of some just now; until then it is not forgotten */
     struct bucket requests, tokens;
     struct budget money;
     uint64_t refused[LIMIT_KINDS];
@@ -86,6 +90,10 @@ struct ledger_share {
 /* Of a stake; how many. */
 unsigned limits_shared(struct limits *l, const struct stake *stake, struct ledger_share out[LIMIT_OWNERS]);
 /* Others have used it up: notes the no, and gives the request of the minute back; the rest comes back when the stake is settled. */
+/* Other instances are to hear of `more` requests of one ledger of a stake; how many it is to be now, with what they know it by. 0: none have a limit, or later,
+   as they hear of some just now; else limits_told follows, with the level in thousandths that all of them have reached together, -1: nobody knows. */
+uint32_t limits_tell(struct limits *l, struct ledger *a, uint32_t more, struct ledger_share *out);
+void limits_told(const struct worker *w, struct limits *l, struct ledger *a, int64_t level);
 void limits_take_back(struct limits *l, struct stake *stake, const struct limit_no *no);
 
 /* Inside the gate; NULL if there is none. */

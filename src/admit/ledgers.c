@@ -32,7 +32,7 @@ void ledger_pass(struct ledger *a, nanos now, nanos wall)
 /* Would a new ledger of that name be the same? */
 static bool is_fresh(struct ledger *a, nanos now, nanos wall)
 {
-    if (a->in_flight > 0)
+    if (a->in_flight > 0 || a->is_telling)
         return false;
     ledger_pass(a, now, wall);
     return a->requests.used == 0 && a->tokens.used == 0 && a->money.spent == 0;

@@ -197,20 +197,49 @@ enum fail limits_reserve(const struct worker *w, struct limits *l, struct stake 
     return OK;
 }
 
+static void share_of(const struct ledger *a, struct ledger_share *out)
+{
+    out->owner = a->owner;
+    out->limits = a->limits;
+    memcpy(out->hash, a->hash, LEDGER_HASH_BYTES);
+}
+
 unsigned limits_shared(struct limits *l, const struct stake *stake, struct ledger_share out[LIMIT_OWNERS])
 {
     unsigned n = 0;
     gate_enter(&l->gate);
     for (enum limit_owner i = 0; i < LIMIT_OWNERS; i++) {
-        const struct ledger *a = stake->of[i];
-        if (a == NULL)
-            continue;
-        out[n].owner = i;
-        out[n].limits = a->limits;
-        memcpy(out[n++].hash, a->hash, LEDGER_HASH_BYTES);
+        if (stake->of[i] != NULL)
+            share_of(stake->of[i], &out[n++]);
     }
     gate_leave(&l->gate);
     return n;
+}
+
+uint32_t limits_tell(struct limits *l, struct ledger *a, uint32_t more, struct ledger_share *out)
+{
+    uint32_t n = 0;
+    gate_enter(&l->gate);
+    if (a->limits.rpm > 0)
+        a->untold += more;
+    if (!a->is_telling && a->untold > 0) {
+        n = a->untold;
+        a->untold = 0;
+        a->is_telling = true;
+        share_of(a, out);
+    }
+    gate_leave(&l->gate);
+    return n;
+}
+
+void limits_told(const struct worker *w, struct limits *l, struct ledger *a, int64_t level)
+{
+    gate_enter(&l->gate);
+    a->is_telling = false;
+    ledger_pass(a, w->now, w->wall);
+    if (level > 0 && a->limits.rpm > 0)
+        bucket_raise(&a->requests, level);
+    gate_leave(&l->gate);
 }
 
 void limits_take_back(struct limits *l, struct stake *stake, const struct limit_no *no)

@@ -212,6 +212,72 @@ enum fail share_take(struct task *t, struct share_link *share, struct limits *l,
     return read_answer(l, stake, a);
 }
 
+/* ---- requests that nobody waits for ---- */
+
+struct share_note {
+    struct share_ask ask; /* of one owner; its tokens are requests */
+    struct limits *limits;
+    struct ledger *ledger;
+};
+
+static void tell(struct share_link *share, struct limits *l, struct ledger *a, uint32_t more);
+
+static void noted(struct redis_call *call)
+{
+    struct share_note *n = CONTAINER_OF(CONTAINER_OF(call, struct share_ask, call), struct share_note, ask);
+    struct share_link *share = n->ask.share;
+    bool is_known = call->fail == OK && call->reply.kind == REDIS_ARRAY && call->reply.count == 1;
+    limits_told(share->link.worker, n->limits, n->ledger, is_known ? call->reply.numbers[0] : -1);
+    if (call->fail == OK && call->reply.kind == REDIS_ERROR)
+        share_link_refused(share, &call->reply);
+    if (is_known)
+        tell(share, n->limits, n->ledger, 0); /* what came meanwhile */
+    mem_free(n);
+}
+
+static enum fail send_note(struct share_note *n)
+{
+    struct words c;
+    add_head(&c, &n->ask, n->ask.share->note_sha);
+    add_limits(&c, &n->ask);
+    return redis_send(n->ask.share->link.redis, c.at, c.count, &n->ask.call);
+}
+
+/* What cannot be told is lost, as it is while Redis is away. */
+static void tell(struct share_link *share, struct limits *l, struct ledger *a, uint32_t more)
+{
+    struct ledger_share of;
+    uint32_t count = limits_tell(l, a, more, &of);
+    if (count == 0)
+        return;
+    struct share_note *n = mem_zero(sizeof *n);
+    if (n != NULL) {
+        n->ask.call.done = noted;
+        n->ask.share = share;
+        n->ask.owners = 1;
+        n->ask.of[0] = of;
+        n->ask.tokens = count;
+        memcpy(n->ask.session, share->session, sizeof n->ask.session);
+        n->limits = l;
+        n->ledger = a;
+    }
+    if (n != NULL && send_note(n) == OK) {
+        COUNT_BY(share->link.worker, redis_noted, count);
+        return;
+    }
+    mem_free(n);
+    limits_told(share->link.worker, l, a, -1);
+}
+
+void share_note(struct share_link *share, struct limits *l, const struct stake *stake)
+{
+    if (share == NULL || stake->shared != NULL || redis_link_is_away(&share->link))
+        return;
+    for (enum limit_owner i = 0; i < LIMIT_OWNERS; i++)
+        if (stake->of[i] != NULL)
+            tell(share, l, stake->of[i], 1);
+}
+
 void share_settle(struct stake *stake, int64_t tokens, int64_t money)
 {
     struct share_ask *a = stake->shared;

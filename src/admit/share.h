@@ -3,7 +3,8 @@
 
    The instance's own ledgers stay the first check: what they refuse Redis is not asked about. What they let in is reserved in Redis too, all of it (request, place,
    tokens, money, of key and tenant) in one visit of a script that Redis runs without a break between; what it refuses is taken back here. At the end another visit, for
-   which nobody waits, puts what was used in place of what was reserved.
+   which nobody waits, puts what was used in place of what was reserved. A request that takes no tokens (an answer from memory, or shared with one under way) waits
+   for nobody: Redis hears of it afterwards, many in one visit, and by what all instances together have used then the next ones are judged here.
 
    Redis never delays a request by more than redis.wait and never fails one: without an answer in time this instance's own count decides. After 5 late or failed
    answers in a row nobody waits, until Redis answers a PING in that time.
@@ -29,6 +30,8 @@ void share_link_free(struct share_link *share); /* after its worker's tasks have
 /* After limits_reserve; share NULL: nothing is shared. FAIL_RATE_LIMIT, FAIL_BUDGET with stake->no when the instances together have used it up, and then the request of
    the minute is given back here; or why the task must end. OK also when Redis did not answer within wait. */
 MUSTUSE enum fail share_take(struct task *t, struct share_link *share, struct limits *l, struct stake *stake, nanos wait);
+/* Before limits_settle, of a stake that Redis was not asked about: its request counts there, too. */
+void share_note(struct share_link *share, struct limits *l, const struct stake *stake);
 /* Before limits_settle, with the same numbers. For a stake that Redis knows nothing of it does nothing. */
 void share_settle(struct stake *stake, int64_t tokens, int64_t money);
 

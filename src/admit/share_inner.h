@@ -12,7 +12,7 @@
 struct share_link {
     struct redis_link link;
     char session[SHARE_SESSION_BYTES];
-    char take_sha[SHARE_SHA_BYTES], settle_sha[SHARE_SHA_BYTES];
+    char take_sha[SHARE_SHA_BYTES], settle_sha[SHARE_SHA_BYTES], note_sha[SHARE_SHA_BYTES];
 };
 
 /* Redis refused to run a script. */

@@ -62,6 +62,8 @@ static enum fail prepare(struct task *t, struct redis_link *link)
     enum fail f = load_script(t, link, text_of(share_take_script), share->take_sha);
     if (f == OK)
         f = load_script(t, link, text_of(share_settle_script), share->settle_sha);
+    if (f == OK)
+        f = load_script(t, link, text_of(share_note_script), share->note_sha);
     if (f != OK)
         return f;
     name_session(share);

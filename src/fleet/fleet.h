@@ -209,6 +209,9 @@ static inline void slot_measured(struct slot *slot, nanos first_token, bool is_r
 void slot_give(struct worker *w, struct slot *slot);
 /* Of a request that waits: claim.waits, on its own worker. */
 struct outlook slot_outlook(const struct waiter *waiter);
+/* It has become more urgent: from now on it waits among those of this class, if that is higher than its own, behind those who do so already; no bound of its
+   wait becomes sooner by that. claim.waits, on its own worker, not inside a gate. */
+void slot_raise(struct worker *w, struct waiter *waiter, enum conf_class class);
 /* Of one that would ask now, or was just refused. */
 struct outlook pool_outlook(struct worker *w, const struct claim *claim);
 

@@ -287,6 +287,8 @@ void queue_judge(struct fleet *f);
 /* Puts a waiter in its place. FAIL_NO_BACKEND, or FAIL_BUSY when LANES_MAX different sets of backends are waited for, or LINES_MAX lines. */
 MUSTUSE enum fail queue_add(struct fleet *f, struct waiter *me);
 void queue_remove(struct fleet *f, struct waiter *me);
+/* Puts one that waits in a line behind those of another class; where there is no room for that it stands behind those of its own. */
+void queue_raise(struct fleet *f, struct waiter *me, enum conf_class class);
 /* Whose turn it is of those who accept something free, what of it is theirs, and whether this is a turn of the aged; or NULL. */
 struct waiter *queue_next(struct fleet *f, uint64_t *out_set, bool *out_is_aged);
 /* The line whose tenant was served least, or NULL. */

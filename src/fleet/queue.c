@@ -211,6 +211,19 @@ void queue_remove(struct fleet *f, struct waiter *me)
     tenant_rest(f, me->tenant);
 }
 
+void queue_raise(struct fleet *f, struct waiter *me, enum conf_class class)
+{
+    enum conf_class before = me->class;
+    queue_remove(f, me);
+    me->class = class;
+    enum fail failure = queue_add(f, me);
+    if (failure != OK) { /* too many lines: there was one for it where it stood */
+        me->class = before;
+        failure = queue_add(f, me);
+    }
+    ASSERT(failure == OK);
+}
+
 /* Of all lanes that accept some of this set, and something free for the class, the line that is next. */
 static struct line *next_line(struct fleet *f, enum conf_class class)
 {

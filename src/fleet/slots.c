@@ -229,6 +229,24 @@ static enum fail wait_turn(struct task *t, struct fleet *f, struct waiter *me, c
     return result == FAIL_TIMEOUT && t->worker->now < me->deadline ? FAIL_BUSY : result; /* its class waits no longer */
 }
 
+void slot_raise(struct worker *w, struct waiter *me, enum conf_class class)
+{
+    struct fleet *f = me->pool->fleet;
+    nanos look_at = 0;
+    slots_enter(f, w->now);
+    if (me->state == WAITING && me->line != NULL && class > me->class) {
+        queue_raise(f, me, class);
+        me->until = MAX(me->until, MIN(me->deadline, f->wait_max[class] == NEVER ? NEVER : f->now + f->wait_max[class]));
+        look_at = floor_asked(f, w, me->pool, me->class, me->line->lane->accepts);
+        f->serve_due = true;
+    }
+    struct task_ref task = me->task;
+    slots_leave(f, w);
+    if (look_at != 0)
+        timer_set(w, &f->floors.timer, look_at);
+    wake(w, &task); /* it has another time to wait for */
+}
+
 static struct waiter waiter_of(const struct claim *claim, nanos now)
 {
     return (struct waiter){ .pool = claim->pool, .exclude = claim->exclude, .affinity = claim->affinity, .class = claim->class,

@@ -130,6 +130,7 @@ void limit_settle(struct request *rq)
         return;
     COUNT_BY(w, limited_tokens_returned, MAX(rq->stake.tokens - tokens, 0));
     COUNT_BY(w, limited_tokens_overrun, MAX(tokens - rq->stake.tokens, 0));
+    share_note(rq->desk->share, rq->desk->limits, &rq->stake);
     share_settle(&rq->stake, tokens, money);
     limits_settle(w, rq->desk->limits, &rq->stake, tokens, money);
 }

@@ -168,7 +168,7 @@ static enum fail hit(struct task *t, struct request *rq, const struct cache_valu
 }
 
 /* What asks for the same just now shares one call, whichever form it wants; but for usage in a stream, which is there or is not from its first event on. */
-static void join_by(struct request *rq, const struct cache_id *id)
+void cache_join_by(struct request *rq, const struct cache_id *id)
 {
     unsigned how = JOIN_FORMS + (rq->stream && rq->usage_wanted) + 2 * (rq->cache.wish == CACHE_REFRESH); /* who wants it new wants it made from now on */
     struct cache_id join = cache_id_form(id, how);
@@ -243,7 +243,7 @@ enum fail path_cache(struct task *t, struct request *rq)
         f = items_look_up(t, rq);
     } else {
         cache_identify(&c->base, &c->digest, &c->scope);
-        join_by(rq, &c->base);
+        cache_join_by(rq, &c->base);
         c->id = cache_id_form(&c->base, rq->stream ? FORM_STREAM : FORM_WHOLE);
         if (c->wish != CACHE_REFRESH)
             f = look_up(t, rq);
@@ -253,7 +253,7 @@ enum fail path_cache(struct task *t, struct request *rq)
     if (c->why == NULL) {
         c->result = CACHE_MISS;
         c->keeps = true;
-        rq->joins = rq->api->fields != FIELD_EMBEDDING;
+        rq->joins = true;
         buf_init(&c->tee, ITEMS_BYTES_MAX);
     }
     return c->wish == CACHE_ONLY ? FAIL_NOT_CACHED : OK;

@@ -84,7 +84,7 @@ static enum fail wait_begun(struct task *t, struct request *rq)
         enum fail f = flight_wait(t, &rq->reader, true, beat);
         if (f != FAIL_TIMEOUT)
             return f;
-        f = path_beat(t, rq, TEXT("waiting"));
+        f = path_beat_waiting(t, rq, rq->flight->place);
         if (f != OK)
             return f;
     }

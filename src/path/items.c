@@ -152,6 +152,19 @@ static enum fail ask_for_the_rest(struct request *rq)
     return OK;
 }
 
+/* Who asks a backend for the same inputs shares that call, whatever else is known already of their lists. */
+static void join_rest(struct request *rq)
+{
+    struct request_cache *c = &rq->cache;
+    struct cache_digest rest = c->digest;
+    struct cache_id id;
+    for (uint32_t i = 0; i < c->input_count; i++)
+        if (c->items[i].value == NULL)
+            rest = cache_digest_join(&rest, &c->inputs[i]);
+    cache_identify(&id, &rest, &c->scope);
+    cache_join_by(rq, &id);
+}
+
 enum fail items_look_up(struct task *t, struct request *rq)
 {
     struct request_cache *c = &rq->cache;
@@ -169,6 +182,8 @@ enum fail items_look_up(struct task *t, struct request *rq)
         return answer_known(t, rq);
     }
     c->is_partial = n > 0 && c->wish != CACHE_ONLY;
+    if (f == OK)
+        join_rest(rq);
     return f == OK && c->is_partial ? ask_for_the_rest(rq) : f;
 }
 
@@ -201,7 +216,8 @@ static void keep_all(struct request *rq, const struct batch_answer *a)
         cache_put_made(rq, &it->id, &it->id, v, (uint32_t)tokens, 0);
         cache_value_drop(v);
     }
-    COUNT_BY(w, cache_items_missed, c->input_count - known(rq));
+    if (rq->role != JOIN_FOLLOWS)
+        COUNT_BY(w, cache_items_missed, c->input_count - known(rq));
 }
 
 /* Of a whole answer to what was asked: its items by the unknown inputs in turn. The caller frees a->items. */

@@ -94,6 +94,15 @@ void cache_put_made(struct request *rq, const struct cache_id *id, const struct 
         COUNT(w, cache_not_stored);
 }
 
+/* All of it, as long as it lies there. */
+static enum fail collect(const struct flight *fl, struct buf *out)
+{
+    enum fail f = OK;
+    for (const struct flight_chunk *c = flight_chunks(fl); c != NULL && f == OK; c = c->next)
+        f = buf_add(out, c->bytes, c->len);
+    return f;
+}
+
 /* One question has one answer: what the other form was made of, or had been told before, goes. The form is the one that the backend was asked for. */
 static void keep_generation(struct request *rq)
 {
@@ -102,11 +111,8 @@ static void keep_generation(struct request *rq)
     bool is_other = fl->is_stream != rq->stream;
     struct cache_value *v = NULL;
     struct buf all;
-    enum fail f = OK;
     buf_init(&all, KEPT_MAX);
-    for (const struct flight_chunk *c = flight_chunks(fl); c != NULL && f == OK; c = c->next)
-        f = buf_add(&all, c->bytes, c->len);
-    if (f == OK && buf_len(&all) > 0)
+    if (collect(fl, &all) == OK && buf_len(&all) > 0)
         v = fl->is_stream ? value_of_stream(rq, buf_text(&all)) : value_of_body(buf_text(&all));
     cache_remove(rq->task->worker, rq->desk->cache, is_other ? own : &other);
     cache_put_made(rq, is_other ? &other : own, &rq->cache.base, v, (uint32_t)MAX(fl->prompt_tokens, 0), (uint32_t)MAX(fl->completion_tokens, 0));
@@ -116,10 +122,10 @@ static void keep_generation(struct request *rq)
 
 static void keep_items(struct request *rq)
 {
-    if (rq->flight->is_long)
-        items_keep(rq, rq->flight->unread == 0 ? buf_text(&rq->cache.tee) : TEXT_NONE);
-    else
-        items_keep(rq, flight_peek(rq->flight));
+    struct buf *all = &rq->cache.tee; /* of a long one: what the client took */
+    enum fail f = rq->flight->is_long ? OK : collect(rq->flight, all);
+    if (f == OK && buf_len(all) == rq->flight->bytes)
+        items_keep(rq, buf_text(all));
 }
 
 /* Of an answer that several read, who pays for it keeps it. */
@@ -128,7 +134,7 @@ void cache_keep(struct request *rq)
     struct request_cache *c = &rq->cache;
     const struct flight *fl = rq->flight;
     if (c->keeps && is_whole(fl)) {
-        if (c->items != NULL && !c->is_partial) /* who merged an answer has kept its items */
+        if (c->items != NULL && !c->is_partial && rq->pays) /* who merged an answer has kept its items */
             keep_items(rq);
         else if (c->items == NULL && rq->pays && fl->is_checked && !fl->is_unfit)
             keep_generation(rq);

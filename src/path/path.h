@@ -240,6 +240,8 @@ MUSTUSE enum fail cache_headers(const struct request *rq, struct buf *head);
 
 /* 03_body.c: parses a body that has been read, for what came by a lane and did not hit. */
 MUSTUSE enum fail body_parse(struct task *t, struct request *rq);
+/* 05_cache.c, for items.c: what it will join, if others ask for it just now. */
+void cache_join_by(struct request *rq, const struct cache_id *id);
 /* keep.c, for 05_cache.c and items.c: counts what a hit did not cost again; whose an answer is; how long it is kept; keeps it with what it took, v may be NULL. */
 void cache_count_saved(struct worker *w, const struct cache_value *v);
 struct cache_label cache_label_of(const struct request *rq);
@@ -274,6 +276,8 @@ MUSTUSE enum fail path_whole_head(struct request *rq, int status, struct text ty
 MUSTUSE enum fail path_stream_head(struct request *rq);
 /* A comment to the client of a stream in which nothing comes; it begins the answer if that has not begun. Waits for a client that does not read. */
 MUSTUSE enum fail path_beat(struct task *t, struct request *rq, struct text what);
+/* The same, with the place in the queue, if there is one. */
+MUSTUSE enum fail path_beat_waiting(struct task *t, struct request *rq, struct flight_place at);
 /* What it takes its slots with; the request's texts are in it. */
 struct claim path_claim(const struct request *rq);
 /* The call takes its slot itself, for all who will read the answer. FAIL_NO_MEMORY. */

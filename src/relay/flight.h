@@ -22,6 +22,12 @@
 #define FLIGHT_MAGIC 0xf1167000u
 #define FLIGHT_ATTEMPTS_MAX 6 /* gRPC's limit is 5; every backend of a pool once, in any pool worth its name */
 
+/* Where its producer stands while it waits for its turn. */
+struct flight_place {
+    uint32_t position;  /* 0: it does not wait, or nobody knows yet */
+    nanos wait;         /* about so long; 0: nobody knows */
+};
+
 enum flight_state { FLIGHT_WAITING, FLIGHT_OPEN, FLIGHT_ENDED };
 
 /* One try at one backend, for headers, logs and `weir explain`. */
@@ -90,6 +96,10 @@ struct flight {
     nanos full_since;             /* when it had no room; 0 = never, or readers have caught up */
     nanos late_ns;                /* readers may hold it up for so long: timeouts.write */
     struct turn_end turn;         /* what happened in a turn, for producer and other workers */
+    unsigned urgency;             /* the highest of its readers' so far */
+    void (*on_urgency)(struct flight *f); /* it has risen: the producer may be in a queue; NULL: nobody cares */
+    void *urgency_arg;            /* on_urgency's */
+    struct flight_place place;
     struct flight_bill *bill;     /* NULL: its reader pays */
     struct join *join;            /* by which others find it, and other workers read it; NULL: nobody does */
     struct arena arena;           /* what must live as long as the producer: the call, heads, sentences */
@@ -117,6 +127,10 @@ struct flight *flight_new(struct hangar *h, size_t buffer_max) MUSTUSE;
 /* Before anything else: several may read it, tasks of w. */
 void flight_share(struct flight *f, struct worker *w, nanos late_ns);
 void flight_let_go(struct flight *f);
+/* One who reads it, or will, is so urgent. On its worker. */
+void flight_urge(struct flight *f, unsigned urgency);
+/* The producer tells its readers where it stands. */
+void flight_stands(struct flight *f, struct flight_place place);
 
 /* ---- the producer ---- */
 void flight_producer_begins(struct flight *f, struct task *producer);
@@ -172,7 +186,8 @@ bool flight_pays(struct flight_reader *r);
 void flight_pay(struct flight_reader *r, int64_t *prompt, int64_t *answer);
 void flight_reader_leaves(struct flight_reader *r);
 
-/* All that was written into a shared flight that has ended, in order along `next`, from its first byte; NULL if it is not kept: it was longer than buffer_max. */
+/* All that was written into a flight that has ended, in order along `next`, from its first byte; NULL if it is not kept: it is not shared, or was longer than
+   buffer_max. */
 const struct flight_chunk *flight_chunks(const struct flight *f);
 
 #endif

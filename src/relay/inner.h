@@ -31,6 +31,7 @@ struct told {
     uint32_t pieces;
     unsigned attempt_count;
     struct attempt_story attempts[FLIGHT_ATTEMPTS_MAX];
+    struct flight_place place;
     size_t bytes;
     struct flight_chunk *first, *last; /* last may be written on behind last_len; those before it are as they stay */
     uint32_t last_len;
@@ -71,6 +72,7 @@ struct join_link {
     uint32_t taken;
     size_t done;               /* bytes copied */
     size_t read;               /* from here on under the gate: bytes that home may forget */
+    unsigned urgency;          /* the highest of this worker's readers' */
     bool to_worker, to_home;   /* a letter is under way */
     bool is_dropped, has_left, is_over;
 };

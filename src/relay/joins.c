@@ -128,20 +128,22 @@ static enum fail join_new(struct worker *w, struct shard *s, const struct join_a
     return OK;
 }
 
-/* This worker's flight with that answer, if it can be read from its beginning. */
-static struct flight *echo_of(const struct join *j, const struct worker *w)
+/* This worker's way to that answer, if it can be read from its beginning. */
+static struct join_link *echo_of(const struct join *j, const struct worker *w)
 {
-    for (const struct join_link *l = j->links; l != NULL; l = l->next)
+    for (struct join_link *l = j->links; l != NULL; l = l->next)
         if (l->worker == w && l->flight->readers > 0 && l->flight->is_kept && l->flight->state != FLIGHT_ENDED)
-            return l->flight;
+            return l;
     return NULL;
 }
 
-/* What there is, with what was made so far. The flight to read, NULL: something is missing. */
-static struct flight *enter(struct worker *w, struct shard *s, const struct join_ask *ask, struct join *own, struct join_link *link, struct worker **out_home)
+/* What there is, with what was made so far. The flight to read, NULL: something is missing. *out_news: home is to look at that link. */
+static struct flight *enter(struct worker *w, struct shard *s, const struct join_ask *ask, struct join *own, struct join_link *link, struct worker **out_home,
+                            struct join_link **out_news)
 {
     struct join *j = find(s, ask);
     *out_home = j != NULL ? j->home : NULL;
+    *out_news = NULL;
     if (j == NULL && own != NULL) {
         open_join(own);
         return own->flight;
@@ -150,32 +152,38 @@ static struct flight *enter(struct worker *w, struct shard *s, const struct join
         return NULL;
     if (j->home == w)
         return j->flight;
-    struct flight *f = echo_of(j, w);
-    if (f == NULL && link != NULL && link->home == j->home) {
+    struct join_link *l = echo_of(j, w);
+    if (l == NULL && link != NULL && link->home == j->home) {
         link->join = j;
         link->shard = s;
         link->flight->bill = j->bill;
         atomic_fetch_add_explicit(&j->bill->holders, 1, memory_order_relaxed);
         link->next = j->links;
         j->links = link;
-        link->to_home = true;
-        f = link->flight;
+        l = link;
     }
-    return f;
+    if (l == NULL)
+        return NULL;
+    if ((l == link || ask->urgency > l->urgency) && !l->to_home) {
+        l->to_home = true;
+        *out_news = l;
+    }
+    l->urgency = MAX(l->urgency, ask->urgency);
+    return l->flight;
 }
 
 enum fail joins_enter(struct worker *w, struct joins *js, const struct join_ask *ask, struct flight_reader *r, enum join_role *out)
 {
     struct shard *s = shard_of(js, ask->hash);
     struct join *own = NULL;
-    struct join_link *link = NULL;
+    struct join_link *link = NULL, *news = NULL;
     struct flight *f = NULL;
     struct worker *home = NULL;
     enum fail fail = OK;
     *out = JOIN_NONE;
     for (int i = 0; f == NULL && fail == OK; i++) {
         gate_enter(&s->gate);
-        f = enter(w, s, ask, own, link, &home);
+        f = enter(w, s, ask, own, link, &home, &news);
         gate_leave(&s->gate);
         if (f != NULL || (home == NULL && !ask->may_lead) || i == TRIES_MAX)
             break;
@@ -193,9 +201,10 @@ enum fail joins_enter(struct worker *w, struct joins *js, const struct join_ask 
         *out = has_led ? JOIN_LEADS : JOIN_FOLLOWS;
         flight_reader_begins(f, r);
         r->pays = has_led;
+        flight_urge(f, ask->urgency);
     }
-    if (link != NULL && link->join != NULL)
-        link_look(link);
+    if (news != NULL)
+        link_look(news);
     if (link != NULL)
         flight_let_go(link->flight); /* its task and its reader hold it */
     if (own != NULL)

@@ -9,8 +9,8 @@
      over        the link's task ends; a letter says so, the flight's worker unlinks it, and a letter back lets it go
 
    A flight is found until it ends, has buffer_max bytes, or nobody reads it any more: what was found lies there from its first byte.
-   Neither class nor deadline are part of an identity. A joined call waits in the queue where its leader's class stands, whatever the others' is: moving it
-   would be a second place in the queue. Its deadline is the latest of its readers': each of them leaves at its own, and the last one's leaving ends it. */
+   Neither class nor deadline are part of an identity. A joined call is as urgent as the most urgent of those who have read it. Its deadline is the latest of
+   its readers': each of them leaves at its own, and the last one's leaving ends it. */
 #ifndef WEIR_JOINS_H
 #define WEIR_JOINS_H
 
@@ -29,6 +29,7 @@ struct join_ask {
     struct hangar *hangar;
     size_t buffer_max;
     nanos late_ns;        /* see flight_share */
+    unsigned urgency;     /* the reader's: the flight becomes as urgent */
     bool may_lead;
 };
 

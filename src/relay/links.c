@@ -73,6 +73,7 @@ static void tell(struct told *to, const struct flight *f)
     to->prompt_tokens = f->prompt_tokens;
     to->completion_tokens = f->completion_tokens;
     to->pieces = f->pieces;
+    to->place = f->place;
     to->bytes = is_begun ? f->bytes : 0; /* until then it may all be forgotten */
     to->first = f->first;
     to->last = f->last;
@@ -99,7 +100,7 @@ void join_publish(struct join *j)
     } while (count == ARRAY_LEN(to)); /* hardly ever: one a worker reads, others are about to leave */
 }
 
-/* A link has come, has read on where that was waited for, or leaves. */
+/* A link has come or is more urgent, has read on where that was waited for, or leaves. */
 static void look_letter(struct worker *w, void *arg, uint64_t number)
 {
     struct join_link *l = arg;
@@ -109,6 +110,7 @@ static void look_letter(struct worker *w, void *arg, uint64_t number)
     gate_enter(&j->shard->gate);
     l->to_home = false;
     bool has_left = l->has_left;
+    unsigned urgency = l->urgency;
     if (has_left) {
         struct join_link **at = &j->links;
         while (*at != l)
@@ -121,10 +123,12 @@ static void look_letter(struct worker *w, void *arg, uint64_t number)
     gate_leave(&j->shard->gate);
     if (say_over)
         send_news(&l, 1);
-    if (has_left)
+    if (has_left) {
         flight_link_left(j->flight); /* the link is gone, and the join may be */
-    else
-        flight_changed(j->flight);
+        return;
+    }
+    flight_urge(j->flight, urgency);
+    flight_changed(j->flight);
 }
 
 void link_look(struct join_link *l) { mail_send(l->home, look_letter, l, 0); }
@@ -195,6 +199,7 @@ static void fetch(struct join_link *l, struct news *out)
     m->prompt_tokens = told->prompt_tokens;
     m->completion_tokens = told->completion_tokens;
     m->pieces = told->pieces;
+    m->place = told->place;
     gate_leave(&j->shard->gate);
     if (is_turn)
         keep_words(m);

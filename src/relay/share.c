@@ -85,6 +85,21 @@ void flight_share(struct flight *f, struct worker *w, nanos late_ns)
     list_init(&f->reading);
 }
 
+void flight_urge(struct flight *f, unsigned urgency)
+{
+    if (urgency <= f->urgency)
+        return;
+    f->urgency = urgency;
+    if (f->on_urgency != NULL && f->state != FLIGHT_ENDED)
+        f->on_urgency(f);
+}
+
+void flight_stands(struct flight *f, struct flight_place place)
+{
+    f->place = place;
+    flight_changed(f);
+}
+
 void flight_unread(struct flight *f)
 {
     if (f->producer != NULL && (f->join == NULL || join_close_unread(f->join)))
@@ -139,6 +154,6 @@ void flight_bill_let_go(struct flight_bill *b)
 
 const struct flight_chunk *flight_chunks(const struct flight *f)
 {
-    ASSERT(f->is_shared && f->state == FLIGHT_ENDED);
+    ASSERT(f->state == FLIGHT_ENDED);
     return f->is_kept ? f->first : NULL;
 }

@@ -110,10 +110,13 @@ static enum fail put_request(struct buf *out, const struct http_request *http, c
         f = json_add_string(out, fl != NULL ? flight_backend(fl) : TEXT_NONE);
     if (f == OK)
         f = buf_printf(out, ",\"class\":\"%s\"", conf_class_name(rq->class));
-    if (f == OK && rq->waits != NULL) {
+    struct flight_place at = fl != NULL ? fl->place : (struct flight_place){ 0 };
+    if (rq->waits != NULL) {
         struct outlook o = slot_outlook(rq->waits);
-        f = buf_printf(out, ",\"position\":%u,\"wait_ms\":%lld", o.position, (long long)(o.wait / NANOS_PER_MS));
+        at = (struct flight_place){ o.position, o.wait };
     }
+    if (f == OK && at.position > 0)
+        f = buf_printf(out, ",\"position\":%u,\"wait_ms\":%lld", at.position, (long long)(at.wait / NANOS_PER_MS));
     return f == OK ? buf_printf(out, ",\"attempts\":%u}", fl != NULL ? fl->attempt_count : 0) : f;
 }
 

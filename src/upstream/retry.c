@@ -103,7 +103,9 @@ bool retry_take(struct task *t, struct call *call, struct retry *r)
     }
     r->paused = w->now - since;
     call->claim.exclude = ~ready;
-    if (ready == 0 || slot_take(t, &call->claim, &call->slot) != OK)
+    enum fail f = ready == 0 ? FAIL_NO_BACKEND : slot_take(t, &call->claim, &call->slot);
+    flight_stands(call->flight, (struct flight_place){ 0 });
+    if (f != OK)
         return false;
     COUNT(w, failovers);
     return true;

@@ -60,6 +60,17 @@ def test_a_rate_holds_for_both_together():
         assert mock.stats()['requests'] == statuses.count(200)
 
 
+def test_answers_from_memory_are_requests_for_both_together():
+    """they wait for nobody, so a few more than a minute's may slip through while Redis hears of them; alone each instance would answer sixty"""
+    with Redis() as redis, Mock('--tokens', '1') as mock, two(mock, redis, rpm=60) as both:
+        same = {'model': 'chat', 'prompt': 'hi', 'max_tokens': 1, 'temperature': 0}
+        statuses = [both[i % 2].post('/v1/completions', same, AUTH)[0] for i in range(160)]
+        assert set(statuses) == {200, 429} and 60 <= statuses.count(200) <= 80, statuses.count(200)
+        assert mock.stats()['requests'] == 1
+        assert sum(w.number('weir_redis_noted_total', OPS) for w in both) >= 58
+        until('who asks now is told so by both', lambda: [w.post('/v1/completions', same, AUTH)[0] for w in both] == [429, 429])
+
+
 def test_tokens_hold_for_both_together():
     """answers of 50 tokens as max_tokens says, and a prompt of a few: the first that does not fit is refused, and what is reserved in vain comes back"""
     with Redis() as redis, Mock('--tokens', '50') as mock, two(mock, redis, tpm=1000) as both:

@@ -110,7 +110,7 @@ static unsigned session_of(struct redis_peer *p, struct text id)
     return p->session_count++;
 }
 
-/* EVALSHA sha keys key... session tokens money [used spent] (rpm tpm concurrency budget period)... */
+/* EVALSHA sha keys key... session tokens-or-requests money [used spent] (rpm tpm concurrency budget period)... */
 static void run_script(struct session *s)
 {
     struct redis_peer *p = s->peer;
@@ -121,6 +121,14 @@ static void run_script(struct session *s)
         p->settled++;
         p->sessions[session_of(p, s->word[3 + keys])].held--;
         say(s, ":0\r\n");
+        return;
+    }
+    if (s->word[1].at[0] == 'n') {
+        unsigned k = key_of(p, s->word[3]);
+        ASSERT(keys == 1);
+        p->keys[k].let_in += value(s, 5);
+        p->noted += (unsigned)value(s, 5);
+        say(s, "*1\r\n:%lld\r\n", (long long)p->keys[k].let_in * 1000);
         return;
     }
     for (unsigned i = 0; i < keys && kind == 0; i++) {
@@ -264,8 +272,9 @@ static void obey(struct session *s)
             return;
         }
     }
-    if (text_eq(name, TEXT("SCRIPT"))) /* settling is told from taking by what only it does */
-        say(s, "$40\r\n%c123456789012345678901234567890123456789\r\n", text_find(s->word[2], TEXT("used")) >= 0 ? 's' : 't');
+    if (text_eq(name, TEXT("SCRIPT"))) /* they are told apart by what only one of them does */
+        say(s, "$40\r\n%c123456789012345678901234567890123456789\r\n",
+            text_find(s->word[2], TEXT("used")) >= 0 ? 's' : text_find(s->word[2], TEXT("refuse")) >= 0 ? 't' : 'n');
     else if (text_eq(name, TEXT("ECHO")))
         say(s, ":%lld\r\n", (long long)value(s, 1));
     else if (text_eq(name, TEXT("PING")))

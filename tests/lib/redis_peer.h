@@ -1,4 +1,4 @@
-/* redis_peer.h: a Redis as tests play it: enough RESP to log in, load scripts and ping, ECHO as a number, and the two scripts of admit/share as plain counters: a key
+/* redis_peer.h: a Redis as tests play it: enough RESP to log in, load scripts and ping, ECHO as a number, and the three scripts of admit/share as plain counters: a key
    lets in as many as its rpm says, for ever, and as many at once as its concurrency says; strings, and the list of drops of cache/shared with its channel. It
    misbehaves as its faults say. Used by tests/sim/test_redis.c and test_shared.c. */
 #ifndef WEIR_TESTS_REDIS_PEER_H
@@ -22,7 +22,7 @@ struct redis_peer {
     bool is_frozen;          /* reads and answers nothing */
     bool is_gone;            /* and is to end; set by the test */
     unsigned connections;    /* open now, and the listener */
-    unsigned taken, settled, refused;
+    unsigned taken, settled, refused, noted;
     struct { char name[80]; int64_t let_in, at_once; } keys[REDIS_PEER_KEYS];
     unsigned key_count;
     struct { char id[16]; int64_t held; bool is_open; } sessions[REDIS_PEER_SESSIONS]; /* of connections that have taken something; held: requests in flight */

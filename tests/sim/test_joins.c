@@ -55,7 +55,7 @@ struct guest {
     struct actor actor;
     char name;                  /* what it asks for */
     bool stream, reads_nothing;
-    const char *key;
+    const char *key, *class;    /* NULL: the usual ones */
     unsigned timeout_ms;        /* its deadline; 0 = the usual one */
     nanos at, leaves;           /* from the start; 0 = it stays */
     bool is_over;
@@ -197,14 +197,16 @@ static void guest(struct task *t, void *arg)
     struct scene *s = g->scene;
     char body[128], all[512];
     size_t n = 1;
-    char deadline[48] = "";
+    char deadline[48] = "", class[48] = "";
     nanos until = g->leaves > 0 ? s->began + g->leaves : NEVER;
     ASSERT(task_sleep(t, s->began + g->at) == OK);
     int len = snprintf(body, sizeof body, "{\"model\":\"m\",%s\"prompt\":\"%c\"}", g->stream ? "\"stream\":true," : "", g->name);
     if (g->timeout_ms > 0)
         snprintf(deadline, sizeof deadline, "x-weir-timeout-ms: %u\r\n", g->timeout_ms);
-    snprintf(all, sizeof all, "POST /v1/completions HTTP/1.1\r\nhost: w\r\nconnection: close\r\nx-join: %c\r\nauthorization: Bearer %s\r\n%scontent-length: %d\r\n\r\n%s", g->name,
-             g->key != NULL ? g->key : "x", deadline, len, body);
+    if (g->class != NULL)
+        snprintf(class, sizeof class, "x-weir-priority: %s\r\n", g->class);
+    snprintf(all, sizeof all, "POST /v1/completions HTTP/1.1\r\nhost: w\r\nconnection: close\r\nx-join: %c\r\nauthorization: Bearer %s\r\n%s%scontent-length: %d\r\n\r\n%s", g->name,
+             g->key != NULL ? g->key : "x", deadline, class, len, body);
     enum fail f = actor_connect(t, &g->actor, &s->house.address, until);
     if (f != OK) {
         ASSERT(s->faulty);
@@ -376,6 +378,26 @@ TEST(the_leaders_deadline_is_its_own)
             assert_int_equal(s->calls, 1 + queued);
             assert_int_equal(leader->status, 504);
             assert_int_equal(whole_of(s, 'a', 1 + queued), 10);
+            close_scene(s);
+        }
+}
+
+/* A call that low has begun goes before normal ones as soon as high has joined it, on whichever worker. */
+TEST(a_call_is_as_urgent_as_its_most_urgent_reader)
+{
+    for (uint64_t seed = 1; seed <= HOUSE_SEEDS; seed++)
+        for (unsigned urgent = 0; urgent < 2; urgent++) {
+            struct scene *s = scene_new(5, 0, 2 * NANOS_PER_MS);
+            s->first = 50 * NANOS_PER_MS;
+            invite(s, 'x', true, 0);
+            invite(s, 'a', true, 5 * NANOS_PER_MS)->class = "low";
+            for (unsigned i = 0; i < 5; i++)
+                invite(s, (char)('b' + i), true, 10 * NANOS_PER_MS);
+            for (unsigned i = 0; i < 4; i++) /* some of them on the other worker */
+                invite(s, 'a', true, (20 + 2 * i) * NANOS_PER_MS)->class = urgent && i > 1 ? "high" : "low";
+            play(s, seed, "keys: {k: {key: x, priority_max: high}}\nbackends: {b: {url: 'http://10.0.0.1:8000', concurrency: 1}}\nmodels: {m: {use: [b/up]}}\n");
+            assert_int_equal(s->calls, 7);
+            assert_int_equal(whole_of(s, 'a', urgent ? 2 : 7), 5);
             close_scene(s);
         }
 }
@@ -575,6 +597,7 @@ int main(void)
         cmocka_unit_test(readers_of_two_workers_get_what_was_made), cmocka_unit_test(who_holds_the_others_up_may_leave),
         cmocka_unit_test(a_thousand_streams_are_one_call), cmocka_unit_test(a_thousand_plain_answers_are_one_call),
         cmocka_unit_test(a_thousand_of_both_forms_are_two_calls), cmocka_unit_test(others_never_join), cmocka_unit_test(the_leader_may_leave), cmocka_unit_test(the_leaders_deadline_is_its_own),
+        cmocka_unit_test(a_call_is_as_urgent_as_its_most_urgent_reader),
         cmocka_unit_test(the_last_ones_leaving_ends_the_call), cmocka_unit_test(one_failure_is_everybodys), cmocka_unit_test(a_cut_is_everybodys),
         cmocka_unit_test(a_refusal_is_everybodys), cmocka_unit_test(who_does_not_read_is_left_behind), cmocka_unit_test(the_leader_pays), cmocka_unit_test(an_answer_is_paid_once),
         cmocka_unit_test(faults_cross_nobody), cmocka_unit_test(nothing_that_the_world_does_mixes_answers),

@@ -18,6 +18,7 @@ struct customer {
     nanos pause;                   /* between two */
     struct total *total;
     struct task *_Atomic task;
+    struct waiter *waits;          /* its worker's */
 };
 
 /* What came of them. Both workers add to it, and in the simulated world they take turns. */
@@ -56,6 +57,7 @@ static void customer(struct task *t, void *arg)
     c->task = t;
     while (t->worker->now < c->until && t->cancel == OK) {
         struct claim claim = claim_of(c, t->worker->now);
+        claim.waits = &c->waits;
         c->total->asked++;
         enum fail f = slot_take(t, &claim, &slot);
         if (f == OK)
@@ -297,6 +299,66 @@ static void classes_in_order(struct task *t, void *arg)
 }
 /* complaint 21 */
 TEST(a_higher_class_goes_first) { scene_run(ONE_BACKEND("1"), classes_in_order, NULL, 1); }
+
+static void raise_guest(struct worker *w, void *arg, uint64_t class)
+{
+    struct guest *g = arg;
+    if (g->waits != NULL)
+        slot_raise(w, g->waits, (enum conf_class)class);
+}
+
+/* It waits as low, for a second at most; then it is normal, behind one that is so already; then nothing, as normal is no more than normal; then high. */
+static void raised(struct task *t, void *arg)
+{
+    struct scene *s = arg;
+    struct pool *chat = pool_of(s->fleet, "chat");
+    struct guest guests[5];
+    int order[5];
+    _Atomic int served = 0;
+    struct slot slot = hold_one(t, chat, CONF_CLASS_NORMAL);
+    for (int i = 0; i < 5; i++) {
+        guests[i] = (struct guest){ .claim = { .pool = chat, .class = i == 0 || i == 3 ? CONF_CLASS_LOW : CONF_CLASS_NORMAL, .deadline = NEVER }, .hold = MS, .order = order,
+                                    .served = &served, .number = i };
+        invite(s, &guests[i]);
+        pause_ms(t, 1);
+    }
+    mail_send(&s->workers[0], raise_guest, &guests[0], CONF_CLASS_NORMAL);
+    mail_send(&s->workers[1 % BOTH_WORKERS], raise_guest, &guests[1], CONF_CLASS_LOW);
+    mail_send(&s->workers[1 % BOTH_WORKERS], raise_guest, &guests[3], CONF_CLASS_HIGH);
+    pause_ms(t, 2000);
+    ASSERT(pool_waiting_of(chat, CONF_CLASS_HIGH) == 1 && pool_waiting_of(chat, CONF_CLASS_NORMAL) == 4 && pool_waiting_of(chat, CONF_CLASS_LOW) == 0);
+    slot_give(t->worker, &slot);
+    all_gone(t, s);
+    static const int expected[] = { 3, 1, 2, 4, 0 };
+    ASSERT(memcmp(order, expected, sizeof order) == 0);
+}
+TEST(who_becomes_more_urgent_waits_among_the_more_urgent)
+{
+    scene_run(ONE_BACKEND("1") "classes: {low: {wait: 1s}, normal: {wait: 1h}, high: {wait: 1h}}\n", raised, NULL, 1);
+}
+
+/* What high keeps free is there for who becomes high. */
+static void raised_to_its_floor(struct task *t, void *arg)
+{
+    struct scene *s = arg;
+    struct pool *chat = pool_of(s->fleet, "chat");
+    struct guest g = { .claim = { .pool = chat, .class = CONF_CLASS_LOW, .deadline = NEVER }, .hold = MS };
+    struct slot high = hold_one(t, chat, CONF_CLASS_HIGH); /* its floor is held from now on */
+    slot_give(t->worker, &high);
+    struct slot slot = hold_one(t, chat, CONF_CLASS_LOW);
+    invite(s, &g);
+    pause_ms(t, 5);
+    ASSERT(g.result == FAIL_COUNT && g.waits != NULL);
+    mail_send(&s->workers[0], raise_guest, &g, CONF_CLASS_HIGH);
+    pause_ms(t, 5);
+    ASSERT(g.result == OK);
+    slot_give(t->worker, &slot);
+    all_gone(t, s);
+}
+TEST(who_becomes_more_urgent_may_have_what_is_kept_for_the_urgent)
+{
+    scene_run(ONE_BACKEND("2") "classes: {high: {floor: 50}}\n", raised_to_its_floor, NULL, 1);
+}
 
 /* ---- floors ---- */
 
@@ -602,6 +664,13 @@ static void cancel_customer(struct worker *w, void *arg, uint64_t number)
         task_cancel(t, FAIL_CLIENT_GONE);
 }
 
+static void raise_customer(struct worker *w, void *arg, uint64_t class)
+{
+    struct customer *c = arg;
+    if (c->waits != NULL)
+        slot_raise(w, c->waits, (enum conf_class)class);
+}
+
 static void storm(struct task *t, void *arg)
 {
     struct scene *s = arg;
@@ -621,6 +690,10 @@ static void storm(struct task *t, void *arg)
         pause_ms(t, (nanos)draw(&chance, 200));
         unsigned victim = (unsigned)draw(&chance, CLIENTS);
         mail_send(&s->workers[victim % BOTH_WORKERS], cancel_customer, &customers[victim], 0);
+        for (unsigned k = 0; k < 5; k++) {
+            unsigned other = (unsigned)draw(&chance, CLIENTS);
+            mail_send(&s->workers[other % BOTH_WORKERS], raise_customer, &customers[other], draw(&chance, CONF_CLASSES));
+        }
         if (i % 10 == 9)
             ASSERT(fleet_apply(s->fleet, confs[draw(&chance, 2)]) == OK);
     }
@@ -646,6 +719,8 @@ int main(void)
         cmocka_unit_test(any_number_of_names_finds_room),
         cmocka_unit_test(of_a_tenant_the_earliest_deadline_goes_first),
         cmocka_unit_test(a_higher_class_goes_first),
+        cmocka_unit_test(who_becomes_more_urgent_waits_among_the_more_urgent),
+        cmocka_unit_test(who_becomes_more_urgent_may_have_what_is_kept_for_the_urgent),
         cmocka_unit_test(within_its_floor_a_class_never_waits),
         cmocka_unit_test(a_class_that_does_not_ask_keeps_nothing),
         cmocka_unit_test(under_two_floods_from_above_low_is_served),

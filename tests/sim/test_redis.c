@@ -38,7 +38,8 @@ static struct scene {
     struct redis_server *server[INSTANCES];
     struct share_link *link[INSTANCES];
     struct limits *limits[INSTANCES];
-    unsigned let_in, refused, late;
+    unsigned let_in, refused, late, noted;
+    bool some_take_nothing;
     nanos longest;
 } here;
 
@@ -231,6 +232,13 @@ static void visit(struct task *t, void *arg)
     for (unsigned i = 0; i < ROUNDS && t->cancel == OK; i++) {
         struct stake stake;
         enum fail f = limits_enter(t->worker, l, &who, &stake);
+        if (f == OK && here.some_take_nothing && draw(&v->chance, 3) == 0) { /* as an answer from memory */
+            share_note(here.link[v->instance], l, &stake);
+            here.noted += (stake.of[LIMIT_OF_KEY] != NULL) + (stake.of[LIMIT_OF_TENANT] != NULL);
+            limits_settle(t->worker, l, &stake, 0, 0);
+            rest(t, draw(&v->chance, 3) * NANOS_PER_MS);
+            continue;
+        }
         if (f == OK)
             f = limits_reserve(t->worker, l, &stake, 10, 0);
         nanos began = t->worker->now;
@@ -370,6 +378,22 @@ TEST(together_they_let_in_what_the_limits_say)
     assert_true(refused > 1000);
 }
 
+/* What waits for nobody is counted, too, once each, and by all of it those that come later are judged. */
+TEST(together_they_count_what_takes_no_tokens)
+{
+    for (uint64_t seed = 1; seed <= SEEDS / 3; seed++) {
+        begin(seed, 0);
+        here.some_take_nothing = true;
+        open_instances();
+        play(limits_story);
+        ASSERT(here.noted > 0 && here.noted == here.peer.noted && here.let_in == here.peer.taken && here.late == 0);
+        for (unsigned k = 0; k < here.peer.key_count; k++)
+            ASSERT(here.peer.keys[k].let_in <= both_limits.rpm + CALLERS); /* more than that: those that were let in before the news came */
+        close_instances();
+        end();
+    }
+}
+
 /* complaint 39 */
 TEST(a_frozen_one_keeps_five_waiting_and_no_more)
 {
@@ -392,6 +416,7 @@ TEST(whatever_it_answers_nobody_waits_longer_and_all_is_given_back)
         here.peer.delay = draw(&chance, 2) * 300;
         here.peer.cut = draw(&chance, 2) * 30;
         here.peer.garbage = draw(&chance, 2) * 30;
+        here.some_take_nothing = draw(&chance, 2) == 0;
         open_instances();
         play(limits_story);
         ASSERT(here.longest <= WAIT_NS + NANOS_PER_MS);
@@ -407,6 +432,7 @@ int main(void)
         cmocka_unit_test(hostile_58_no_reply_reaches_another_caller),
         cmocka_unit_test(an_answer_nobody_asked_for_ends_the_connection),
         cmocka_unit_test(together_they_let_in_what_the_limits_say),
+        cmocka_unit_test(together_they_count_what_takes_no_tokens),
         cmocka_unit_test(a_frozen_one_keeps_five_waiting_and_no_more),
         cmocka_unit_test(whatever_it_answers_nobody_waits_longer_and_all_is_given_back),
     };
