@@ -101,7 +101,7 @@ void mem_tune(unsigned threads)
 {
     mallopt(M_ARENA_MAX, (int)threads);             /* each worker its own; more would only keep free memory apart */
     mallopt(M_MMAP_THRESHOLD, (int)MAPPED_MIN);     /* fixed: left alone it grows with what is freed, and then large blocks stay in holes */
-    mallopt(M_TRIM_THRESHOLD, (int)MAPPED_MIN * 4); /* what is free at the end goes back, but not at every request */
+    mallopt(M_TRIM_THRESHOLD, (int)MAPPED_MIN * 64); /* what a turn's bodies took and gave stays: 512 KiB were too little, and made a tenth of a hit's cost page faults */
 }
 
 void mem_trim(void)

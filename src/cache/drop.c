@@ -22,6 +22,8 @@ static uint64_t drop_step(struct cache *c, const struct cache_match *match, uint
 
 void cache_remove(struct worker *w, struct cache *c, const struct cache_id *id)
 {
+    if (cache_find(w, c, id) == NULL)
+        return;
     cache_enter(w, c);
     uint32_t index = entry_find(c, id->sha256);
     if (index != POLICY_NONE)

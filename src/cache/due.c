@@ -68,6 +68,7 @@ bool due_step(struct cache *c, uint32_t tick)
             return true;
         if (head == NULL) {
             d->span++;
+            atomic_store_explicit(&c->due_tick, d->span * SPAN_TICKS, memory_order_relaxed);
         } else if (level > 0) {
             uint32_t index = *head;
             due_remove(c, index);

@@ -18,6 +18,8 @@
 
 /* How much is done while the gate is held: each entry that goes is some six cache misses, in its neighbours, the table and its label. */
 #define HOLD_LOOKS   4
+#define RETIRED_SHARE 4 /* what has gone and may still be looked at may have one in so many bytes, beside the limit */
+#define LITTER_MIN   16 /* entries that have gone: looking for what may be freed is worth it, unless they have half of the bytes they may have */
 #define HOLD_REMOVES 2
 
 /* The clock of entries: ticks of 2^26 ns (67 ms) since the cache was made; 32 bits are nine years. */
@@ -144,6 +146,10 @@ struct cache {
     nanos began;
     struct quiesce quiesce;
     struct entry *chunk[CHUNKS];
+
+    /* Written inside the gate, read anywhere: is there anything to do in there? */
+    _Atomic uint32_t due_tick;  /* nothing is over before it */
+    _Atomic bool is_littered;   /* much has gone and was not freed yet */
 
     char apart[64]; /* from the line that every put writes */
 

@@ -49,9 +49,7 @@ MUSTUSE enum fail cache_digest_inputs(struct arena *arena, yyjson_val *root, str
 struct cache_digest cache_digest_join(const struct cache_digest *rest, const struct cache_digest *input);
 
 void cache_identify(struct cache_id *out, const struct cache_digest *digest, const struct cache_scope *scope);
-/* Of the same answer in another form: each is an entry of its own. form 0 changes nothing; at most 255. */
+/* Of the same answer in another form: each is an entry of its own. form 0 changes nothing; at most 255. All have one hash, so who looks for two touches one bucket. */
 struct cache_id cache_id_form(const struct cache_id *id, unsigned form);
-/* Of bytes as they came, for what has been asked word by word the same: no parsing. salt: the scope and whatever else must be equal. */
-void cache_raw(struct cache_digest *out, struct text salt, struct text body);
 
 #endif

@@ -6,7 +6,6 @@
 #define TICK_STEPS    2048 /* and one tick: some ms at most */
 #define TICK_SHARE    16   /* of all, what goes with a tick while memory is short */
 #define LARGE_SHARE   10   /* a value may have one in so many bytes: small's share, or it would go at once */
-#define RETIRED_SHARE 4    /* what has gone and may still be looked at may have one in so many bytes, beside the limit */
 
 /* ---- making room ---- */
 
@@ -36,15 +35,16 @@ void cache_evict(struct worker *w, struct cache *c, uint64_t bytes)
 }
 
 /* Frees what is over. */
-static void clean(struct worker *w, struct cache *c, unsigned steps)
+static void clean(struct worker *w, struct cache *c, unsigned steps, bool all)
 {
-    bool more = true;
+    uint32_t tick = cache_ticks(c, w->now);
+    bool more = atomic_load_explicit(&c->due_tick, memory_order_relaxed) <= tick;
     for (unsigned i = 0; i < steps && more; i++) {
         cache_enter(w, c);
-        more = due_step(c, cache_ticks(c, w->now));
+        more = due_step(c, tick);
         cache_leave(c);
     }
-    more = true;
+    more = all || atomic_load_explicit(&c->is_littered, memory_order_relaxed);
     for (unsigned i = 0; i < steps && more; i++)
         more = retire_collect(w, c);
 }
@@ -56,7 +56,7 @@ void cache_tick(struct worker *w, struct cache *c)
         cache_status(c, &s);
         cache_evict(w, c, s.bytes / TICK_SHARE + ACCOUNT_STEP);
     }
-    clean(w, c, TICK_STEPS);
+    clean(w, c, TICK_STEPS, true);
 }
 
 /* ---- putting ---- */
@@ -200,7 +200,7 @@ static enum fail put(struct worker *w, struct cache *c, struct putting *p)
 
 enum fail cache_put(struct worker *w, struct cache *c, const struct cache_id *id, const struct cache_value *v, const struct cache_label *label, nanos ttl)
 {
-    clean(w, c, PUT_STEPS);
+    clean(w, c, PUT_STEPS, false);
     uint64_t size = entry_size(v);
     if (account_is_short()) {
         cache_evict(w, c, size + ACCOUNT_STEP);

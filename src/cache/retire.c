@@ -14,6 +14,12 @@ static void push(struct cache *c, struct retired *r, uint32_t index)
     r->last = index;
 }
 
+static void litter(struct cache *c)
+{
+    bool is = c->retired >= LITTER_MIN || c->retired_bytes > c->limits.bytes / RETIRED_SHARE / 2;
+    atomic_store_explicit(&c->is_littered, is, memory_order_relaxed);
+}
+
 void entry_retire(struct cache *c, uint32_t index)
 {
     struct entry *e = entry_at(c, index);
@@ -25,6 +31,7 @@ void entry_retire(struct cache *c, uint32_t index)
     push(c, &c->young, index);
     c->retired++;
     c->retired_bytes += entry_size(e->value);
+    litter(c);
 }
 
 void entry_remove(struct cache *c, uint32_t index)
@@ -60,6 +67,7 @@ static void take_freed(struct cache *c, struct freed *out)
         r->last = POLICY_NONE;
         c->is_waiting = false;
     }
+    litter(c);
 }
 
 bool retire_collect(struct worker *w, struct cache *c)

@@ -234,7 +234,7 @@ enum fail path_admit(struct task *t, struct request *rq)
 {
     rq->asked_at = t->worker->now;
     rq->body_exact = world_now(t->worker->world);
-    enum fail f = rq->joins ? join(t, rq, false) : OK;
+    enum fail f = rq->joins && stake_is_any(&rq->stake) ? join(t, rq, false) : OK; /* who follows reserves nothing */
     if (f != OK || rq->role == JOIN_FOLLOWS)
         return f;
     f = limit_reserve(t, rq);
@@ -247,6 +247,6 @@ enum fail path_admit(struct task *t, struct request *rq)
     if (rq->joins)
         f = look_ahead(t, rq);
     if (f == OK && rq->joins)
-        f = join(t, rq, true); /* who follows all the same, as another was sooner, pays nothing */
+        f = join(t, rq, true); /* who follows here pays nothing either */
     return f == OK && rq->role == JOIN_NONE ? wait_alone(t, rq) : f;
 }

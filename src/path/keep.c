@@ -39,35 +39,6 @@ void cache_tee(struct request *rq, struct text bytes)
         rq->cache.keeps = false;
 }
 
-/* The stream's events without the one with usage alone, wherever it stands, and that one behind them. */
-static struct cache_value *value_of_stream(const struct request *rq, struct text all)
-{
-    struct text usage = rq->flight->usage_event;
-    ptrdiff_t at = usage.len > 0 && rq->usage_wanted ? text_find(all, usage) : -1; /* where it is in the stream */
-    size_t before = at >= 0 ? (size_t)at : all.len, behind = at >= 0 ? all.len - before - usage.len : 0, len = before + behind;
-    struct cache_value *v = cache_value_new(len + usage.len);
-    if (v == NULL)
-        return NULL;
-    v->form = CACHE_EVENTS;
-    v->usage_from = (uint32_t)len;
-    memcpy(v->bytes, all.at, before);
-    if (behind > 0)
-        memcpy(v->bytes + before, all.at + before + usage.len, behind);
-    if (usage.len > 0)
-        memcpy(v->bytes + len, usage.at, usage.len);
-    return v;
-}
-
-static struct cache_value *value_of_body(struct text body)
-{
-    struct cache_value *v = cache_value_new(body.len);
-    if (v == NULL)
-        return NULL;
-    v->form = CACHE_BODY;
-    memcpy(v->bytes, body.at, body.len);
-    return v;
-}
-
 /* Whole, and what a backend meant to say: see flight.h. */
 static bool is_whole(const struct flight *fl)
 {
@@ -94,13 +65,30 @@ void cache_put_made(struct request *rq, const struct cache_id *id, const struct 
         COUNT(w, cache_not_stored);
 }
 
-/* All of it, as long as it lies there. */
-static enum fail collect(const struct flight *fl, struct buf *out)
+/* All of it as the client has it, as long as it lies there; NULL: it does not, or there is no memory. Of a stream the event with usage alone comes last, wherever the
+   client has it, if at all. */
+static struct cache_value *value_of(const struct request *rq)
 {
-    enum fail f = OK;
-    for (const struct flight_chunk *c = flight_chunks(fl); c != NULL && f == OK; c = c->next)
-        f = buf_add(out, c->bytes, c->len);
-    return f;
+    const struct flight *fl = rq->flight;
+    struct text usage = fl->is_stream ? fl->usage_event : TEXT_NONE;
+    const struct flight_chunk *c = flight_chunks(fl);
+    struct cache_value *v = c != NULL && fl->bytes > 0 && fl->bytes <= KEPT_MAX ? cache_value_new(fl->bytes + usage.len) : NULL;
+    if (v == NULL)
+        return NULL;
+    size_t len = 0;
+    for (; c != NULL; len += c->len, c = c->next)
+        memcpy(v->bytes + len, c->bytes, c->len);
+    ptrdiff_t at = usage.len > 0 && rq->usage_wanted ? text_find((struct text){ v->bytes, len }, usage) : -1;
+    if (at >= 0) {
+        len -= usage.len;
+        memmove(v->bytes + at, v->bytes + at + usage.len, len - (size_t)at);
+    }
+    if (usage.len > 0)
+        memcpy(v->bytes + len, usage.at, usage.len);
+    v->form = fl->is_stream ? CACHE_EVENTS : CACHE_BODY;
+    v->usage_from = fl->is_stream ? (uint32_t)len : 0;
+    v->len = (uint32_t)(len + usage.len);
+    return v;
 }
 
 /* One question has one answer: what the other form was made of, or had been told before, goes. The form is the one that the backend was asked for. */
@@ -109,22 +97,20 @@ static void keep_generation(struct request *rq)
     const struct flight *fl = rq->flight;
     struct cache_id other = cache_id_form(&rq->cache.id, FORM_WHOLE ^ FORM_STREAM), *own = &rq->cache.id;
     bool is_other = fl->is_stream != rq->stream;
-    struct cache_value *v = NULL;
-    struct buf all;
-    buf_init(&all, KEPT_MAX);
-    if (collect(fl, &all) == OK && buf_len(&all) > 0)
-        v = fl->is_stream ? value_of_stream(rq, buf_text(&all)) : value_of_body(buf_text(&all));
+    struct cache_value *v = value_of(rq);
     cache_remove(rq->task->worker, rq->desk->cache, is_other ? own : &other);
     cache_put_made(rq, is_other ? &other : own, &rq->cache.base, v, (uint32_t)MAX(fl->prompt_tokens, 0), (uint32_t)MAX(fl->completion_tokens, 0));
     cache_value_drop(v);
-    buf_fini(&all);
 }
 
 static void keep_items(struct request *rq)
 {
+    const struct flight *fl = rq->flight;
     struct buf *all = &rq->cache.tee; /* of a long one: what the client took */
-    enum fail f = rq->flight->is_long ? OK : collect(rq->flight, all);
-    if (f == OK && buf_len(all) == rq->flight->bytes)
+    enum fail f = OK;
+    for (const struct flight_chunk *c = fl->is_long ? NULL : flight_chunks(fl); c != NULL && f == OK; c = c->next)
+        f = buf_add(all, c->bytes, c->len);
+    if (f == OK && buf_len(all) == fl->bytes)
         items_keep(rq, buf_text(all));
 }
 

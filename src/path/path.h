@@ -72,7 +72,7 @@ struct desk {
     struct limits *limits;   /* the process's */
     struct cache *cache;     /* the process's */
     struct shared *shared;   /* answers of other instances; NULL = none are shared */
-    struct lane *lanes;      /* lane.c; NULL until the first hit, and behind each new view */
+    struct lanes *lanes;     /* lane.c; NULL until the first hit, and behind each new view */
     struct share_link *share; /* to where instances count together; NULL = nothing is shared */
     struct hangar hangar;
     struct joins *joins;     /* the process's */

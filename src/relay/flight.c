@@ -14,13 +14,15 @@ void hangar_init(struct hangar *h)
 {
     slab_init(&h->flights, sizeof(struct flight), PER_SLAB);
     slab_init(&h->chunks, CHUNK_BYTES, PER_SLAB);
+    slab_init(&h->joins, sizeof(struct join), PER_SLAB);
 }
 
 void hangar_fini(struct hangar *h)
 {
-    ASSERT(h->flights.used == 0 && h->chunks.used == 0);
+    ASSERT(h->flights.used == 0 && h->chunks.used == 0 && h->joins.used == 0);
     slab_fini(&h->flights);
     slab_fini(&h->chunks);
+    slab_fini(&h->joins);
 }
 
 

@@ -117,7 +117,7 @@ void attempt_because(struct flight *f, struct attempt_story *a, const char *form
 
 /* Where a worker's flights and their usual chunks come from: what was used last is still in the processor's cache. */
 struct hangar {
-    struct slab flights, chunks;
+    struct slab flights, chunks, joins;
 };
 void hangar_init(struct hangar *h);
 void hangar_fini(struct hangar *h); /* every flight must have ended */

@@ -29,12 +29,12 @@ struct told {
     nanos retry_after, first_upstream_byte_out, first_upstream_byte_in;
     int64_t prompt_tokens, completion_tokens;
     uint32_t pieces;
-    unsigned attempt_count;
-    struct attempt_story attempts[FLIGHT_ATTEMPTS_MAX];
     struct flight_place place;
     size_t bytes;
     struct flight_chunk *first, *last; /* last may be written on behind last_len; those before it are as they stay */
     uint32_t last_len;
+    unsigned attempt_count;
+    struct attempt_story attempts[FLIGHT_ATTEMPTS_MAX]; /* zeroed only as used */
 };
 
 #define BUCKETS 64 /* a shard: a thousand flights in all have their own */
@@ -50,6 +50,7 @@ struct join {
     struct join *next;         /* in its bucket */
     struct shard *shard;
     struct worker *home;
+    struct hangar *hangar;     /* home's, where it was taken */
     struct flight *flight;     /* home's alone */
     struct flight_bill *bill;  /* its flight holds it */
     uint64_t hash;

@@ -98,7 +98,7 @@ bool join_free(struct join *j)
     if (!join_close_unread(j))
         return false;
     j->home->jobs--;
-    mem_free(j);
+    slab_give(&j->hangar->joins, j);
     return true;
 }
 
@@ -106,20 +106,23 @@ bool join_free(struct join *j)
 
 static enum fail join_new(struct worker *w, struct shard *s, const struct join_ask *ask, struct join **out)
 {
-    struct join *j = mem_zero(sizeof *j);
+    struct join *j = slab_take(&ask->hangar->joins);
     struct flight_bill *bill = mem_zero(sizeof *bill);
     struct flight *f = j != NULL && bill != NULL ? flight_new(ask->hangar, ask->buffer_max) : NULL;
     if (f == NULL) {
         mem_free(bill);
-        mem_free(j);
+        if (j != NULL)
+            slab_give(&ask->hangar->joins, j);
         return FAIL_NO_MEMORY;
     }
+    memset(j, 0, offsetof(struct join, told.attempts));
     flight_share(f, w, ask->late_ns);
     bill->holders = 1;
     f->bill = j->bill = bill;
     f->join = j;
     j->shard = s;
     j->home = w;
+    j->hangar = ask->hangar;
     j->flight = f;
     j->hash = ask->hash;
     memcpy(j->id, ask->id, sizeof j->id);

@@ -5,7 +5,11 @@ static _Thread_local unsigned held; /* ranks this thread is inside of */
 
 void gate_init(struct gate *g, struct world *world, enum gate_rank rank)
 {
-    pthread_mutex_init(&g->lock, NULL);
+    pthread_mutexattr_t how;
+    pthread_mutexattr_init(&how);
+    pthread_mutexattr_settype(&how, PTHREAD_MUTEX_ADAPTIVE_NP); /* whoever is inside is out again before the kernel could have put another to sleep */
+    pthread_mutex_init(&g->lock, &how);
+    pthread_mutexattr_destroy(&how);
     g->rank = rank;
     g->world = world;
 }
