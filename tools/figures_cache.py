@@ -77,7 +77,7 @@ def counted(port, name):
 
 
 def measure_hits(options, work):
-    rounds, seconds = 5, 3
+    rounds, seconds = 11, 2
     results, samples = {}, []
     sizes = {'identical': lambda _: f.BODY_BYTES, 'shuffled': lambda chance: int(600 * (20480 / 600) ** chance.random())}
     with f.start_upstream(work) as upstream, f.start_weir(options, work, upstream.port, 512) as weir:
@@ -232,11 +232,11 @@ def measure_redis(options, work):
 
 
 def measure_known(options, work):
-    """As `bound`: prompts of 200 KB that are not kept, ten times what weir can take; beside them four clients ask again what they have asked before it began."""
+    """As `bound`: conversations that are not kept, ten times what weir can take; beside them four clients ask again what they have asked before it began."""
     seconds, known, each = 20, 40, 0.1
     body, config, port = os.path.join(work, 'body.json'), os.path.join(work, 'weir.yaml'), f.free_port()
     with open(body, 'w') as out:
-        json.dump({'model': 'figure', 'max_tokens': 5, 'messages': [{'role': 'user', 'content': 'The quick brown fox jumps over the lazy dog. ' * 4500}]}, out)
+        json.dump({'model': 'figure', 'max_tokens': 5, 'messages': [{'role': 'user', 'content': 'The quick brown fox.'}] * 4000}, out)
     with f.start_mock(options, work, '--tokens', 5) as mock, f.tenth_of_a_core() as enter:
         if enter is None:
             f.say('  skipped: no cgroup with a quota of processor time can be made here')
@@ -283,7 +283,8 @@ def measure_known(options, work):
     results = {'asked': len(answers), 'other': len(answers) - len(served), 'served_percent': round(100 * len(served) / len(answers), 2), 'median_ms': 1e3 * waits[len(waits) // 2], 'slowest_ms': 1e3 * waits[-1],
                'offered_per_s': round(10 * peak), 'flood_good_per_s': r['good_rate'], 'invalid': r['invalid']}
     f.say(f'  {results}')
-    return f.record('known', options, results, answers, how='weir alone in a cgroup with 10 ms of processor time in 100; an open loop offers ten times its peak of prompts of 200 KB that are not kept; '
+    return f.record('known', options, results, answers, how='weir alone in a cgroup with 10 ms of processor time in 100; an open loop offers ten times its peak of conversations of 4,000 messages that are not kept, '
+                    'so that one generator can offer that much; '
                     f'four connections ask {known} short questions, which were asked before the flood began, a tenth of a second apart')
 
 

@@ -287,7 +287,8 @@ enum fail because(struct request *rq, enum fail f, const char *format, ...) PRIN
 
 /* ---- stories of finished requests, for `weir explain` ---- */
 
-#define STORIES_MAX 1024 /* a worker; a story is about 1 KiB */
+#define STORIES_MAX      1024 /* a worker; a story is about 1 KiB */
+#define STORIES_HITS_MAX 64   /* and so many of answers from memory */
 struct stories;
 struct stories *stories_new(void) MUSTUSE;
 void stories_free(struct stories *s);

@@ -1,4 +1,5 @@
-/* stories.c: what happened to the last requests of a worker, kept for `weir explain ID`. A ring: the oldest makes room. */
+/* stories.c: what happened to the last requests of a worker, kept for `weir explain ID`. Two rings, in which the oldest makes room: what was answered from memory has one
+   of its own, as a thousand hits a moment would leave no place for what somebody wants to have explained. */
 #include "base/json.h"
 #include "path/path.h"
 #include <stdio.h>
@@ -24,8 +25,8 @@ struct story {
 };
 
 struct stories {
-    unsigned next, count;
-    struct story *ring[STORIES_MAX]; /* each made when first needed: an idle weir keeps none */
+    unsigned next, next_hit;
+    struct story *place[STORIES_MAX + STORIES_HITS_MAX]; /* those of hits last. Each made when first needed: an idle weir keeps none */
 };
 
 struct stories *stories_new(void)
@@ -55,10 +56,11 @@ void stories_free(struct stories *s)
 {
     if (s == NULL)
         return;
-    for (unsigned i = 0; i < STORIES_MAX && s->ring[i] != NULL; i++) {
-        forget(s->ring[i]);
-        mem_free(s->ring[i]);
-    }
+    for (unsigned i = 0; i < ARRAY_LEN(s->place); i++)
+        if (s->place[i] != NULL) {
+            forget(s->place[i]);
+            mem_free(s->place[i]);
+        }
     mem_free(s);
 }
 
@@ -70,14 +72,20 @@ static void copy(char *to, size_t room, struct text from)
     to[n] = 0;
 }
 
+static struct story **next_place(struct stories *s, bool is_hit)
+{
+    unsigned *next = is_hit ? &s->next_hit : &s->next, at = *next;
+    *next = (at + 1) % (is_hit ? STORIES_HITS_MAX : STORIES_MAX);
+    return &s->place[is_hit ? STORIES_MAX + at : at];
+}
+
 void stories_add(struct stories *s, const struct request *rq)
 {
-    struct story **place = &s->ring[s->next], *st = *place;
+    struct story **place = next_place(s, rq->cache.result == CACHE_HIT), *st = *place;
     if (st == NULL)
         st = *place = mem_zero(sizeof *st);
     if (st == NULL)
         return; /* a story less */
-    s->next = (s->next + 1) % STORIES_MAX;
     forget(st);
     memset(st, 0, offsetof(struct story, attempts));
     memcpy(st->id, rq->http->id, sizeof st->id);
@@ -200,8 +208,8 @@ static enum fail put_story(struct buf *out, const struct story *st)
 
 bool stories_find(struct stories *s, struct text id, struct buf *out)
 {
-    for (unsigned i = 0; i < STORIES_MAX; i++)
-        if (s->ring[i] != NULL && text_eq(text_of(s->ring[i]->id), id))
-            return put_story(out, s->ring[i]) == OK;
+    for (unsigned i = 0; i < ARRAY_LEN(s->place); i++)
+        if (s->place[i] != NULL && text_eq(text_of(s->place[i]->id), id))
+            return put_story(out, s->place[i]) == OK;
     return false;
 }

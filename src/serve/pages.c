@@ -181,7 +181,8 @@ enum fail page_explain(struct task *t, struct request *rq, struct text rest)
     gateway_each_desk(t, rq->desk->gateway, explain_desk, &g);
     enum fail f = g.fail;
     if (!g.found)
-        f = because(rq, FAIL_NO_PATH, "No request with this id among the last %d of each worker, and none in flight.", STORIES_MAX);
+        f = because(rq, FAIL_NO_PATH, "No request with this id among the last %d of each worker (%d of those answered from memory), and none in flight.",
+                    STORIES_MAX, STORIES_HITS_MAX);
     else if (f == OK)
         f = page_json(t, rq, 200, buf_text(&out));
     buf_fini(&out);
