@@ -35,7 +35,7 @@ enum fail because(struct request *rq, enum fail f, const char *format, ...)
 
 void request_begin(struct request *rq, struct task *t, struct desk *desk, struct http_request *http, const struct api *api)
 {
-    memset(rq, 0, sizeof *rq);
+    memset(rq, 0, offsetof(struct request, why) + 1);
     rq->magic = REQUEST_MAGIC;
     rq->desk = desk;
     rq->task = t;

@@ -166,7 +166,6 @@ struct request {
     uint32_t max_tokens, answers;
     uint64_t prompt_bytes;
     uint64_t affinity;          /* of its session, else of its prompt's beginning; 0 = none */
-    struct splice splices[SPLICES_MAX];
     unsigned splice_count;
 
     struct request_cache cache;
@@ -188,7 +187,6 @@ struct request {
     bool is_shed;               /* this worker is late: it is told from memory or not at all */
     bool is_answered;           /* whole, before its last step: from memory */
     bool beats;                 /* heartbeats began the answer: it is 200, and events */
-    char why[700];              /* a sentence for the client, if the row's own is not enough */
     const char *param;          /* the field that was wrong */
     nanos retry_after;          /* -1 = none */
     bool backlog_grows;         /* refused while more and more wait: coming back soon makes it worse */
@@ -197,6 +195,8 @@ struct request {
     nanos queue_ns;             /* waited for it; -1 = never asked */
     nanos overhead_ns;          /* as of the first byte out; -1 = never */
     nanos first_token_ns;       /* last byte in -> first token out; -1 = never */
+    char why[700];              /* a sentence for the client, if the row's own is not enough; "" = none. From here on only as far as used */
+    struct splice splices[SPLICES_MAX];
 };
 
 /* Runs the steps for a request that came by this surface. In the request's task. */

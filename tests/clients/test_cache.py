@@ -5,9 +5,11 @@ import array
 import base64
 import collections
 import concurrent.futures
+import http.client
 import http.server
 import itertools
 import json
+import subprocess
 import threading
 import zlib
 
@@ -188,6 +190,26 @@ def test_hits_need_no_backend():
         assert again.cache == 'hit' and again.raw == first.raw
         with rig.raises(openai.APIStatusError):
             ask(w, 'Something else')
+
+
+def test_hits_leave_the_others_their_stories():
+    """A thousand answers from memory, and what was asked before them can still be explained, as the last of them can."""
+    question, ann = json.dumps({'model': 'chat', 'temperature': 0, 'messages': HELLO}), {'authorization': 'Bearer sk-ann-0123456789'}
+    with Mock() as m, Weir(conf(m, **KEYS)) as w:
+        connection = http.client.HTTPConnection(*w.url.removeprefix('http://').split(':'), timeout=20)
+
+        def ask_once():
+            connection.request('POST', '/v1/chat/completions', question, ann)
+            answer = connection.getresponse()
+            answer.read()
+            return answer.headers
+        first = ask_once()
+        others = [ask_once() for _ in range(1100)]
+        connection.close()
+        assert first['x-weir-cache'] == 'miss' and {h['x-weir-cache'] for h in others} == {'hit'}
+        for head in (first, others[-1]):
+            story = subprocess.run([rig.WEIR, 'explain', head['x-request-id'], '--json', '--socket', next(w.folder.glob('weir/*.sock'))], capture_output=True, text=True, timeout=20)
+            assert story.returncode == 0 and json.loads(story.stdout)['cache'] == head['x-weir-cache'], story.stdout + story.stderr
 
 
 def test_all_workers_know_it():
