@@ -35,10 +35,12 @@ static bool add_asker(struct shared *s)
 }
 
 /* Until when a question over this link may wait. Answers come in order: where the oldest command's is late, no other's comes earlier, so whoever stands behind it waits
-   no longer than that one. A Redis that stops keeps the first few waiting for the whole time, and none that asks afterwards. */
+   no longer than that one, but a moment less. A Redis that stops keeps one of each link's waiting for the whole time, and none that asks afterwards. */
+#define BEHIND_SHARE 16 /* that moment's, of the whole */
 static nanos waits_until(const struct redis_link *link, nanos wait)
 {
-    return MIN(link->worker->now, redis_waits_since(link->redis)) + wait;
+    nanos oldest = redis_waits_since(link->redis);
+    return oldest == NEVER ? link->worker->now + wait : oldest + wait - wait / BEHIND_SHARE;
 }
 
 /* The one with the least to do, of those that are not late already. NULL: none is worth waiting for. */

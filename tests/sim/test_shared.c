@@ -154,7 +154,6 @@ struct caller {
 static void call(struct task *t, void *arg)
 {
     struct caller *c = arg;
-    rest(t, draw(&c->chance, 5000) * NANOS_PER_US); /* who asks in one moment is late in one moment */
     for (unsigned i = 0; i < ROUNDS && t->cancel == OK; i++) {
         unsigned what = draw(&c->chance, 20), question = draw(&c->chance, QUESTIONS), tenant = draw(&c->chance, TENANTS), instance = c->number % INSTANCES;
         if (what == 0)
@@ -481,6 +480,7 @@ static void frozen_story(struct task *t, void *arg)
     here.peer.is_frozen = false;
     rest(t, 30 * NANOS_PER_S); /* as long as the longest pause */
     unsigned before = here.hits;
+    storm(t);
     storm(t);
     ASSERT(here.hits > before); /* it is asked again */
 }
