@@ -39,8 +39,10 @@ FIGURES = [
     f.Figure('Weir bound by 10 % of a core, ten times too much of what is not kept: known questions answered from memory', 'known', f.of('served_percent'), '%', least=95, quick_skips=True,
              beside=lambda r: f"{r['asked']} asked, {r['other']} of them answered otherwise; slowest {r['slowest_ms']:,.0f} ms, median {r['median_ms']:,.1f}; "
                               f"of the flood of {r['offered_per_s']:,} a second {r['flood_good_per_s']:,.0f} were good"),
-    f.Figure('CPU of a miss, 16 connections, against weir without a cache in the same run', 'misses', f.of('ratio', 'median'), 'x', most=1.08, quick_skips=True,
-             beside=lambda r: f"now {r['now_us']['median']:.1f} µs (least {r['now_us']['least']:.1f}), {BEFORE} {r['then_us']['median']:.1f} µs (least {r['then_us']['least']:.1f})"),
+    *(f.Figure(f'CPU of a miss that {what}, 16 connections, against weir without a cache in the same run', 'misses', f.of(kind, 'ratio', 'median'), 'x', most=1.08, quick_skips=True,
+               beside=lambda r, kind=kind: f"now {r[kind]['now_us']['median']:.1f} µs (least {r[kind]['now_us']['least']:.1f}), "
+                                           f"{BEFORE} {r[kind]['then_us']['median']:.1f} µs (least {r[kind]['then_us']['least']:.1f})")
+      for kind, what in (('passed', 'is not kept (no temperature 0)'), ('kept', 'is kept, and another goes for it'))),
 ]
 
 
@@ -181,29 +183,32 @@ def measure_policy(options, work):
 
 
 def measure_misses(options, work):
-    """Questions that nobody has asked, at temperature 0, so that each is looked for and kept."""
+    """Questions that nobody has asked: as most clients ask them, which are not kept; and at temperature 0, so that each is looked for and kept."""
     rounds, seconds = 15, 2
-    samples, body = [], os.path.join(work, 'body.json')
-    fields = json.loads(f.request_json())
-    with open(body, 'w') as out:
-        out.write(json.dumps(fields | {'temperature': 0}, separators=(',', ':')))
+    samples, results, fields = [], {}, json.loads(f.request_json())
     then = argparse.Namespace(**{**vars(options), 'weir': f.binary_of(BEFORE)})
-    folders = {name: os.path.join(work, name) for name in ('now', 'then')}
-    for folder in folders.values():
-        os.mkdir(folder)
-    with f.start_upstream(work) as upstream, f.start_weir(options, folders['now'], upstream.port, 512) as now, f.start_weir(then, folders['then'], upstream.port, 512) as before:
-        both = {'now': now, 'then': before}
-        for weir in both.values():
-            wrk(weir, 16, 1, body, 'post_new.lua')
-        for i, name in f.interleaved(['now', 'then'], rounds):
-            samples.append({'round': i, 'proxy': name, **wrk(both[name], 16, seconds, body, 'post_new.lua')})
-            f.say(f"  round {i + 1}, {name:4}: {samples[-1]['cpu_us']:6.2f} µs a call, {samples[-1]['errors']} errors")
-        misses, hits = counted(now.port, 'cache_misses_total'), counted(now.port, 'cache_hits_total')
-    us = {name: [s['cpu_us'] for s in sorted(samples, key=lambda s: s['round']) if s['proxy'] == name] for name in both}
-    results = {'now_us': f.spread(us['now']), 'then_us': f.spread(us['then']), 'ratio': f.spread([n / t for n, t in zip(us['now'], us['then'])]), 'misses': misses, 'hits': hits,
-               'errors': sum(s['errors'] for s in samples)}
+    for kind, more in (('passed', {}), ('kept', {'temperature': 0})):
+        folders = {name: os.path.join(work, kind, name) for name in ('now', 'then')}
+        for folder in folders.values():
+            os.makedirs(folder)
+        body, mine = os.path.join(work, kind, 'body.json'), []
+        with open(body, 'w') as out:
+            out.write(json.dumps(fields | more, separators=(',', ':')))
+        with f.start_upstream(work) as upstream, f.start_weir(options, folders['now'], upstream.port, 512) as now, f.start_weir(then, folders['then'], upstream.port, 512) as before:
+            both = {'now': now, 'then': before}
+            for weir in both.values():
+                wrk(weir, 16, 1, body, 'post_new.lua')
+            for i, name in f.interleaved(['now', 'then'], rounds):
+                mine.append({'kind': kind, 'round': i, 'proxy': name, **wrk(both[name], 16, seconds, body, 'post_new.lua')})
+                f.say(f"  {kind}, round {i + 1}, {name:4}: {mine[-1]['cpu_us']:6.2f} µs a call, {mine[-1]['errors']} errors")
+            misses, hits = counted(now.port, 'cache_misses_total'), counted(now.port, 'cache_hits_total')
+        us = {name: [s['cpu_us'] for s in sorted(mine, key=lambda s: s['round']) if s['proxy'] == name] for name in both}
+        results[kind] = {'now_us': f.spread(us['now']), 'then_us': f.spread(us['then']), 'ratio': f.spread([n / t for n, t in zip(us['now'], us['then'])]), 'misses': misses, 'hits': hits,
+                         'errors': sum(s['errors'] for s in mine)}
+        samples += mine
     return f.record('misses', options, results, samples, rounds=rounds, seconds_a_round=seconds, configuration=['tests/speed/weir.yaml', 'tests/speed/upstream.conf', 'tests/speed/post_new.lua'],
-                    how=f'the binary of commit {BEFORE}, built from the repository\'s history, and this one beside each other, one ratio a round; each question is new, and its answer is kept')
+                    how=f'the binary of commit {BEFORE}, built from the repository\'s history, and this one beside each other, one ratio a round; each question is new; one that is kept takes the '
+                        'place of another as soon as the cache is full, which it is after three seconds')
 
 
 def measure_redis(options, work):

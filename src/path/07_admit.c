@@ -234,7 +234,8 @@ enum fail path_admit(struct task *t, struct request *rq)
 {
     rq->asked_at = t->worker->now;
     rq->body_exact = world_now(t->worker->world);
-    enum fail f = rq->joins && stake_is_any(&rq->stake) ? join(t, rq, false) : OK; /* who follows reserves nothing */
+    bool may_be_refused = stake_is_any(&rq->stake) || pool_waiting(rq->pool) > 0; /* below; who follows reserves nothing, and needs no place */
+    enum fail f = rq->joins && may_be_refused ? join(t, rq, false) : OK;
     if (f != OK || rq->role == JOIN_FOLLOWS)
         return f;
     f = limit_reserve(t, rq);
