@@ -1,6 +1,6 @@
 /* raw.h: what was asked byte for byte the same, by a tag that is found without parsing. The tag is Poly1305 (RFC 8439) under a key of this process, which nobody is
    told, nor any tag: so for two bodies of n bytes that somebody has chosen the chance that they have one tag is n / 2^107 (Bernstein, The Poly1305-AES
-   message-authentication code, 2005, theorem 3.3). SHA-256 of the same bytes costs four times as much. Called by path/; one a worker. */
+   message-authentication code, 2005). SHA-256 of the same bytes costs four times as much. Called by path/; one a worker. */
 #ifndef WEIR_CACHE_RAW_H
 #define WEIR_CACHE_RAW_H
 

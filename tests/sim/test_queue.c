@@ -300,11 +300,12 @@ static void classes_in_order(struct task *t, void *arg)
 /* complaint 21 */
 TEST(a_higher_class_goes_first) { scene_run(ONE_BACKEND("1"), classes_in_order, NULL, 1); }
 
-static void raise_guest(struct worker *w, void *arg, uint64_t class)
+/* arg: where it says that it waits, and NULL when it does not. */
+static void raise_waiter(struct worker *w, void *arg, uint64_t class)
 {
-    struct guest *g = arg;
-    if (g->waits != NULL)
-        slot_raise(w, g->waits, (enum conf_class)class);
+    struct waiter *const *waits = arg;
+    if (*waits != NULL)
+        slot_raise(w, *waits, (enum conf_class)class);
 }
 
 /* It waits as low, for a second at most; then it is normal, behind one that is so already; then nothing, as normal is no more than normal; then high. */
@@ -322,9 +323,9 @@ static void raised(struct task *t, void *arg)
         invite(s, &guests[i]);
         pause_ms(t, 1);
     }
-    mail_send(&s->workers[0], raise_guest, &guests[0], CONF_CLASS_NORMAL);
-    mail_send(&s->workers[1 % BOTH_WORKERS], raise_guest, &guests[1], CONF_CLASS_LOW);
-    mail_send(&s->workers[1 % BOTH_WORKERS], raise_guest, &guests[3], CONF_CLASS_HIGH);
+    mail_send(&s->workers[0], raise_waiter, &guests[0].waits, CONF_CLASS_NORMAL);
+    mail_send(&s->workers[1 % BOTH_WORKERS], raise_waiter, &guests[1].waits, CONF_CLASS_LOW);
+    mail_send(&s->workers[1 % BOTH_WORKERS], raise_waiter, &guests[3].waits, CONF_CLASS_HIGH);
     pause_ms(t, 2000);
     ASSERT(pool_waiting_of(chat, CONF_CLASS_HIGH) == 1 && pool_waiting_of(chat, CONF_CLASS_NORMAL) == 4 && pool_waiting_of(chat, CONF_CLASS_LOW) == 0);
     slot_give(t->worker, &slot);
@@ -349,7 +350,7 @@ static void raised_to_its_floor(struct task *t, void *arg)
     invite(s, &g);
     pause_ms(t, 5);
     ASSERT(g.result == FAIL_COUNT && g.waits != NULL);
-    mail_send(&s->workers[0], raise_guest, &g, CONF_CLASS_HIGH);
+    mail_send(&s->workers[0], raise_waiter, &g.waits, CONF_CLASS_HIGH);
     pause_ms(t, 5);
     ASSERT(g.result == OK);
     slot_give(t->worker, &slot);
@@ -664,13 +665,6 @@ static void cancel_customer(struct worker *w, void *arg, uint64_t number)
         task_cancel(t, FAIL_CLIENT_GONE);
 }
 
-static void raise_customer(struct worker *w, void *arg, uint64_t class)
-{
-    struct customer *c = arg;
-    if (c->waits != NULL)
-        slot_raise(w, c->waits, (enum conf_class)class);
-}
-
 static void storm(struct task *t, void *arg)
 {
     struct scene *s = arg;
@@ -692,7 +686,7 @@ static void storm(struct task *t, void *arg)
         mail_send(&s->workers[victim % BOTH_WORKERS], cancel_customer, &customers[victim], 0);
         for (unsigned k = 0; k < 5; k++) {
             unsigned other = (unsigned)draw(&chance, CLIENTS);
-            mail_send(&s->workers[other % BOTH_WORKERS], raise_customer, &customers[other], draw(&chance, CONF_CLASSES));
+            mail_send(&s->workers[other % BOTH_WORKERS], raise_waiter, &customers[other].waits, draw(&chance, CONF_CLASSES));
         }
         if (i % 10 == 9)
             ASSERT(fleet_apply(s->fleet, confs[draw(&chance, 2)]) == OK);
