@@ -5,6 +5,7 @@
 #define ROUNDING 4200 /* what malloc may add to one allocation: a page for mapped ones, and its header */
 
 _Thread_local int64_t account_credit;
+static _Thread_local enum account_share mine = ACCOUNT_COMMON;
 
 static _Atomic int64_t granted;
 static _Atomic int64_t limit; /* 0 = none */
@@ -15,7 +16,7 @@ static int64_t ceiling_of(enum account_share share)
     int64_t all = atomic_load_explicit(&limit, memory_order_relaxed);
     if (all == 0)
         return INT64_MAX;
-    return share == ACCOUNT_BODIES ? (int64_t)account_bodies((uint64_t)all) : share == ACCOUNT_WORK ? all / 8 * 7 : all;
+    return share == ACCOUNT_BODIES ? (int64_t)account_bodies((uint64_t)all) : share == ACCOUNT_WORK ? all / 8 * 7 : share == ACCOUNT_COMMON ? all - all / 32 : all;
 }
 
 /* Never past the ceiling, not even for a moment: two threads that both ask for the last bytes do not both get them. */
@@ -38,7 +39,7 @@ static bool refuse(void)
 
 bool account_more(size_t bytes)
 {
-    int64_t need = (int64_t)bytes - account_credit, ceiling = ceiling_of(ACCOUNT_COMMON);
+    int64_t need = (int64_t)bytes - account_credit, ceiling = ceiling_of(mine);
     return grant(need + ACCOUNT_STEP, ceiling) || grant(need, ceiling) || refuse();
 }
 
@@ -49,10 +50,19 @@ void account_back(void)
     account_credit = ACCOUNT_STEP;
 }
 
-void account_thread_end(void)
+void account_settle(void)
 {
     atomic_fetch_sub_explicit(&granted, account_credit, memory_order_relaxed);
     account_credit = 0;
+}
+
+enum account_share account_as(enum account_share share)
+{
+    enum account_share was = mine;
+    if (was == ACCOUNT_PAGES && share != was)
+        account_settle(); /* what pages had left is no answer's */
+    mine = share;
+    return was;
 }
 
 bool account_room(enum account_share share, size_t bytes)

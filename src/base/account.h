@@ -14,7 +14,8 @@
 enum account_share {
     ACCOUNT_BODIES, /* 5/8: bodies that arrive */
     ACCOUNT_WORK,   /* 7/8: what is done with them: trees, copies; and whatever is new: connections, requests */
-    ACCOUNT_COMMON, /* all: answers in flight, pages, logs */
+    ACCOUNT_COMMON, /* 31/32: answers in flight, logs */
+    ACCOUNT_PAGES,  /* all: what operators ask, who must see what goes on */
 };
 
 /* What bodies may have of a ceiling. */
@@ -33,8 +34,10 @@ uint64_t account_refused(void);
 MUSTUSE bool account_room(enum account_share share, size_t bytes);
 /* More is granted than ACCOUNT_WORK may have: what is new is refused, and what is under way keeps to little. */
 bool account_is_short(void);
-/* Gives this thread's credit back, when it ends. */
-void account_thread_end(void);
+/* Gives this thread's credit back: when it ends, and after each turn while memory is short. */
+void account_settle(void);
+/* What this thread allocates from here on is of this share, COMMON or PAGES; it is COMMON at first. The share it was. */
+enum account_share account_as(enum account_share share);
 
 /* ---- for mem.c and stack.c ---- */
 

@@ -129,7 +129,7 @@ static void *aside_thread(void *p)
 {
     struct aside *a = p;
     a->fn(a->arg);
-    account_thread_end();
+    account_settle();
     return NULL;
 }
 

@@ -1,5 +1,6 @@
 /* http_begin.c: from the first byte of a head to the request's task, or to a refusal. Called by http_down.c as bytes come. */
 #include "net/http_inner.h"
+#include "base/account.h"
 #include "base/random.h"
 #include <errno.h>
 #include <string.h>
@@ -35,6 +36,10 @@ static bool take_request(struct downstream *d)
     request_id(s, rq->id);
     d->request = rq;
     http_parser_begin(&d->parser, &rq->arena);
+    if (node_is_in(&d->at_door)) {
+        list_remove(&s->door, &d->at_door);
+        rq->answer_close = true;
+    }
     return true;
 }
 
@@ -112,6 +117,8 @@ static bool start_task(struct downstream *d)
     if (rq->task == NULL)
         return down_refuse(d, FAIL_BUSY, "too many requests are in flight");
     rq->task->story = rq;
+    if (account_is_short())
+        task_share(rq->task, ACCOUNT_PAGES); /* until somebody has seen what it asks for */
     d->state = DOWN_TASK;
     d->due = NEVER;
     list_push(&d->server->running, &rq->node);
@@ -152,8 +159,10 @@ bool down_feed_head(struct downstream *d, struct text bytes)
         down_due(d, d->server->worker->now + d->server->options.header_timeout);
     }
     enum fail f = http_parse(&d->parser, bytes, &eaten, &event);
-    if (f == OK && event.kind == HTTP_NEED_MORE)
+    if (f == OK && event.kind == HTTP_NEED_MORE && !(d->server->options.spares_memory && account_is_short()))
         return true;
+    if (f == OK && event.kind == HTTP_NEED_MORE)
+        return down_refuse(d, FAIL_NO_MEMORY, "There is no memory left for a request that comes in pieces (limits.memory); retry later.");
     if (f == OK)
         f = head_whole(d, (struct text){ bytes.at + eaten, bytes.len - eaten });
     if (f != OK)

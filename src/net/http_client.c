@@ -201,6 +201,8 @@ static enum fail pause_burst(struct task *t, struct conn *c, nanos deadline)
     return f == OK && t->worker->now >= deadline ? FAIL_TIMEOUT : f;
 }
 
+#define SHORT_READ_BYTES 4096 /* while memory is short: a thousand answers may each come to their reader's end in the same moment */
+
 /* Bytes into the worker's scratch. OK with len 0: the peer has finished. */
 static enum fail read_bytes(struct task *t, struct conn *c, const char *what, nanos deadline, struct text *out)
 {
@@ -212,12 +214,13 @@ static enum fail read_bytes(struct task *t, struct conn *c, const char *what, na
         }
         if (f != OK)
             return f;
-        ssize_t n = wire_read(&c->wire, c->worker->scratch, SCRATCH_BYTES);
+        size_t most = account_is_short() ? SHORT_READ_BYTES : SCRATCH_BYTES;
+        ssize_t n = wire_read(&c->wire, c->worker->scratch, most);
         if (n >= 0) {
             COUNT_BY(c->worker, upstream_received_bytes, n);
             c->any_byte = c->any_byte || n > 0;
             c->burst += (size_t)n;
-            if (n < SCRATCH_BYTES)
+            if ((size_t)n < most)
                 c->readable = c->half_closed || c->wire.at_end;
             *out = (struct text){ c->worker->scratch, (size_t)n };
             return OK;

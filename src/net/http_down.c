@@ -1,5 +1,6 @@
 /* http_down.c: a client's connection: reading, writing, closing, and what happens between its requests. Events of the loop drive it. */
 #include "net/http_inner.h"
+#include "base/account.h"
 #include "run/release.h"
 #include <errno.h>
 #include <string.h>
@@ -52,6 +53,8 @@ void down_free(struct downstream *d)
         list_remove(&s->worker->turn_end, &d->again.node);
     if (node_is_in(&d->sated))
         list_remove(&s->sated, &d->sated);
+    if (node_is_in(&d->at_door))
+        list_remove(&s->door, &d->at_door);
     if (wire_has_begun(&d->wire) && !wire_is_secured(&d->wire))
         COUNT(s->worker, tls_handshakes_failed);
     wire_close(&d->wire, d->aborted);
@@ -292,6 +295,21 @@ static void go_on(struct downstream *d)
         read_between(d);
 }
 
+/* What has begun when memory was short is perhaps the operator's. */
+static void read_on(struct downstream *d)
+{
+    account_as(d->state == DOWN_IDLE && account_is_short() ? ACCOUNT_PAGES : ACCOUNT_COMMON);
+    if (d->state == DOWN_IDLE)
+        go_on(d);
+    else if (d->readable && d->state == DOWN_LINGER)
+        read_away(d);
+    else if (d->readable && d->state == DOWN_TASK)
+        down_read_in_task(d);
+    else if (d->readable)
+        read_between(d);
+    account_as(ACCOUNT_COMMON);
+}
+
 /* Back on the loop, its task has ended. */
 static void request_over(struct worker *w, struct downstream *d)
 {
@@ -320,24 +338,11 @@ static void request_over(struct worker *w, struct downstream *d)
     d->state = DOWN_IDLE;
     d->idle_since = w->now;
     down_due(d, w->now + KEEPALIVE_IDLE_NS);
-    go_on(d);
+    read_on(d);
 }
 
 /* ---- events ---- */
 
-static void read_on(struct downstream *d)
-{
-    if (d->state == DOWN_IDLE)
-        go_on(d);
-    else if (!d->readable)
-        return;
-    else if (d->state == DOWN_LINGER)
-        read_away(d);
-    else if (d->state == DOWN_TASK)
-        down_read_in_task(d);
-    else
-        read_between(d);
-}
 
 /* At a turn's end: its task has ended. */
 static void on_again(struct worker *w, struct turn_end *self)
@@ -399,7 +404,7 @@ static void on_time(struct worker *w, struct timer *self)
     }
 }
 
-void down_open(struct http_server *s, int fd, const struct addr *peer)
+void down_open(struct http_server *s, int fd, const struct addr *peer, bool is_short)
 {
     struct downstream *d = slab_take(&s->connections);
     if (d == NULL || timer_own(s->worker, 1) != OK) {
@@ -424,6 +429,8 @@ void down_open(struct http_server *s, int fd, const struct addr *peer)
     struct http_parse_limits limits = { s->options.head_bytes_max, TARGET_BYTES_MAX, HTTP_HEADERS_MAX };
     http_parser_init(&d->parser, HTTP_KIND_REQUEST, &limits);
     list_push(&s->open, &d->node);
+    if (is_short)
+        list_push(&s->door, &d->at_door);
     atomic_fetch_add_explicit(server_connections(s), 1, memory_order_relaxed);
     d->shaking = s->options.tls != NULL;
     COUNT(s->worker, connections_accepted);

@@ -30,6 +30,7 @@ struct http_server {
     unsigned listener_count;
     struct timer accept_again; /* the listener's edge is spent, so we come back by the clock */
     _Atomic uint32_t own;      /* connections, where nobody shares the count */
+    struct list door;          /* struct downstream: accepted while memory was short, and has not asked anything yet */
     struct list sated;         /* struct downstream: have read their share for now */
     struct timer next_share;
     bool paused;               /* limits.connections is reached, descriptors ran out, or the worker has too much to do */
@@ -69,6 +70,7 @@ struct downstream {
     uint32_t share_left;     /* bytes it may read until SHARE_NS after share_began */
     nanos share_began;
     struct node sated;       /* waits for its next share */
+    struct node at_door;
     size_t lingered;
     struct http_parser parser;
     struct http_request *request; /* in HEAD and TASK */
@@ -84,7 +86,8 @@ struct downstream {
 
 /* A connection has gone: one that waits may come in. */
 void http_server_has_room(struct http_server *s);
-void down_open(struct http_server *s, int fd, const struct addr *peer);
+/* is_short: memory is. */
+void down_open(struct http_server *s, int fd, const struct addr *peer, bool is_short);
 void down_free(struct downstream *d);
 void down_give_request(struct downstream *d);
 /* Says FIN, then reads away what still comes. */

@@ -12,6 +12,8 @@
 #define ACCEPT_PAUSE_NS (20 * NANOS_PER_MS) /* 50 looks a second cost nothing; who waits in the kernel's queue waits this much longer at most */
 #define ACCEPT_LAG_NS   (100 * NANOS_PER_MS) /* who comes now would only make those late who are in: the kernel's queue costs us nothing */
 #define CALM_LAG_NS     (20 * NANOS_PER_MS) /* as shed.c's first step: below it there is no flood */
+#define DOOR_PLACES     16
+#define DOOR_NS         (100 * NANOS_PER_MS) /* connecting and asking is one thing for a probe */
 #define IDLE_LOOK_MAX   64                  /* connections looked at for one that can go; the list turns, so that all have their turn */
 #define IDLE_SPARED_NS  NANOS_PER_S         /* one that was used within this is about to be used again */
 
@@ -38,6 +40,22 @@ static void pause_accept(struct http_server *s, nanos span)
         COUNT(s->worker, accept_pauses);
     s->paused = true;
     timer_set(s->worker, &s->accept_again, s->worker->now + span);
+}
+
+/* While memory is short nobody new is served, but for operators, who ask what is wrong: so a few at a time get in. Who then says nothing makes way. */
+static struct downstream *who_leaves_the_door(struct http_server *s)
+{
+    struct downstream *d = CONTAINER_OF(list_first(&s->door), struct downstream, at_door);
+    return s->worker->now - d->idle_since >= DOOR_NS ? d : NULL;
+}
+
+/* For one more. *out_goes: who goes for it. */
+static bool has_place(struct http_server *s, bool is_short, struct downstream **out_goes)
+{
+    bool is_full = atomic_load_explicit(server_connections(s), memory_order_relaxed) >= s->options.connections_max;
+    bool is_crowded = is_short && list_count(&s->door) >= DOOR_PLACES;
+    *out_goes = is_crowded ? who_leaves_the_door(s) : is_full ? who_can_go(s) : NULL;
+    return (!is_full && !is_crowded) || *out_goes != NULL;
 }
 
 /* ---- when the worker itself is the bottleneck ---- */
@@ -93,10 +111,9 @@ static void on_listener(struct worker *w, struct watch *self, unsigned events)
     }
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         struct addr peer;
-        bool is_full = atomic_load_explicit(server_connections(s), memory_order_relaxed) >= s->options.connections_max;
+        struct downstream *goes;
         bool is_short = s->options.spares_memory && account_is_short();
-        struct downstream *goes = is_full ? who_can_go(s) : NULL;
-        int fd = (is_full && goes == NULL) || is_short ? -EMFILE : w->world->accept(w->world, l->fd, &peer);
+        int fd = has_place(s, is_short, &goes) ? w->world->accept(w->world, l->fd, &peer) : -EMFILE;
         if (fd == -EAGAIN) {
             queue_is_empty(s);
             return;
@@ -112,7 +129,9 @@ static void on_listener(struct worker *w, struct watch *self, unsigned events)
             COUNT(w, connections_dropped);
             down_free(goes);
         }
-        down_open(s, fd, &peer);
+        account_as(is_short ? ACCOUNT_PAGES : ACCOUNT_COMMON);
+        down_open(s, fd, &peer, is_short);
+        account_as(ACCOUNT_COMMON);
     }
     timer_set(w, &s->accept_again, w->now + NANOS_PER_MS); /* more wait, but the edge is spent */
 }
@@ -139,6 +158,7 @@ struct http_server *http_server_new(struct worker *w, const struct http_server_o
     list_init(&s->open);
     list_init(&s->running);
     list_init(&s->sated);
+    list_init(&s->door);
     s->accept_again.fire = on_accept_again;
     s->next_share.fire = down_next_share;
     return s;

@@ -35,7 +35,8 @@ struct http_server_options {
     uint32_t head_bytes_max;
     uint32_t connections_max;
     _Atomic uint32_t *connections;                      /* what connections_max counts, when several servers share it; NULL: this one's own */
-    bool spares_memory;                                 /* takes no new connection while memory is short (account_is_short), or this worker far behind */
+    bool spares_memory;                                 /* while memory is short (account_is_short) few connections come in, for one request each, whose head is
+                                                           in one piece; while this worker is far behind, none */
     struct ssl_ctx_st *tls;                             /* connections from now on begin with it; NULL: plain */
 };
 

@@ -21,5 +21,6 @@ enum fail path_head(struct task *t, struct request *rq)
         COUNT(t->worker, refused_memory);
         return because(rq, FAIL_NO_MEMORY, "There is no memory left for more requests (limits.memory); retry later.");
     }
+    task_share(t, ACCOUNT_COMMON);
     return OK;
 }

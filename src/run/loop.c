@@ -212,6 +212,8 @@ void worker_turn(struct worker *w, nanos until)
 
     quiesce_turn(w);
     w->ended = world_now(w->world);
+    if (account_is_short())
+        account_settle(); /* else what was freed in this turn would be free for this worker only */
     if (w->hooks.turn_ended != NULL)
         w->hooks.turn_ended(w, w->ended - began);
 }

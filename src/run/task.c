@@ -201,6 +201,7 @@ struct task *task_start(struct worker *w, const char *name, task_fn *fn, void *a
     t->name = name;
     t->what = "start";
     t->story = NULL;
+    t->share = ACCOUNT_COMMON;
     t->deadline = NEVER;
     t->cancel = OK;
     t->shield = false;
@@ -270,6 +271,8 @@ static void task_go(struct worker *w, struct task *t)
     t->state = TASK_RUNNING;
     w->running = t;
     here = w;
+    if (UNLIKELY(t->share != ACCOUNT_COMMON))
+        account_as(t->share);
     context_switch(&w->context, &t->context);
     while (UNLIKELY(w->called != NULL)) { /* ends when the task parks, yields or returns */
         w->called(w->called_arg);
@@ -277,6 +280,8 @@ static void task_go(struct worker *w, struct task *t)
         context_switch(&w->context, &t->context);
     }
     w->running = NULL;
+    if (UNLIKELY(t->share != ACCOUNT_COMMON))
+        account_as(ACCOUNT_COMMON);
     if (UNLIKELY(t->guard == GUARD_CANARY && !stack_is_whole(t->stack))) {
         tell_overflow(t);
         ASSERT(!"a task's stack stays within its bounds");
@@ -308,6 +313,13 @@ static void switch_away(struct task *t)
 {
     ASSERT(t->pins == 0 && !gate_holds_any());
     context_switch(&t->context, &t->worker->context);
+}
+
+void task_share(struct task *t, enum account_share share)
+{
+    t->share = share;
+    if (t->worker->running == t)
+        account_as(share);
 }
 
 enum fail task_park(struct task *t, const char *what, nanos deadline)
@@ -431,5 +443,5 @@ void task_thread_end(void)
         sigaltstack(&fault_stack_before, NULL);
     mem_free(fault_stack);
     fault_stack = NULL;
-    account_thread_end();
+    account_settle();
 }

@@ -10,6 +10,7 @@
 #ifndef WEIR_TASK_H
 #define WEIR_TASK_H
 
+#include "base/account.h"
 #include "run/loop.h"
 
 #define TASK_MAGIC        0x7a5c4e21u
@@ -36,6 +37,7 @@ struct task {
     struct worker *worker;
     const char *name;            /* static */
     const char *what;            /* what it waits for; static */
+    enum account_share share;    /* whose memory it allocates */
     void *story;                 /* the request it serves, if any; for whoever prints it */
     nanos deadline;              /* caps every wait; NEVER if none. While it is parked others may only move it later */
     enum fail cancel;            /* why it must end; OK while it need not */
@@ -80,6 +82,9 @@ MUSTUSE enum fail task_yield(struct task *t);
 /* Runs fn(arg) on the loop's stack and returns when it has: for libraries that need more stack than a task has. fn must not wait, nor start or wake
    what would run before it returns. Outside tasks it is a plain call. */
 void task_call_loop(struct worker *w, void (*fn)(void *arg), void *arg);
+
+/* From here on it allocates of this share, COMMON or PAGES; a task is COMMON at first. */
+void task_share(struct task *t, enum account_share share);
 
 struct task_ref task_ref(const struct task *t);
 /* On its own worker: the task, or NULL if it has ended. */

@@ -270,7 +270,7 @@ static void *job_thread(void *arg)
         }
     }
     pthread_mutex_unlock(&r->lock);
-    account_thread_end();
+    account_settle();
     return NULL;
 }
 

@@ -296,7 +296,7 @@ static void *write_on(void *arg)
             look(s);
         spend_fini(&g.spend);
     }
-    account_thread_end();
+    account_settle();
     return NULL;
 }
 

@@ -270,7 +270,7 @@ static void asks_while_memory_is_short(struct task *t, void *arg)
     struct actor a, b;
     char answer[4096];
     ASSERT(actor_connect(t, &a, &s->house.address, NEVER) == OK);
-    ASSERT(actor_connect(t, &b, &s->house.address, NEVER) == OK); /* nobody is accepted while it is short */
+    ASSERT(actor_connect(t, &b, &s->house.address, NEVER) == OK);
     ASSERT(ask_small(t, &a, answer, sizeof answer) == 200 && ask_small(t, &b, answer, sizeof answer) == 200);
     void *most = mem_alloc(930u << 20); /* of 1 GiB: more than seven eighths, and nobody touches it */
     ASSERT(most != NULL && account_is_short());
@@ -279,6 +279,64 @@ static void asks_while_memory_is_short(struct task *t, void *arg)
     mem_free(most);
     ASSERT(ask_small(t, &b, answer, sizeof answer) == 200); /* the same bytes, now that there is room */
     actor_close(&a), actor_close(&b);
+    s->crowd_done = 1;
+}
+
+/* All that answers in flight may have. */
+static unsigned fill(void **blocks, unsigned most, size_t bytes)
+{
+    unsigned n = 0;
+    while (n < most && (blocks[n] = mem_alloc(bytes)) != NULL)
+        n++;
+    return n;
+}
+
+static int ask_bytes(struct task *t, struct actor *a, const char *bytes, char *answer, size_t room)
+{
+    return actor_write_all(t, a, bytes, strlen(bytes), NEVER) == OK ? read_answer(t, a, answer, room) : 0;
+}
+
+static void asks_when_memory_is_full(struct task *t, void *arg)
+{
+    static void *blocks[1024];
+    static char metrics[512 << 10];
+    static struct actor silent[64];
+    struct scene *s = arg;
+    struct actor a;
+    char answer[4096];
+    static const char healthz[] = "GET /healthz HTTP/1.1\r\nhost: w\r\n\r\n";
+    unsigned large = fill(blocks, 1000, 1u << 20), count = large + fill(blocks + large, 24, 64u << 10);
+    ASSERT(count < 1024 && account_is_short());
+    task_share(t, ACCOUNT_PAGES); /* the simulated sockets are in memory, too */
+    for (unsigned i = 0; i < 20; i++) {
+        ASSERT(actor_connect(t, &a, &s->house.address, NEVER) == OK);
+        ASSERT(ask_bytes(t, &a, "GET /metrics HTTP/1.1\r\nhost: w\r\n\r\n", metrics, sizeof metrics) == 200);
+        ASSERT(strstr(metrics, "connection: close") != NULL);
+        actor_close(&a);
+        ASSERT(actor_connect(t, &a, &s->house.address, NEVER) == OK);
+        ASSERT(ask_small(t, &a, answer, sizeof answer) == 503 && strstr(answer, "connection: close") != NULL);
+        actor_close(&a);
+        ASSERT(actor_connect(t, &a, &s->house.address, NEVER) == OK);
+        ASSERT(ask_bytes(t, &a, "GET /healthz HTTP/1.1\r\nhost: ", answer, sizeof answer) == 503 && strstr(answer, "comes in pieces") != NULL);
+        actor_close(&a);
+        task_share(t, ACCOUNT_COMMON);
+        void *more = mem_alloc(256u << 10); /* what those took is not left for others */
+        task_share(t, ACCOUNT_PAGES);
+        ASSERT(more == NULL);
+    }
+    mem_free(blocks[--count]); /* short, no longer full: the world's side of the sockets is in memory, too */
+    ASSERT(account_is_short());
+    for (unsigned i = 0; i < ARRAY_LEN(silent); i++)
+        ASSERT(actor_connect(t, &silent[i], &s->house.address, NEVER) == OK);
+    nanos began = t->worker->now;
+    ASSERT(actor_connect(t, &a, &s->house.address, NEVER) == OK);
+    ASSERT(ask_bytes(t, &a, healthz, answer, sizeof answer) == 200);
+    ASSERT(t->worker->now - began < NANOS_PER_S); /* the silent ones went, a doorful each tenth of a second */
+    actor_close(&a);
+    for (unsigned i = 0; i < ARRAY_LEN(silent); i++)
+        actor_close(&silent[i]);
+    while (count > 0)
+        mem_free(blocks[--count]);
     s->crowd_done = 1;
 }
 
@@ -292,6 +350,17 @@ static void a_request_is_refused_while_memory_is_short_and_its_twin_is_not(void 
     house_task(&s.house, "small", asks_while_memory_is_short, &s);
     assert_true(house_run(&s.house, one_is_done, &s, 100 * NANOS_PER_S));
     assert_int_equal(house_count(&s.house, COUNTER_refused_memory), 1);
+    house_close(&s.house);
+}
+
+/* hostile 79 */
+static void pages_are_answered_when_memory_is_full(void **state)
+{
+    static struct scene s;
+    (void)state;
+    open_scene(&s);
+    house_task(&s.house, "operator", asks_when_memory_is_full, &s);
+    assert_true(house_run(&s.house, one_is_done, &s, 100 * NANOS_PER_S));
     house_close(&s.house);
 }
 
@@ -367,6 +436,7 @@ int main(void)
         cmocka_unit_test(a_client_that_leaves_its_large_body_leaves_nothing),
         cmocka_unit_test(the_queue_of_large_bodies_has_an_end),
         cmocka_unit_test(a_request_is_refused_while_memory_is_short_and_its_twin_is_not),
+        cmocka_unit_test(pages_are_answered_when_memory_is_full),
         cmocka_unit_test(ten_thousand_names_are_no_label),
     };
     return cmocka_run_group_tests_name("memory", tests, NULL, NULL);

@@ -68,6 +68,34 @@ TEST(bodies_leave_room_for_work_and_work_leaves_room_for_answers)
     assert_true(account_used() < MIB);
 }
 
+TEST(the_last_of_the_memory_is_for_pages_and_stays_theirs)
+{
+    char *blocks[128];
+    unsigned count = 0;
+    account_limit(64 * MIB);
+    while (count < 64 && (blocks[count] = mem_alloc(MIB)) != NULL)
+        count++;
+    assert_in_range(count, 60, 62); /* of 62 */
+    while (count < ARRAY_LEN(blocks) && (blocks[count] = mem_alloc(ACCOUNT_STEP / 2)) != NULL)
+        count++;
+    assert_int_equal(account_as(ACCOUNT_PAGES), ACCOUNT_COMMON);
+    void *page = mem_alloc(MIB);
+    assert_non_null(page);
+    mem_free(page);
+    assert_int_equal(account_as(ACCOUNT_COMMON), ACCOUNT_PAGES);
+    assert_null(mem_alloc(MIB));
+    for (unsigned i = 0; i < 100; i++) { /* what a page gave back is not left for others */
+        account_as(ACCOUNT_PAGES);
+        assert_non_null(page = mem_alloc(ACCOUNT_STEP));
+        mem_free(page);
+        account_as(ACCOUNT_COMMON);
+        assert_null(mem_alloc(ACCOUNT_STEP / 2));
+    }
+    while (count > 0)
+        mem_free(blocks[--count]);
+    account_limit(0);
+}
+
 TEST(room_larger_than_any_memory_is_refused)
 {
     account_limit(64 * MIB);
@@ -127,7 +155,7 @@ static void *takes_until_full(void *arg)
     *got = n;
     while (n > 0)
         mem_free(blocks[--n]);
-    account_thread_end();
+    account_settle();
     return NULL;
 }
 
@@ -151,6 +179,7 @@ int main(void)
         cmocka_unit_test_teardown(without_a_limit_only_the_sum_is_kept, no_limit),
         cmocka_unit_test_teardown(at_the_limit_an_allocation_fails_and_one_byte_of_room_is_enough, no_limit),
         cmocka_unit_test_teardown(bodies_leave_room_for_work_and_work_leaves_room_for_answers, no_limit),
+        cmocka_unit_test_teardown(the_last_of_the_memory_is_for_pages_and_stays_theirs, no_limit),
         cmocka_unit_test_teardown(room_larger_than_any_memory_is_refused, no_limit),
         cmocka_unit_test_teardown(random_lives_never_pass_the_limit_and_come_back_to_zero, no_limit),
         cmocka_unit_test_teardown(threads_share_one_account_and_leave_nothing_behind, no_limit),
