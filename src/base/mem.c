@@ -100,6 +100,7 @@ void mem_free(void *p)
 void mem_tune(unsigned threads)
 {
     mallopt(M_ARENA_MAX, (int)threads);             /* each worker its own; more would only keep free memory apart */
+    mallopt(M_MXFAST, 0);                           /* else each larger block first puts together all small ones that were freed */
     mallopt(M_MMAP_THRESHOLD, (int)MAPPED_MIN);     /* fixed: left alone it grows with what is freed, and then large blocks stay in holes */
     mallopt(M_TRIM_THRESHOLD, (int)MAPPED_MIN * 64); /* what a turn's bodies took and gave stays: 512 KiB were too little, and made a tenth of a hit's cost page faults */
 }

@@ -138,18 +138,38 @@ static void come(struct worker *w, struct cache *c)
     cache_leave(c);
 }
 
+void cache_fetch(const struct cache *c, const struct cache_id *id)
+{
+    const struct table *t = atomic_load_explicit(&c->table, memory_order_acquire);
+    uint64_t hash = entry_hash(c, id->sha256);
+    __builtin_prefetch(&t->bucket[cache_table_bucket(t, hash)]);
+    __builtin_prefetch(&t->bucket[cache_table_other(t, hash)]);
+}
+
+static const struct cache_value *use(const struct worker *w, struct cache *c, uint32_t index)
+{
+    struct entry *e = index != POLICY_NONE ? entry_at(c, index) : NULL;
+    if (e == NULL || cache_ticks(c, w->now) >= e->ends)
+        return NULL;
+    policy_touch(&e->node);
+    return e->value;
+}
+
 const struct cache_value *cache_find(struct worker *w, struct cache *c, const struct cache_id *id)
 {
     if (UNLIKELY(!quiesce_has(&c->quiesce, w)))
         come(w, c);
-    uint32_t index = entry_find(c, id->sha256);
-    if (index == POLICY_NONE)
-        return NULL;
-    struct entry *e = entry_at(c, index);
-    if (cache_ticks(c, w->now) >= e->ends)
-        return NULL;
-    policy_touch(&e->node);
-    return e->value;
+    return use(w, c, entry_find(c, id->sha256));
+}
+
+const struct cache_value *cache_find_form(struct worker *w, struct cache *c, const struct cache_id *id, unsigned form, bool *out_is_other)
+{
+    uint32_t other = POLICY_NONE;
+    if (UNLIKELY(!quiesce_has(&c->quiesce, w)))
+        come(w, c);
+    const struct cache_value *own = use(w, c, entry_find_form(c, id->sha256, (uint8_t)form, &other));
+    *out_is_other = own == NULL;
+    return own != NULL ? own : use(w, c, other);
 }
 
 /* ---- numbers ---- */

@@ -57,8 +57,12 @@ struct cache_value *cache_value_new(size_t len) MUSTUSE;
 void cache_value_hold(const struct cache_value *v);
 void cache_value_drop(const struct cache_value *v); /* any thread; takes NULL */
 
+/* Ahead of finding it: what that touches comes into the processor's cache. */
+void cache_fetch(const struct cache *c, const struct cache_id *id);
 /* NULL: not there, or over its time. Good until the turn ends. Counts as a use. */
 const struct cache_value *cache_find(struct worker *w, struct cache *c, const struct cache_id *id) MUSTUSE;
+/* The same; where it is not there, another form of it will do: cache_id_form(id, form). */
+const struct cache_value *cache_find_form(struct worker *w, struct cache *c, const struct cache_id *id, unsigned form, bool *out_is_other) MUSTUSE;
 /* Keeps v for ttl (its end is up to 70 ms early); an older one of that identity goes. v's reference stays the caller's. FAIL_TOO_LARGE: it could never stay (more than a
    tenth of the bytes); FAIL_NO_MEMORY, also while the process is short of memory, when others go first, or while much that has gone may still be looked at. */
 MUSTUSE enum fail cache_put(struct worker *w, struct cache *c, const struct cache_id *id, const struct cache_value *v, const struct cache_label *label, nanos ttl);

@@ -10,8 +10,9 @@
 #include "cache/policy.h"
 #include "run/gate.h"
 #include "run/quiesce.h"
+#include <endian.h>
 
-#define INDEX_BITS    24 /* of an entry, in the table */
+#define INDEX_BITS    22 /* of an entry, in the table */
 #define CHUNK_ENTRIES 1024u
 #define CHUNKS        ((CACHE_ENTRIES_MAX + 1) / CHUNK_ENTRIES)
 #define SLACK_MIN     4096u /* entries beyond the limit, which retired ones may take; or an eighth of the limit */
@@ -41,18 +42,20 @@ _Static_assert(sizeof(struct entry) == 64, "finding one touches one cache line")
 #define BUCKET_FILL  13 /* of them taken when the cache is full */
 
 struct bucket {
-    _Atomic uint32_t passed;             /* entries that belong here, or before here, and found this one full */
-    _Atomic uint32_t slot[BUCKET_SLOTS]; /* 8 bits of the hash, 24 of the index; 0: free */
+    _Atomic uint32_t passed;             /* entries that found this one full, and went on to the next */
+    _Atomic uint32_t slot[BUCKET_SLOTS]; /* 10 bits of the hash, 22 of the index; 0: free */
 };
 struct table {
     struct table *next; /* retired */
     uint32_t count;     /* of buckets */
     struct bucket *bucket;
 };
-/* The hash's highest bits choose the bucket, the next ones the slot that is tried first; of the rest some stand in the slot, so that few others are looked at. */
+/* The hash's highest bits choose a bucket, mixed anew another, the next ones the slot that is tried first; of the rest some stand in the slot, so that few others are
+   looked at. */
 static inline uint32_t cache_table_bucket(const struct table *t, uint64_t hash) { return (uint32_t)(((hash >> 32) * t->count) >> 32); }
+static inline uint32_t cache_table_other(const struct table *t, uint64_t hash) { return cache_table_bucket(t, (hash ^ hash >> 31) * 0x9e3779b97f4a7c15u); }
 static inline unsigned cache_table_slot(uint64_t hash) { return (unsigned)(((hash >> 16 & 0xffff) * BUCKET_SLOTS) >> 16); }
-static inline uint32_t cache_table_word(uint64_t hash, uint32_t index) { return (uint32_t)(hash >> 8 & 0xff) << INDEX_BITS | index; }
+static inline uint32_t cache_table_word(uint64_t hash, uint32_t index) { return (uint32_t)(hash & 0x3ff) << INDEX_BITS | index; }
 struct table *cache_table_new(uint32_t entries) MUSTUSE;
 void cache_table_free(struct table *t); /* takes NULL */
 void cache_table_add(struct table *t, uint64_t hash, uint32_t index);
@@ -175,9 +178,11 @@ static inline struct entry *entry_at(struct cache *c, uint32_t index)
 }
 /* Eight bytes of an identity, which lie anywhere. */
 static inline uint64_t id_word(const uint8_t *id, unsigned i) { uint64_t word; memcpy(&word, id + i * sizeof word, sizeof word); return word; }
-static inline bool id_equal(const uint8_t *a, const uint8_t *b)
+/* But for the last byte, which says the form. */
+static inline bool id_near(const uint8_t *a, const uint8_t *b)
 {
-    return ((id_word(a, 0) ^ id_word(b, 0)) | (id_word(a, 1) ^ id_word(b, 1)) | (id_word(a, 2) ^ id_word(b, 2)) | (id_word(a, 3) ^ id_word(b, 3))) == 0;
+    uint64_t last = (id_word(a, 3) ^ id_word(b, 3)) & ~htobe64(0xff);
+    return ((id_word(a, 0) ^ id_word(b, 0)) | (id_word(a, 1) ^ id_word(b, 1)) | (id_word(a, 2) ^ id_word(b, 2)) | last) == 0;
 }
 /* Of what is random already: a multiplication hides which bits choose the bucket. */
 static inline uint64_t entry_hash(const struct cache *c, const uint8_t *id) { return id_word(id, 0) * c->seed; }
@@ -193,25 +198,42 @@ static inline uint64_t cache_bytes(const struct cache *c) { return c->policy.byt
 struct entry *entry_chunk_new(void) MUSTUSE;
 void entry_chunk_free(struct entry *chunk); /* takes NULL */
 
+/* The form that would do, too: what its last byte differs in, 0: none. *out_other: the one of that form if it was come by. */
+static inline uint32_t entry_find_in(struct cache *c, const struct bucket *b, const uint8_t *id, uint64_t hash, uint8_t form, uint32_t *out_other)
+{
+    uint32_t print = cache_table_word(hash, 0);
+    for (unsigned k = 0, i = cache_table_slot(hash); k < BUCKET_SLOTS; k++, i = i + 1 < BUCKET_SLOTS ? i + 1 : 0) {
+        uint32_t word = atomic_load_explicit(&b->slot[i], memory_order_acquire), index = word ^ print;
+        if (index >> INDEX_BITS != 0 || word == 0 || !id_near(entry_at(c, index)->id, id))
+            continue;
+        uint8_t differs = entry_at(c, index)->id[CACHE_ID_BYTES - 1] ^ id[CACHE_ID_BYTES - 1];
+        if (differs == 0)
+            return index;
+        if (differs == form)
+            *out_other = index;
+    }
+    return POLICY_NONE;
+}
+
 /* The index of what id names, or POLICY_NONE. With the gate or without. */
-static inline uint32_t entry_find(struct cache *c, const uint8_t *id)
+static inline uint32_t entry_find_form(struct cache *c, const uint8_t *id, uint8_t form, uint32_t *out_other)
 {
     const struct table *t = atomic_load_explicit(&c->table, memory_order_acquire);
     uint64_t hash = entry_hash(c, id);
-    uint32_t print = cache_table_word(hash, 0);
-    for (uint32_t n = 0, b = cache_table_bucket(t, hash); n < t->count; n++, b = b + 1 < t->count ? b + 1 : 0) {
-        const struct bucket *bucket = &t->bucket[b];
-        for (unsigned k = 0, i = cache_table_slot(hash); k < BUCKET_SLOTS; k++, i = i + 1 < BUCKET_SLOTS ? i + 1 : 0) {
-            uint32_t word = atomic_load_explicit(&bucket->slot[i], memory_order_acquire), index = word ^ print;
-            if (index >> INDEX_BITS != 0 || word == 0)
-                continue;
-            if (id_equal(entry_at(c, index)->id, id))
-                return index;
-        }
-        if (atomic_load_explicit(&bucket->passed, memory_order_relaxed) == 0)
+    uint32_t b = cache_table_other(t, hash);
+    __builtin_prefetch(&t->bucket[b]);
+    uint32_t index = entry_find_in(c, &t->bucket[cache_table_bucket(t, hash)], id, hash, form, out_other);
+    for (uint32_t n = 0; index == POLICY_NONE && n < t->count; n++, b = b + 1 < t->count ? b + 1 : 0) {
+        index = entry_find_in(c, &t->bucket[b], id, hash, form, out_other);
+        if (atomic_load_explicit(&t->bucket[b].passed, memory_order_relaxed) == 0)
             break;
     }
-    return POLICY_NONE;
+    return index;
+}
+static inline uint32_t entry_find(struct cache *c, const uint8_t *id)
+{
+    uint32_t none;
+    return entry_find_form(c, id, 0, &none);
 }
 
 void cache_enter(struct worker *w, struct cache *c);
@@ -223,7 +245,7 @@ void entry_remove(struct cache *c, uint32_t index); /* the same, and out of its 
 void due_add(struct cache *c, uint32_t index);
 void due_remove(struct cache *c, uint32_t index);
 /* put.c: one hold's share of letting an entry go. Inside the gate. */
-void entry_evict(struct cache *c);
+uint32_t entry_evict(struct cache *c); /* the one that went; POLICY_NONE: that of the next came nearer */
 /* Entries go until so many bytes have gone, or all. Takes the gate itself. */
 void cache_evict(struct worker *w, struct cache *c, uint64_t bytes);
 

@@ -196,10 +196,15 @@ void policy_remove(struct policy *p, struct policy_owner *o, uint32_t index)
     p->count--;
 }
 
+static bool is_smalls_turn(const struct policy_owner *o)
+{
+    return o->main.first == POLICY_NONE || (o->small.first != POLICY_NONE && (double)o->small.bytes > o->small_share * (double)policy_owner_bytes(o));
+}
+
 /* Looks at the first of one of o's queues: true if it has to go, else it has moved. */
 static bool look(struct policy *p, struct policy_owner *o, uint32_t *out_index)
 {
-    bool is_small = o->main.first == POLICY_NONE || (o->small.first != POLICY_NONE && (double)o->small.bytes > o->small_share * (double)policy_owner_bytes(o));
+    bool is_small = is_smalls_turn(o);
     uint32_t index = is_small ? o->small.first : o->main.first;
     struct policy_node *n = p->node(p->arg, index);
     uint32_t used = policy_used(n);
@@ -211,6 +216,17 @@ static bool look(struct policy *p, struct policy_owner *o, uint32_t *out_index)
     set_used(n, is_small ? 0 : used - 1);
     queue_push(p, o, index, MAIN, size);
     return false;
+}
+
+uint32_t policy_next(const struct policy *p)
+{
+    const struct policy_owner *o = policy_heaviest(p);
+    return o == NULL ? POLICY_NONE : is_smalls_turn(o) ? o->small.first : o->main.first;
+}
+
+void policy_fetch(const struct policy *p, uint64_t hash)
+{
+    __builtin_prefetch(&p->ghost->place[ghost_set(p->ghost, hash)], 1);
 }
 
 uint32_t policy_evict(struct policy *p, unsigned looks)

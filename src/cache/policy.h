@@ -69,6 +69,10 @@ void policy_remove(struct policy *p, struct policy_owner *owner, uint32_t index)
    one goes, however often it was used. */
 #define POLICY_LOOKS_MAX 256
 uint32_t policy_evict(struct policy *p, unsigned looks);
+/* What policy_evict would look at first; POLICY_NONE: there is nothing. */
+uint32_t policy_next(const struct policy *p);
+/* Ahead of an insert of what has this hash, or its eviction: the processor fetches what they touch. */
+void policy_fetch(const struct policy *p, uint64_t hash);
 /* The owner who would pay next; NULL: the cache is empty. */
 struct policy_owner *policy_heaviest(const struct policy *p);
 static inline uint64_t policy_owner_bytes(const struct policy_owner *o) { return o->small.bytes + o->main.bytes; }

@@ -10,13 +10,35 @@
 /* ---- making room ---- */
 
 /* One hold's share of letting an entry go. */
-void entry_evict(struct cache *c)
+uint32_t entry_evict(struct cache *c)
 {
     uint32_t index = policy_evict(&c->policy, HOLD_LOOKS);
+    if (index != POLICY_NONE) {
+        entry_retire(c, index);
+        c->counts.evictions++;
+    }
+    return index;
+}
+
+/* What goes next has not been touched for long: its entry comes into the processor's cache while others do something, and what the entry leads to while we do. */
+static void fetch_next(struct cache *c)
+{
+    uint32_t index = policy_next(&c->policy);
+    if (index != POLICY_NONE)
+        __builtin_prefetch(entry_at(c, index), 1);
+}
+
+static void fetch_what_it_leads_to(struct cache *c)
+{
+    uint32_t index = policy_next(&c->policy);
     if (index == POLICY_NONE)
         return;
-    entry_retire(c, index);
-    c->counts.evictions++;
+    const struct entry *e = entry_at(c, index);
+    const struct table *t = atomic_load_explicit(&c->table, memory_order_relaxed);
+    uint64_t hash = entry_hash(c, e->id);
+    __builtin_prefetch(e->value);
+    __builtin_prefetch(&t->bucket[cache_table_bucket(t, hash)], 1);
+    policy_fetch(&c->policy, hash);
 }
 
 void cache_evict(struct worker *w, struct cache *c, uint64_t bytes)
@@ -150,11 +172,15 @@ static enum step put_step(struct cache *c, struct putting *p)
     }
     if (c->retired_bytes > c->limits.bytes / RETIRED_SHARE)
         return PUT_REFUSED; /* more that goes would free nothing yet */
+    policy_fetch(&c->policy, entry_hash(c, p->id));
+    if (!has_room(c, p, POLICY_NONE))
+        fetch_what_it_leads_to(c);
     uint32_t old = entry_find(c, p->id);
-    if (!has_room(c, p, old)) {
-        entry_evict(c);
+    for (unsigned i = 0; i < HOLD_REMOVES && !has_room(c, p, old); i++)
+        if (entry_evict(c) == old)
+            old = POLICY_NONE;
+    if (!has_room(c, p, old))
         return PUT_AGAIN;
-    }
     enum step s = look_for_place(c, p);
     if (s == PUT_DONE)
         s = label_for(c, p, &label);
@@ -167,6 +193,7 @@ static enum step put_step(struct cache *c, struct putting *p)
         c->counts.replaced++;
     }
     c->counts.puts++;
+    fetch_next(c);
     return PUT_DONE;
 }
 

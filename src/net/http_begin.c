@@ -71,17 +71,16 @@ bool down_refuse(struct downstream *d, enum fail why, const char *sentence)
         f = http_write_header(&d->out, TEXT("content-type"), TEXT("application/json"));
     if (f == OK && fail_row(why)->http == 503)
         f = http_write_header_number(&d->out, TEXT("retry-after"), RETRY_AFTER_NS / NANOS_PER_S);
+    struct text rest = buf_text(&body);
     if (f == OK)
-        f = http_answer_compose(rq, buf_text(&body));
+        f = http_answer_compose(rq, &rest);
+    bool lives = f == OK && down_push_with(d, rest);
     buf_fini(&body);
-    if (f != OK) {
+    if (lives)
+        down_linger(d);
+    else if (f != OK)
         down_free(d);
-        return false;
-    }
-    if (!down_push(d))
-        return false;
-    down_linger(d);
-    return true;
+    return lives;
 }
 
 bool down_refuse_plain(struct downstream *d)

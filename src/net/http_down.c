@@ -103,15 +103,15 @@ void down_linger(struct downstream *d)
 
 /* ---- writing ---- */
 
-/* As much as the kernel takes. False if the connection was lost. */
-bool down_push(struct downstream *d)
+bool down_push_with(struct downstream *d, struct text rest)
 {
     struct worker *w = down_worker(d);
     if (d->write_due == 0)
         d->write_due = w->now + d->server->options.write_timeout;
-    while (buf_len(&d->out) > 0 && d->writable) {
-        struct iovec part = { (void *)(uintptr_t)buf_text(&d->out).at, buf_len(&d->out) };
-        ssize_t n = wire_writev(&d->wire, &part, 1);
+    while (buf_len(&d->out) + rest.len > 0 && d->writable) {
+        struct iovec parts[2] = { { (void *)(uintptr_t)buf_text(&d->out).at, buf_len(&d->out) }, { (void *)(uintptr_t)rest.at, rest.len } };
+        int from = buf_len(&d->out) == 0;
+        ssize_t n = wire_writev(&d->wire, &parts[from], rest.len > 0 ? 2 - from : 1);
         if (n == -EAGAIN) {
             d->writable = false;
             break;
@@ -121,8 +121,14 @@ bool down_push(struct downstream *d)
             return false;
         }
         COUNT_BY(w, client_sent_bytes, n);
-        buf_eat(&d->out, (size_t)n);
+        size_t of_out = MIN((size_t)n, buf_len(&d->out));
+        buf_eat(&d->out, of_out);
+        rest = (struct text){ rest.at + ((size_t)n - of_out), rest.len - ((size_t)n - of_out) };
         d->write_due = w->now + d->server->options.write_timeout;
+    }
+    if (buf_add_text(&d->out, rest) != OK) {
+        down_lost(d);
+        return false;
     }
     if (buf_len(&d->out) == 0) {
         buf_release_if_empty(&d->out);
@@ -132,6 +138,7 @@ bool down_push(struct downstream *d)
     }
     return true;
 }
+
 /* ---- reading ---- */
 
 static void read_away(struct downstream *d);

@@ -105,7 +105,9 @@ const struct http_server_options *down_options(const struct downstream *d);
 bool down_is_draining(const struct downstream *d);
 struct text down_date(struct downstream *d);
 void down_due(struct downstream *d, nanos at);
-bool down_push(struct downstream *d);
+/* What is unsent, and `rest` behind it, of which what the kernel does not take is copied. False if the connection is gone. */
+bool down_push_with(struct downstream *d, struct text rest);
+static inline bool down_push(struct downstream *d) { return down_push_with(d, TEXT_NONE); }
 void down_lost(struct downstream *d);
 void down_feed_body(struct downstream *d, struct text bytes);
 /* The next shares are due: those that wait read on. */
@@ -114,7 +116,7 @@ void down_next_share(struct worker *w, struct timer *self);
 void down_read_in_task(struct downstream *d);
 /* Reads a small unread body away after a refusal, so that the connection may live on. */
 void http_body_discard(struct task *t, struct http_request *rq);
-/* Ends the head with its length and adds the body; no sending. */
-MUSTUSE enum fail http_answer_compose(struct http_request *rq, struct text body);
+/* Ends the head of a whole answer; no sending. The body is to follow, unless there is none to be sent: then it is empty afterwards. */
+MUSTUSE enum fail http_answer_compose(struct http_request *rq, struct text *io_body);
 
 #endif

@@ -185,26 +185,26 @@ static enum fail end_head(struct http_request *rq)
     return f == OK ? http_write_head_end(out) : f;
 }
 
-enum fail http_answer_compose(struct http_request *rq, struct text body)
+enum fail http_answer_compose(struct http_request *rq, struct text *io_body)
 {
     struct buf *out = &rq->from->out;
     enum fail f = OK;
     if (rq->answer_status != 204 && rq->answer_status != 304)
-        f = http_write_length(out, body.len);
+        f = http_write_length(out, io_body->len);
     if (f == OK)
         f = end_head(rq);
-    if (f == OK && !rq->answer_no_body)
-        f = buf_add_text(out, body);
     if (f != OK)
         return f;
-    rq->answer_bytes = body.len;
+    rq->answer_bytes = io_body->len;
     rq->answer_ended = true;
+    if (rq->answer_no_body)
+        *io_body = TEXT_NONE;
     return OK;
 }
 
-static enum fail push(struct http_request *rq)
+static enum fail push(struct http_request *rq, struct text rest)
 {
-    if (rq->from->lost || !down_push(rq->from))
+    if (rq->from->lost || !down_push_with(rq->from, rest))
         return FAIL_CLIENT_GONE;
     return OK;
 }
@@ -212,9 +212,9 @@ static enum fail push(struct http_request *rq)
 enum fail http_answer_whole(struct task *t, struct http_request *rq, struct text body)
 {
     (void)t;
-    enum fail f = http_answer_compose(rq, body);
+    enum fail f = http_answer_compose(rq, &body);
     if (f == OK)
-        f = push(rq);
+        f = push(rq, body);
     else
         http_answer_abort(rq);
     rq->first_out = down_worker(rq->from)->now;
@@ -239,7 +239,7 @@ enum fail http_answer_flush(struct http_request *rq)
 {
     if (rq->first_out == 0)
         rq->first_out = down_worker(rq->from)->now;
-    return push(rq);
+    return push(rq, TEXT_NONE);
 }
 
 static enum fail queue(struct http_request *rq, struct text bytes)
@@ -264,7 +264,7 @@ enum fail http_answer_write(struct task *t, struct http_request *rq, struct text
     if (d->lost)
         return FAIL_CLIENT_GONE;
     enum fail f = queue(rq, bytes);
-    while (f == OK && buf_len(&d->out) > out_high()) {
+    while (f == OK && rq->answer_left != 0 && buf_len(&d->out) > out_high()) { /* behind the last byte nothing is to be waited for: no deadline cuts it then */
         f = http_answer_flush(rq);
         if (f != OK || buf_len(&d->out) <= out_high())
             break;
@@ -289,7 +289,7 @@ enum fail http_answer_end(struct task *t, struct http_request *rq)
         }
     }
     rq->answer_ended = true;
-    return push(rq);
+    return push(rq, TEXT_NONE);
 }
 
 void http_answer_abort(struct http_request *rq)

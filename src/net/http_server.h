@@ -83,7 +83,7 @@ struct http_request {
     const char *peer_text;          /* the client's address, for logs */
     void *story;                    /* the owner's, for lists of requests */
     struct node node;               /* among the server's requests */
-    char block[3072];               /* first block of the arena: most heads fit */
+    char block[5632];               /* first block of the arena: most heads fit, with what path/ and serve/ keep of a request */
 };
 
 /* Reads the whole body into rq->body. Sends 100 Continue if the client waits for it.

@@ -205,11 +205,10 @@ static enum fail look_further(struct task *t, struct request *rq)
 static enum fail look_up(struct task *t, struct request *rq)
 {
     struct cache *cache = rq->desk->cache;
-    const struct cache_value *v = cache_find(t->worker, cache, &rq->cache.id);
-    if (v != NULL)
+    bool is_other;
+    const struct cache_value *v = cache_find_form(t->worker, cache, &rq->cache.id, FORM_WHOLE ^ FORM_STREAM, &is_other);
+    if (v != NULL && !is_other)
         return hit(t, rq, v);
-    struct cache_id id = cache_id_form(&rq->cache.id, FORM_WHOLE ^ FORM_STREAM);
-    v = cache_find(t->worker, cache, &id);
     struct cache_value *made = v != NULL ? converted(t, rq, v) : NULL;
     enum fail f = made != NULL ? hit(t, rq, made) : OK;
     cache_value_drop(made);
@@ -242,7 +241,6 @@ enum fail path_cache(struct task *t, struct request *rq)
     } else if (rq->api->fields == FIELD_EMBEDDING) {
         f = items_look_up(t, rq);
     } else {
-        cache_identify(&c->base, &c->digest, &c->scope);
         cache_join_by(rq, &c->base);
         c->id = cache_id_form(&c->base, rq->stream ? FORM_STREAM : FORM_WHOLE);
         if (c->wish != CACHE_REFRESH)

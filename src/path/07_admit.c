@@ -183,7 +183,7 @@ enum fail path_admit_later(struct request *rq, struct call *call)
     if (all == NULL)
         return FAIL_NO_MEMORY;
     call->deadline = NEVER;
-    memset(all, 0, sizeof *all);
+    memset(all, 0, offsetof(struct request, why) + 1);
     call->claim.deadline = rq->task->worker->now + rq->conf->timeouts.total;
     call->claim.waits = &all->waits;
     call->claim.beat = STANDS_NS(rq->conf->stream.heartbeat);

@@ -109,7 +109,7 @@ struct flight {
     uint32_t pieces;              /* events with content: about a token each */
     nanos first_upstream_byte_out, first_upstream_byte_in; /* exact clock readings, for overhead */
     struct attempt_story attempts[FLIGHT_ATTEMPTS_MAX]; /* from here on zeroed only as used */
-    char block[2048];             /* the arena's first: most calls fit */
+    char block[5632];             /* the arena's first: most calls fit */
 };
 
 /* Says why an attempt failed; the first to know is believed. */

@@ -55,7 +55,8 @@ struct join {
     struct flight_bill *bill;  /* its flight holds it */
     uint64_t hash;
     uint8_t id[JOIN_ID_BYTES];
-    bool is_open;              /* from here on under the gate */
+    bool is_open;              /* from here on changed under the gate, this by home alone */
+    bool was_unread;           /* when it was closed no other worker read it: none ever will */
     bool is_full;              /* home's producer waits for readers */
     struct join_link *links;
     struct told told;

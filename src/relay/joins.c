@@ -71,6 +71,7 @@ static void close_join(struct join *j)
         at = &(*at)->next;
     *at = j->next;
     j->is_open = false;
+    j->was_unread = j->links == NULL;
     j->shard->count--;
 }
 
@@ -78,6 +79,8 @@ static void close_join(struct join *j)
 
 void join_close(struct join *j)
 {
+    if (!j->is_open)
+        return;
     gate_enter(&j->shard->gate);
     close_join(j);
     gate_leave(&j->shard->gate);
@@ -85,6 +88,8 @@ void join_close(struct join *j)
 
 bool join_close_unread(struct join *j)
 {
+    if (!j->is_open && j->was_unread)
+        return true;
     gate_enter(&j->shard->gate);
     bool is_unread = j->links == NULL;
     if (is_unread)

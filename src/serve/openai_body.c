@@ -234,15 +234,19 @@ static void take_cache(struct request *rq, const struct reading *r)
     c->scope = (struct cache_scope){ .tenant = rq->who.tenant, .surface = text_of(rq->api->name), .model = meaning, .has_max_tokens = r->says_max,
                                      .max_is_completion = r->says_max && r->max_is_completion, .max_tokens = r->max_tokens,
                                      .has_temperature = r->says_temperature, .temperature = r->temperature };
-    if (m == NULL || rq->api->fields == FIELD_EMBEDDING)
+    if (rq->api->fields == FIELD_EMBEDDING)
         return;
-    if (!r->has_max_tokens && m->defaults.max_tokens > 0) {
+    if (m != NULL && !r->has_max_tokens && m->defaults.max_tokens > 0) {
         c->scope.has_max_tokens = true;
         c->scope.max_tokens = m->defaults.max_tokens;
     }
-    if (!r->has_temperature && m->defaults.temperature.is_set) {
+    if (m != NULL && !r->has_temperature && m->defaults.temperature.is_set) {
         c->scope.has_temperature = true;
         c->scope.temperature = m->defaults.temperature.value;
+    }
+    if (c->has_digest) {
+        cache_identify(&c->base, &c->digest, &c->scope);
+        cache_fetch(rq->desk->cache, &c->base);
     }
 }
 

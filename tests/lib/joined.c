@@ -23,7 +23,8 @@ struct call {
     size_t bytes;                 /* of its answer */
     enum fail end;                /* how it will end */
     bool begins, hangs;           /* it comes to an answer; it says nothing more behind half of it */
-    _Atomic unsigned readers;     /* that have entered and not left */
+    _Atomic unsigned readers;     /* that have entered and not left: its leader */
+    const struct flight_reader *leader;
     _Atomic bool is_over;
 };
 
@@ -102,7 +103,7 @@ static void produce(struct task *t, void *arg)
     if (f == OK && c->begins)
         f = answer(t, c);
     if (f == FAIL_CLIENT_GONE) {
-        ASSERT(c->readers == 0); /* nobody reads it, and nobody can find it */
+        ASSERT(c->readers == 0 || c->leader->is_dropped); /* nobody reads it, and nobody can find it; who was dropped may not have looked yet */
         joined_sum.abandoned++;
     }
     if (t->cancel != OK)
@@ -245,8 +246,10 @@ static void asker(struct task *t, void *arg)
         f = joins_enter(t->worker, s->joins, &ask, &r, &role);
     if (f == OK) {
         struct call *c = role == JOIN_LEADS ? lead(t, s, id, r.flight) : NULL, *led = c;
-        if (led != NULL)
+        if (led != NULL) {
+            led->leader = &r;
             led->readers++;
+        }
         joined_sum.followed += role == JOIN_FOLLOWS;
         joined_sum.crossed += role == JOIN_FOLLOWS && r.flight->join == NULL;
         f = read_all(t, s, &r, id, &c);

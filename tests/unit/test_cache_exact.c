@@ -1,6 +1,7 @@
 /* test_cache_exact.c: what exact.h promises, one worker and one thread: found and not found, time, limits, who pays, deletion, numbers, memory that comes back. */
 #include "../lib/cache_values.h"
 
+#include "cache/inner.h"
 #include "run/task.h"
 #include "test_base.h"
 
@@ -66,6 +67,44 @@ TEST(what_was_put_is_found_and_nothing_else)
     struct cache_status s = status();
     assert_int_equal(s.entries, 1);
     assert_int_equal(s.tenants, 1);
+    close_cache();
+}
+
+/* Who looks for what is not there would otherwise look at ten buckets, once the cache has been full for a while. */
+TEST(table_stays_good_as_entries_come_and_go)
+{
+    open_cache(64 << 20, 10000);
+    for (uint64_t i = 0; i < 100000; i++)
+        put_ok(i, 20);
+    unsigned found = 0;
+    for (uint64_t i = 0; i < 100000; i++)
+        found += is_there(i);
+    assert_int_equal(found, status().entries);
+    assert_int_equal(found, 10000);
+    const struct table *t = atomic_load(&c->table);
+    unsigned passed = 0;
+    for (uint32_t i = 0; i < t->count; i++)
+        passed += atomic_load(&t->bucket[i].passed) != 0;
+    assert_in_range(passed, 1, t->count * 2 / 5);
+    close_cache();
+}
+
+TEST(another_form_will_do)
+{
+    bool is_other;
+    struct cache_id id = id_of(1), other = cache_id_form(&id, 3), third = cache_id_form(&id, 5);
+    open_cache(1 << 20, 1000);
+    put_ok(1, 100);
+    const struct cache_value *v = cache_find_form(&a, c, &id, 3, &is_other);
+    assert_true(v != NULL && !is_other);
+    assert_true(cache_find_form(&a, c, &other, 3, &is_other) == v && is_other);
+    assert_null(cache_find_form(&a, c, &third, 3, &is_other));
+    assert_null(cache_find_form(&a, c, &other, 5, &is_other));
+    struct cache_value *newer = value_of(1, 1, 100);
+    assert_int_equal(cache_put(&a, c, &other, newer, &plain, 60 * SECOND), OK);
+    assert_true(cache_find_form(&a, c, &id, 3, &is_other) == v && !is_other); /* its own first */
+    assert_true(cache_find_form(&a, c, &other, 3, &is_other) == newer && !is_other);
+    cache_value_drop(newer);
     close_cache();
 }
 
@@ -485,7 +524,8 @@ TEST(oldest_is_told)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_was_put_is_found_and_nothing_else), cmocka_unit_test(put_again_it_is_the_new_one), cmocka_unit_test(over_its_time_it_is_not_found_and_goes),
+        cmocka_unit_test(what_was_put_is_found_and_nothing_else), cmocka_unit_test(put_again_it_is_the_new_one), cmocka_unit_test(table_stays_good_as_entries_come_and_go),
+        cmocka_unit_test(another_form_will_do), cmocka_unit_test(over_its_time_it_is_not_found_and_goes),
         cmocka_unit_test(many_that_end_together_go_by_themselves_as_others_come), cmocka_unit_test(wall_clock_that_jumps_changes_nothing),
         cmocka_unit_test(entries_and_bytes_have_their_limits), cmocka_unit_test(bytes_are_what_memory_says), cmocka_unit_test(who_floods_evicts_its_own),
         cmocka_unit_test(short_of_memory_others_go_first), cmocka_unit_test(out_of_memory_at_any_allocation_leaves_it_whole),
