@@ -138,8 +138,10 @@ static void come(struct worker *w, struct cache *c)
     cache_leave(c);
 }
 
-void cache_fetch(const struct cache *c, const struct cache_id *id)
+void cache_fetch(const struct worker *w, const struct cache *c, const struct cache_id *id)
 {
+    if (UNLIKELY(!quiesce_has(&c->quiesce, w)))
+        return; /* nobody waits with the table's end for who has not come yet */
     const struct table *t = atomic_load_explicit(&c->table, memory_order_acquire);
     uint64_t hash = entry_hash(c, id->sha256);
     __builtin_prefetch(&t->bucket[cache_table_bucket(t, hash)]);

@@ -58,7 +58,7 @@ void cache_value_hold(const struct cache_value *v);
 void cache_value_drop(const struct cache_value *v); /* any thread; takes NULL */
 
 /* Ahead of finding it: what that touches comes into the processor's cache. */
-void cache_fetch(const struct cache *c, const struct cache_id *id);
+void cache_fetch(const struct worker *w, const struct cache *c, const struct cache_id *id);
 /* NULL: not there, or over its time. Good until the turn ends. Counts as a use. */
 const struct cache_value *cache_find(struct worker *w, struct cache *c, const struct cache_id *id) MUSTUSE;
 /* The same; where it is not there, another form of it will do: cache_id_form(id, form). */

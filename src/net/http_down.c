@@ -106,27 +106,24 @@ void down_linger(struct downstream *d)
 bool down_push_with(struct downstream *d, struct text rest)
 {
     struct worker *w = down_worker(d);
+    ssize_t n = 0;
     if (d->write_due == 0)
         d->write_due = w->now + d->server->options.write_timeout;
     while (buf_len(&d->out) + rest.len > 0 && d->writable) {
         struct iovec parts[2] = { { (void *)(uintptr_t)buf_text(&d->out).at, buf_len(&d->out) }, { (void *)(uintptr_t)rest.at, rest.len } };
         int from = buf_len(&d->out) == 0;
-        ssize_t n = wire_writev(&d->wire, &parts[from], rest.len > 0 ? 2 - from : 1);
-        if (n == -EAGAIN) {
-            d->writable = false;
+        n = wire_writev(&d->wire, &parts[from], rest.len > 0 ? 2 - from : 1);
+        if (n < 0)
             break;
-        }
-        if (n < 0) {
-            down_lost(d);
-            return false;
-        }
         COUNT_BY(w, client_sent_bytes, n);
-        size_t of_out = MIN((size_t)n, buf_len(&d->out));
+        size_t of_out = MIN((size_t)n, buf_len(&d->out)), of_rest = (size_t)n - of_out;
         buf_eat(&d->out, of_out);
-        rest = (struct text){ rest.at + ((size_t)n - of_out), rest.len - ((size_t)n - of_out) };
+        if (of_rest > 0)
+            rest = (struct text){ rest.at + of_rest, rest.len - of_rest };
         d->write_due = w->now + d->server->options.write_timeout;
     }
-    if (buf_add_text(&d->out, rest) != OK) {
+    d->writable = d->writable && n != -EAGAIN;
+    if ((n < 0 && n != -EAGAIN) || buf_add_text(&d->out, rest) != OK) {
         down_lost(d);
         return false;
     }

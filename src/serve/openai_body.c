@@ -246,7 +246,7 @@ static void take_cache(struct request *rq, const struct reading *r)
     }
     if (c->has_digest) {
         cache_identify(&c->base, &c->digest, &c->scope);
-        cache_fetch(rq->desk->cache, &c->base);
+        cache_fetch(rq->task->worker, rq->desk->cache, &c->base);
     }
 }
 
