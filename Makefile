@@ -11,7 +11,12 @@ BASE    := -std=gnu11 -D_GNU_SOURCE -g -fno-strict-aliasing -fno-omit-frame-poin
 VERSION := $(shell cat VERSION)
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo none)
 
-OPT_release := -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+# gcc clears and copies small structs by `rep stos` and `rep movs`, which wait for the stores before them: 3 % of what a request costs. Only gcc on x86 knows these
+BY_MOVES := -mmemset-strategy=unrolled_loop:256:noalign,libcall:-1:noalign -mmemcpy-strategy=unrolled_loop:256:noalign,libcall:-1:noalign
+ifeq ($(V),release)
+BY_MOVES := $(shell $(CC) $(BY_MOVES) -E -x c /dev/null >/dev/null 2>&1 && echo $(BY_MOVES))
+endif
+OPT_release := -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong $(BY_MOVES)
 OPT_debug   := -O0
 OPT_asan    := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 OPT_tsan    := -O1 -fsanitize=thread

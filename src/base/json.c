@@ -8,13 +8,18 @@
 
 #ifdef __SSE2__
 #include <emmintrin.h>
-#define STRIDE 16
-/* How many of these STRIDE bytes stand before the first quote or backslash; STRIDE if there is none. */
-static unsigned first_special(const char *at)
+#define STRIDE 32
+static unsigned specials(const char *at)
 {
     __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)at);
     __m128i special = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\')));
-    unsigned mask = (unsigned)_mm_movemask_epi8(special);
+    return (unsigned)_mm_movemask_epi8(special);
+}
+
+/* How many of these STRIDE bytes stand before the first quote or backslash; STRIDE if there is none. */
+static unsigned first_special(const char *at)
+{
+    unsigned mask = specials(at) | specials(at + STRIDE / 2) << STRIDE / 2;
     return mask != 0 ? (unsigned)__builtin_ctz(mask) : STRIDE;
 }
 #else

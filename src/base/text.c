@@ -80,9 +80,11 @@ bool text_eq_secret(struct text a, struct text b)
 {
     if (a.len != b.len)
         return false;
-    volatile unsigned char differs = 0; /* volatile: the compiler may not leave the loop early */
-    for (size_t i = 0; i < a.len; i++)
-        differs = (unsigned char)(differs | (a.at[i] ^ b.at[i]));
+    unsigned differs = 0;
+    for (size_t i = 0; i < a.len; i++) {
+        differs |= (unsigned)(a.at[i] ^ b.at[i]);
+        __asm__ volatile("" : "+r"(differs)); /* the compiler does not know it any more, so it cannot leave the loop early */
+    }
     return differs == 0;
 }
 

@@ -69,8 +69,10 @@ void cache_leave(struct cache *c)
 {
     struct label *labels = c->labels.gone;
     struct tenant *tenants = c->labels.tenants_gone;
-    c->labels.gone = NULL;
-    c->labels.tenants_gone = NULL;
+    if (labels != NULL || tenants != NULL) {
+        c->labels.gone = NULL;
+        c->labels.tenants_gone = NULL;
+    }
     gate_leave(&c->gate);
     label_free_list(labels, tenants);
 }

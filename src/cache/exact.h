@@ -67,6 +67,10 @@ const struct cache_value *cache_find_form(struct worker *w, struct cache *c, con
    tenth of the bytes); FAIL_NO_MEMORY, also while the process is short of memory, when others go first, or while much that has gone may still be looked at. */
 MUSTUSE enum fail cache_put(struct worker *w, struct cache *c, const struct cache_id *id, const struct cache_value *v, const struct cache_label *label, nanos ttl);
 
+/* The same, and in the same moment another form of it goes, if it is there: cache_id_form(id, form). */
+MUSTUSE enum fail cache_put_form(struct worker *w, struct cache *c, const struct cache_id *id, unsigned form, const struct cache_value *v,
+                                 const struct cache_label *label, nanos ttl);
+
 /* Nobody finds it from now on. */
 void cache_remove(struct worker *w, struct cache *c, const struct cache_id *id);
 

@@ -90,13 +90,13 @@ union label_place {
     uint32_t next_free;
 };
 struct labels {
-    struct label *head[LABEL_HEADS];
-    struct tenant *tenant_head[LABEL_HEADS];
-    union label_place *chunk[LABEL_CHUNKS];
     uint32_t made, first_free, tenants;
     uint64_t bytes;
     struct label *gone; /* freed behind the gate */
     struct tenant *tenants_gone;
+    struct label *head[LABEL_HEADS];
+    struct tenant *tenant_head[LABEL_HEADS];
+    union label_place *chunk[LABEL_CHUNKS];
 };
 /* Taken before the gate, for a label that may be new. */
 struct label_parts {
@@ -156,20 +156,20 @@ struct cache {
 
     char apart[64]; /* from the line that every put writes */
 
-    /* The gate's. */
+    /* The gate's. What every put writes lies together, up to the limits: workers take those lines from each other, and a put fetches them at once. */
     struct gate gate;
-    struct cache_limits limits;
-    struct policy policy;
-    struct labels labels;
-    struct due due;
     uint32_t made, first_free; /* entries ever used; those free again */
-    struct retired young, old; /* old: waits for quiescence */
-    bool is_waiting;
     uint32_t retired;
+    bool is_waiting;
     uint64_t retired_bytes;
+    struct retired young, old; /* old: waits for quiescence */
+    struct policy policy;
+    struct cache_status counts;
+    struct cache_limits limits;
     struct table *next_table;  /* while the limit of entries changes: it has those up to next_done */
     uint32_t next_done;
-    struct cache_status counts;
+    struct labels labels;
+    struct due due;
 };
 
 static inline struct entry *entry_at(struct cache *c, uint32_t index)

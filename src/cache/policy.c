@@ -201,12 +201,14 @@ static bool is_smalls_turn(const struct policy_owner *o)
     return o->main.first == POLICY_NONE || (o->small.first != POLICY_NONE && (double)o->small.bytes > o->small_share * (double)policy_owner_bytes(o));
 }
 
+static uint32_t next_of(const struct policy_owner *o) { return is_smalls_turn(o) ? o->small.first : o->main.first; }
+
 /* Looks at the first of one of o's queues: true if it has to go, else it has moved. */
 static bool look(struct policy *p, struct policy_owner *o, uint32_t *out_index)
 {
-    bool is_small = is_smalls_turn(o);
-    uint32_t index = is_small ? o->small.first : o->main.first;
+    uint32_t index = next_of(o);
     struct policy_node *n = p->node(p->arg, index);
+    bool is_small = n->queue == SMALL;
     uint32_t used = policy_used(n);
     *out_index = index;
     if (used < (is_small ? PROVED : 1) || p->looks >= POLICY_LOOKS_MAX)
@@ -221,7 +223,7 @@ static bool look(struct policy *p, struct policy_owner *o, uint32_t *out_index)
 uint32_t policy_next(const struct policy *p)
 {
     const struct policy_owner *o = policy_heaviest(p);
-    return o == NULL ? POLICY_NONE : is_smalls_turn(o) ? o->small.first : o->main.first;
+    return o != NULL ? next_of(o) : POLICY_NONE;
 }
 
 void policy_fetch(const struct policy *p, uint64_t hash)

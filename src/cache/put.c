@@ -84,7 +84,8 @@ void cache_tick(struct worker *w, struct cache *c)
 /* ---- putting ---- */
 
 struct putting {
-    const uint8_t *id;
+    const struct cache_id *id;
+    unsigned form;                   /* what is there of it in that form goes, too; 0: nothing */
     const struct cache_value *value;
     const struct cache_label *label;
     struct label_key key;
@@ -146,20 +147,35 @@ static enum step label_for(struct cache *c, struct putting *p, struct label **ou
     return label_make(&c->labels, &p->parts, p->key, out) == OK ? PUT_DONE : PUT_REFUSED;
 }
 
+/* Who finds the one first has not looked for its other form. */
+static uint32_t find_other(struct cache *c, const struct putting *p)
+{
+    struct cache_id other = cache_id_form(p->id, p->form);
+    return entry_find(c, other.sha256);
+}
+
+static void make_way(struct cache *c, uint32_t index)
+{
+    if (index == POLICY_NONE)
+        return;
+    entry_remove(c, index);
+    c->counts.replaced++;
+}
+
 static void publish(struct cache *c, const struct putting *p, struct label *label)
 {
     uint32_t index = place_take(c);
     struct entry *e = entry_at(c, index);
-    memcpy(e->id, p->id, sizeof e->id);
+    memcpy(e->id, p->id->sha256, sizeof e->id);
     e->value = p->value;
     e->ends = p->ends;
     atomic_store_explicit(&e->node.mark, label->number << 2, memory_order_relaxed);
     label->entries++;
     policy_insert(&c->policy, &label->tenant->owner, index);
     due_add(c, index);
-    cache_table_add(atomic_load_explicit(&c->table, memory_order_relaxed), entry_hash(c, p->id), index);
+    cache_table_add(atomic_load_explicit(&c->table, memory_order_relaxed), entry_hash(c, p->id->sha256), index);
     if (c->next_table != NULL && index <= c->next_done)
-        cache_table_add(c->next_table, entry_hash(c, p->id), index);
+        cache_table_add(c->next_table, entry_hash(c, p->id->sha256), index);
 }
 
 /* One hold of the gate. */
@@ -172,13 +188,17 @@ static enum step put_step(struct cache *c, struct putting *p)
     }
     if (c->retired_bytes > c->limits.bytes / RETIRED_SHARE)
         return PUT_REFUSED; /* more that goes would free nothing yet */
-    policy_fetch(&c->policy, entry_hash(c, p->id));
+    policy_fetch(&c->policy, entry_hash(c, p->id->sha256));
     if (!has_room(c, p, POLICY_NONE))
         fetch_what_it_leads_to(c);
-    uint32_t old = entry_find(c, p->id);
-    for (unsigned i = 0; i < HOLD_REMOVES && !has_room(c, p, old); i++)
-        if (entry_evict(c) == old)
-            old = POLICY_NONE;
+    uint32_t other = POLICY_NONE, old = entry_find_form(c, p->id->sha256, (uint8_t)p->form, &other);
+    if (old != POLICY_NONE && p->form != 0)
+        other = find_other(c, p);
+    for (unsigned i = 0; i < HOLD_REMOVES && !has_room(c, p, old); i++) {
+        uint32_t gone = entry_evict(c);
+        old = gone == old ? POLICY_NONE : old;
+        other = gone == other ? POLICY_NONE : other;
+    }
     if (!has_room(c, p, old))
         return PUT_AGAIN;
     enum step s = look_for_place(c, p);
@@ -188,10 +208,8 @@ static enum step put_step(struct cache *c, struct putting *p)
         return s;
     cache_value_hold(p->value);
     publish(c, p, label);
-    if (old != POLICY_NONE) {
-        entry_remove(c, old);
-        c->counts.replaced++;
-    }
+    make_way(c, old);
+    make_way(c, other);
     c->counts.puts++;
     fetch_next(c);
     return PUT_DONE;
@@ -225,8 +243,17 @@ static enum fail put(struct worker *w, struct cache *c, struct putting *p)
     }
 }
 
-enum fail cache_put(struct worker *w, struct cache *c, const struct cache_id *id, const struct cache_value *v, const struct cache_label *label, nanos ttl)
+/* All at once, before the gate, what another worker has had last: behind it they would come one after another. */
+static void fetch_what_is_written(const struct cache *c)
 {
+    for (const char *at = (const char *)&c->gate; at < (const char *)&c->limits; at += 64)
+        __builtin_prefetch(at, 1);
+}
+
+enum fail cache_put_form(struct worker *w, struct cache *c, const struct cache_id *id, unsigned form, const struct cache_value *v,
+                         const struct cache_label *label, nanos ttl)
+{
+    fetch_what_is_written(c);
     clean(w, c, PUT_STEPS, false);
     uint64_t size = entry_size(v);
     if (account_is_short()) {
@@ -236,10 +263,15 @@ enum fail cache_put(struct worker *w, struct cache *c, const struct cache_id *id
         cache_leave(c);
         return FAIL_NO_MEMORY;
     }
-    struct putting p = { .id = id->sha256, .value = v, .label = label, .key = label_key(label, c->seed), .size = size,
+    struct putting p = { .id = id, .form = form, .value = v, .label = label, .key = label_key(label, c->seed), .size = size,
                          .label_size = label_bytes(label), .ends = cache_ticks(c, ttl > NEVER - w->now ? NEVER : w->now + ttl) };
     enum fail f = put(w, c, &p);
     label_parts_free(&p.parts);
     entry_chunk_free(p.chunk);
     return f;
+}
+
+enum fail cache_put(struct worker *w, struct cache *c, const struct cache_id *id, const struct cache_value *v, const struct cache_label *label, nanos ttl)
+{
+    return cache_put_form(w, c, id, 0, v, label, ttl);
 }

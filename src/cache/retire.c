@@ -17,7 +17,8 @@ static void push(struct cache *c, struct retired *r, uint32_t index)
 static void litter(struct cache *c)
 {
     bool is = c->retired >= LITTER_MIN || c->retired_bytes > c->limits.bytes / RETIRED_SHARE / 2;
-    atomic_store_explicit(&c->is_littered, is, memory_order_relaxed);
+    if (atomic_load_explicit(&c->is_littered, memory_order_relaxed) != is)
+        atomic_store_explicit(&c->is_littered, is, memory_order_relaxed);
 }
 
 void entry_retire(struct cache *c, uint32_t index)

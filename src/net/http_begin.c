@@ -1,6 +1,5 @@
 /* http_begin.c: from the first byte of a head to the request's task, or to a refusal. Called by http_down.c as bytes come. */
 #include "net/http_inner.h"
-#include "base/account.h"
 #include "base/random.h"
 #include <errno.h>
 #include <string.h>
@@ -158,10 +157,8 @@ bool down_feed_head(struct downstream *d, struct text bytes)
         down_due(d, d->server->worker->now + d->server->options.header_timeout);
     }
     enum fail f = http_parse(&d->parser, bytes, &eaten, &event);
-    if (f == OK && event.kind == HTTP_NEED_MORE && !(d->server->options.spares_memory && account_is_short()))
-        return true;
     if (f == OK && event.kind == HTTP_NEED_MORE)
-        return down_refuse(d, FAIL_NO_MEMORY, "There is no memory left for a request that comes in pieces (limits.memory); retry later.");
+        return !server_is_short(d->server) || down_refuse(d, FAIL_NO_MEMORY, "There is no memory left for a request that comes in pieces (limits.memory); retry later.");
     if (f == OK)
         f = head_whole(d, (struct text){ bytes.at + eaten, bytes.len - eaten });
     if (f != OK)

@@ -151,7 +151,7 @@ void conn_begin(struct conn *c, struct arena *arena, bool answers_head)
 static enum fail write_parts(struct conn *c, struct iovec parts[2])
 {
     int from = parts[0].iov_len > 0 ? 0 : 1;
-    ssize_t n = wire_writev(&c->wire, &parts[from], 2 - from);
+    ssize_t n = wire_writev(&c->wire, &parts[from], parts[1].iov_len > 0 ? 2 - from : 1);
     if (n == -EAGAIN) {
         c->writable = false;
         return OK;

@@ -1,6 +1,5 @@
 /* http_down.c: a client's connection: reading, writing, closing, and what happens between its requests. Events of the loop drive it. */
 #include "net/http_inner.h"
-#include "base/account.h"
 #include "run/release.h"
 #include <errno.h>
 #include <string.h>
@@ -346,7 +345,6 @@ static void request_over(struct worker *w, struct downstream *d)
 }
 
 /* ---- events ---- */
-
 
 /* At a turn's end: its task has ended. */
 static void on_again(struct worker *w, struct turn_end *self)

@@ -3,6 +3,7 @@
 #ifndef WEIR_HTTP_INNER_H
 #define WEIR_HTTP_INNER_H
 
+#include "base/account.h"
 #include "net/http_parse.h"
 #include "net/http_server.h"
 #include "net/wire.h"
@@ -46,6 +47,9 @@ struct http_server {
 /* The count that connections_max bounds. */
 static inline _Atomic uint32_t *server_connections(struct http_server *s) { return s->options.connections != NULL ? s->options.connections : &s->own; }
 
+/* What is new here finds little room. */
+static inline bool server_is_short(const struct http_server *s) { return s->options.spares_memory && account_is_short(); }
+
 enum down_state { DOWN_IDLE, DOWN_HEAD, DOWN_TASK, DOWN_LINGER };
 
 /* A client's connection. */
@@ -70,7 +74,7 @@ struct downstream {
     uint32_t share_left;     /* bytes it may read until SHARE_NS after share_began */
     nanos share_began;
     struct node sated;       /* waits for its next share */
-    struct node at_door;
+    struct node at_door;     /* in the server's door */
     size_t lingered;
     struct http_parser parser;
     struct http_request *request; /* in HEAD and TASK */

@@ -1,6 +1,5 @@
 /* http_server.c: listening sockets, accepting, and the set of a worker's connections. serve/, the admin socket and the mock each open one. */
 #include "net/http_inner.h"
-#include "base/account.h"
 #include <errno.h>
 #include <string.h>
 
@@ -112,7 +111,7 @@ static void on_listener(struct worker *w, struct watch *self, unsigned events)
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         struct addr peer;
         struct downstream *goes;
-        bool is_short = s->options.spares_memory && account_is_short();
+        bool is_short = server_is_short(s);
         int fd = has_place(s, is_short, &goes) ? w->world->accept(w->world, l->fd, &peer) : -EMFILE;
         if (fd == -EAGAIN) {
             queue_is_empty(s);

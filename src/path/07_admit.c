@@ -233,7 +233,6 @@ static enum fail look_ahead(struct task *t, struct request *rq)
 enum fail path_admit(struct task *t, struct request *rq)
 {
     rq->asked_at = t->worker->now;
-    rq->body_exact = world_now(t->worker->world);
     bool may_be_refused = stake_is_any(&rq->stake) || pool_waiting(rq->pool) > 0; /* below; who follows reserves nothing, and needs no place */
     enum fail f = rq->joins && may_be_refused ? join(t, rq, false) : OK;
     if (f != OK || rq->role == JOIN_FOLLOWS)

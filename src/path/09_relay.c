@@ -105,7 +105,7 @@ enum fail path_relay(struct task *t, struct request *rq)
     struct world *world = t->worker->world;
     nanos in = fl->first_upstream_byte_in;
     if (fl->first_upstream_byte_out != 0 && in != 0 && rq->role != JOIN_FOLLOWS) {
-        rq->overhead_ns = (fl->first_upstream_byte_out - rq->body_exact - MAX(rq->queue_ns, 0)) + (fl->is_stream ? 0 : world_now(world) - in);
+        rq->overhead_ns = (fl->first_upstream_byte_out - rq->http->body_done - MAX(rq->queue_ns, 0)) + (fl->is_stream ? 0 : world_now(world) - in);
         RECORD(t->worker, overhead, rq->overhead_ns);
     }
     rq->first_token_ns = t->worker->now - rq->http->body_done;

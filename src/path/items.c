@@ -213,7 +213,7 @@ static void keep_all(struct request *rq, const struct batch_answer *a)
         before += it->span.len;
         uint64_t tokens = a->prompt_tokens * before / MAX(bytes, 1u) - told; /* so that the sum is theirs */
         told += tokens;
-        cache_put_made(rq, &it->id, &it->id, v, (uint32_t)tokens, 0);
+        cache_put_made(rq, &it->id, 0, &it->id, v, (uint32_t)tokens, 0);
         cache_value_drop(v);
     }
     if (rq->role != JOIN_FOLLOWS)

@@ -45,7 +45,7 @@ static bool is_whole(const struct flight *fl)
     return fl != NULL && fl->state == FLIGHT_ENDED && fl->fail == OK && fl->status == 200;
 }
 
-void cache_put_made(struct request *rq, const struct cache_id *id, const struct cache_id *shared_id, struct cache_value *v, uint32_t prompt_tokens,
+void cache_put_made(struct request *rq, const struct cache_id *id, unsigned form, const struct cache_id *shared_id, struct cache_value *v, uint32_t prompt_tokens,
                     uint32_t completion_tokens)
 {
     struct worker *w = rq->task->worker;
@@ -59,10 +59,15 @@ void cache_put_made(struct request *rq, const struct cache_id *id, const struct 
     struct cache_label label = cache_label_of(rq);
     if (v != NULL)
         shared_put(rq->desk->shared, shared_id, &label, v, cache_ttl(rq));
-    if (v != NULL && cache_put(w, rq->desk->cache, id, v, &label, cache_ttl(rq)) == OK)
+    if (v != NULL && cache_put_form(w, rq->desk->cache, id, form, v, &label, cache_ttl(rq)) == OK) {
         COUNT(w, cache_stored);
-    else
-        COUNT(w, cache_not_stored);
+        return;
+    }
+    COUNT(w, cache_not_stored);
+    if (form != 0) {
+        struct cache_id other = cache_id_form(id, form);
+        cache_remove(w, rq->desk->cache, &other);
+    }
 }
 
 /* All of it as the client has it, as long as it lies there; NULL: it does not, or there is no memory. Of a stream the event with usage alone comes last, wherever the
@@ -95,11 +100,9 @@ static struct cache_value *value_of(const struct request *rq)
 static void keep_generation(struct request *rq)
 {
     const struct flight *fl = rq->flight;
-    struct cache_id other = cache_id_form(&rq->cache.id, FORM_WHOLE ^ FORM_STREAM), *own = &rq->cache.id;
-    bool is_other = fl->is_stream != rq->stream;
+    struct cache_id id = cache_id_form(&rq->cache.base, fl->is_stream ? FORM_STREAM : FORM_WHOLE);
     struct cache_value *v = value_of(rq);
-    cache_remove(rq->task->worker, rq->desk->cache, is_other ? own : &other);
-    cache_put_made(rq, is_other ? &other : own, &rq->cache.base, v, (uint32_t)MAX(fl->prompt_tokens, 0), (uint32_t)MAX(fl->completion_tokens, 0));
+    cache_put_made(rq, &id, FORM_WHOLE ^ FORM_STREAM, &rq->cache.base, v, (uint32_t)MAX(fl->prompt_tokens, 0), (uint32_t)MAX(fl->completion_tokens, 0));
     cache_value_drop(v);
 }
 

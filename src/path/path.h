@@ -190,7 +190,6 @@ struct request {
     const char *param;          /* the field that was wrong */
     nanos retry_after;          /* -1 = none */
     bool backlog_grows;         /* refused while more and more wait: coming back soon makes it worse */
-    nanos body_exact;           /* when the body had been read, by the exact clock */
     nanos asked_at;             /* when it asked for a slot */
     nanos queue_ns;             /* waited for it; -1 = never asked */
     nanos overhead_ns;          /* as of the first byte out; -1 = never */
@@ -242,13 +241,14 @@ MUSTUSE enum fail cache_headers(const struct request *rq, struct buf *head);
 MUSTUSE enum fail body_parse(struct task *t, struct request *rq);
 /* 05_cache.c, for items.c: what it will join, if others ask for it just now. */
 void cache_join_by(struct request *rq, const struct cache_id *id);
-/* keep.c, for 05_cache.c and items.c: counts what a hit did not cost again; whose an answer is; how long it is kept; keeps it with what it took, v may be NULL. */
+/* keep.c, for 05_cache.c and items.c: counts what a hit did not cost again; whose an answer is; how long it is kept. */
 void cache_count_saved(struct worker *w, const struct cache_value *v);
 struct cache_label cache_label_of(const struct request *rq);
 nanos cache_ttl(const struct request *rq);
 /* All that is to come of the flight. */
 MUSTUSE enum fail cache_read_all(struct task *t, struct request *rq, struct buf *out);
-void cache_put_made(struct request *rq, const struct cache_id *id, const struct cache_id *shared_id, struct cache_value *v, uint32_t prompt_tokens,
+/* Keeps it with what it took; v may be NULL. What is there in the other form, cache_id_form(id, form), goes. */
+void cache_put_made(struct request *rq, const struct cache_id *id, unsigned form, const struct cache_id *shared_id, struct cache_value *v, uint32_t prompt_tokens,
                     uint32_t completion_tokens);
 /* Keeps what another instance has made, for what is left of its time. */
 void cache_put_shared(struct request *rq, const struct cache_id *id, const struct shared_hit *h);

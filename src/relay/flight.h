@@ -107,7 +107,8 @@ struct flight {
     unsigned attempt_count;
     int64_t prompt_tokens, completion_tokens; /* -1 = not said */
     uint32_t pieces;              /* events with content: about a token each */
-    nanos first_upstream_byte_out, first_upstream_byte_in; /* exact clock readings, for overhead */
+    nanos first_upstream_byte_out; /* by the exact clock, for overhead */
+    nanos first_upstream_byte_in;  /* when the turn began in which it came: to wait for others of that turn is overhead, too */
     struct attempt_story attempts[FLIGHT_ATTEMPTS_MAX]; /* from here on zeroed only as used */
     char block[5632];             /* the arena's first: most calls fit */
 };

@@ -53,11 +53,17 @@ static struct join *find(struct shard *s, const struct join_ask *ask)
     return j;
 }
 
+/* Without the gate, so it is a guess: nobody has begun it. */
+static bool looks_new(struct shard *s, const struct join_ask *ask)
+{
+    return __atomic_load_n(bucket_of(s, ask->hash), __ATOMIC_RELAXED) == NULL;
+}
+
 static void open_join(struct join *j)
 {
     struct join **bucket = bucket_of(j->shard, j->hash);
     j->next = *bucket;
-    *bucket = j;
+    __atomic_store_n(bucket, j, __ATOMIC_RELAXED);
     j->is_open = true;
     j->shard->count++;
 }
@@ -69,7 +75,7 @@ static void close_join(struct join *j)
         return;
     while (*at != j)
         at = &(*at)->next;
-    *at = j->next;
+    __atomic_store_n(at, j->next, __ATOMIC_RELAXED);
     j->is_open = false;
     j->was_unread = j->links == NULL;
     j->shard->count--;
@@ -189,6 +195,8 @@ enum fail joins_enter(struct worker *w, struct joins *js, const struct join_ask 
     struct worker *home = NULL;
     enum fail fail = OK;
     *out = JOIN_NONE;
+    if (ask->may_lead && looks_new(s, ask))
+        fail = join_new(w, s, ask, &own);
     for (int i = 0; f == NULL && fail == OK; i++) {
         gate_enter(&s->gate);
         f = enter(w, s, ask, own, link, &home, &news);

@@ -96,6 +96,8 @@ void flight_urge(struct flight *f, unsigned urgency)
 
 void flight_stands(struct flight *f, struct flight_place place)
 {
+    if (place.position == f->place.position && place.wait == f->place.wait)
+        return;
     f->place = place;
     flight_changed(f);
 }

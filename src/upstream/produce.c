@@ -78,9 +78,8 @@ static enum fail send_and_head(struct task *t, struct call *call, struct attempt
     if (f == OK)
         f = conn_head(t, c, deadline, out_head);
     if (f == OK) {
-        a->first_byte = w->now;
+        a->first_byte = call->flight->first_upstream_byte_in = w->now;
         a->status = (*out_head)->status;
-        call->flight->first_upstream_byte_in = world_now(w->world);
     }
     return f;
 }

@@ -112,6 +112,13 @@ def test_chat_plain():
         assert m.idle()['requests'] == 1
 
 
+def test_overhead_begins_with_the_last_byte():
+    with Mock('--tokens', '1') as m, Weir(one_model(m)) as w:
+        long = [{'role': 'user', 'content': 'x"\\' * 1000000}]
+        short, long = (int(client(w).chat.completions.with_raw_response.create(model='chat', messages=words).headers['x-weir-overhead-us']) for words in (HELLO, long))
+        assert long >= 8000 and short > 0, (short, long)  # 5 MB that are nearly all escapes: reading them takes 40 ms, sending them on 2
+
+
 async def test_chat_plain_async():
     with Mock('--tokens', '7') as m, Weir(one_model(m)) as w:
         async with client_async(w) as c:

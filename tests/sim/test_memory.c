@@ -342,13 +342,18 @@ static void asks_when_memory_is_full(struct task *t, void *arg)
 
 static bool one_is_done(void *arg) { return ((struct scene *)arg)->crowd_done == 1; }
 
+static void play_one(struct scene *s, task_fn *fn)
+{
+    open_scene(s);
+    house_task(&s->house, "one", fn, s);
+    assert_true(house_run(&s->house, one_is_done, s, 100 * NANOS_PER_S));
+}
+
 static void a_request_is_refused_while_memory_is_short_and_its_twin_is_not(void **state)
 {
     static struct scene s;
     (void)state;
-    open_scene(&s);
-    house_task(&s.house, "small", asks_while_memory_is_short, &s);
-    assert_true(house_run(&s.house, one_is_done, &s, 100 * NANOS_PER_S));
+    play_one(&s, asks_while_memory_is_short);
     assert_int_equal(house_count(&s.house, COUNTER_refused_memory), 1);
     house_close(&s.house);
 }
@@ -358,9 +363,7 @@ static void pages_are_answered_when_memory_is_full(void **state)
 {
     static struct scene s;
     (void)state;
-    open_scene(&s);
-    house_task(&s.house, "operator", asks_when_memory_is_full, &s);
-    assert_true(house_run(&s.house, one_is_done, &s, 100 * NANOS_PER_S));
+    play_one(&s, asks_when_memory_is_full);
     house_close(&s.house);
 }
 

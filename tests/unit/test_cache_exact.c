@@ -108,6 +108,38 @@ TEST(another_form_will_do)
     close_cache();
 }
 
+TEST(one_form_takes_the_place_of_another)
+{
+    bool is_other;
+    struct cache_id id = id_of(1), other = cache_id_form(&id, 3), third = cache_id_form(&id, 5);
+    open_cache(1 << 20, 1000);
+    put_ok(1, 100);
+    for (uint64_t version = 1; version < 6; version++) { /* by turns, and again over its own */
+        const struct cache_id *own = version % 3 == 0 ? &id : &other, *gone = version % 3 == 0 ? &other : &id;
+        struct cache_value *v = value_of(1, version, 100);
+        assert_int_equal(cache_put_form(&a, c, own, 3, v, &plain, 60 * SECOND), OK);
+        assert_true(cache_find(&a, c, own) == v);
+        assert_null(cache_find(&a, c, gone));
+        assert_int_equal(status().entries, 1);
+        assert_int_equal(status().replaced, version);
+        cache_value_drop(v);
+    }
+    struct cache_value *v = value_of(1, 6, 100);
+    assert_int_equal(cache_put(&a, c, &third, v, &plain, 60 * SECOND), OK);
+    for (unsigned i = 0; i < 2; i++) { /* both are there: whichever is found first */
+        const struct cache_id *own = i == 0 ? &id : &other, *gone = i == 0 ? &other : &id;
+        assert_int_equal(cache_put(&a, c, &id, v, &plain, 60 * SECOND), OK);
+        assert_int_equal(cache_put(&a, c, &other, v, &plain, 60 * SECOND), OK);
+        assert_int_equal(status().entries, 3); /* a form that nobody named stays */
+        assert_int_equal(cache_put_form(&a, c, own, 3, v, &plain, 60 * SECOND), OK);
+        assert_int_equal(status().entries, 2);
+        assert_true(cache_find_form(&a, c, gone, 3, &is_other) == v && is_other);
+        assert_true(cache_find(&a, c, &third) == v);
+    }
+    cache_value_drop(v);
+    close_cache();
+}
+
 TEST(put_again_it_is_the_new_one)
 {
     open_cache(1 << 20, 1000);
@@ -525,7 +557,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_put_is_found_and_nothing_else), cmocka_unit_test(put_again_it_is_the_new_one), cmocka_unit_test(table_stays_good_as_entries_come_and_go),
-        cmocka_unit_test(another_form_will_do), cmocka_unit_test(over_its_time_it_is_not_found_and_goes),
+        cmocka_unit_test(another_form_will_do), cmocka_unit_test(one_form_takes_the_place_of_another), cmocka_unit_test(over_its_time_it_is_not_found_and_goes),
         cmocka_unit_test(many_that_end_together_go_by_themselves_as_others_come), cmocka_unit_test(wall_clock_that_jumps_changes_nothing),
         cmocka_unit_test(entries_and_bytes_have_their_limits), cmocka_unit_test(bytes_are_what_memory_says), cmocka_unit_test(who_floods_evicts_its_own),
         cmocka_unit_test(short_of_memory_others_go_first), cmocka_unit_test(out_of_memory_at_any_allocation_leaves_it_whole),
