@@ -18,7 +18,7 @@ BY_MOVES := $(shell $(CC) $(BY_MOVES) -E -x c /dev/null >/dev/null 2>&1 && echo 
 endif
 OPT_release := -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong $(BY_MOVES)
 OPT_debug   := -O0
-OPT_asan    := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
+OPT_asan    := -O1 -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all # the last is not in gcc's undefined
 OPT_tsan    := -O1 -fsanitize=thread
 OPT_fuzz    := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 OPT_clang   := -O2

@@ -4,6 +4,7 @@
   tools/fuzz.py SECONDS [TARGET...]    about SECONDS of wall time in all, whatever the number of targets (0: only the replay)
     --jobs N      targets at a time (default: one a processor)
     --keep        afterwards build/corpus/TARGET is made small again: an input stays if it reaches what no other does
+    --seed N      the same inputs each time, as far as the time allows: what a test refuses it has to refuse again (default 0: others each time)
     --figure      writes docs/figures/fuzz.json: machine, commit, seconds, executions, findings
 
 A finding is left in build/log as TARGET-crash-…: give it a telling name in tests/fuzz/regress/TARGET/, where every stage runs it first, and mend what it shows.
@@ -55,7 +56,7 @@ def merge(target):
         os.rename(new, old)
 
 
-def fuzz(target, seconds, keep):
+def fuzz(target, seconds, keep, seed):
     corpus, log = os.path.join(CORPUS, 'fuzz_' + target), os.path.join(LOG, 'fuzz_' + target)
     os.makedirs(corpus, exist_ok=True)
     known = [p for d in folders(target) for p in sorted(glob.glob(os.path.join(ROOT, d, '*')))]
@@ -66,7 +67,7 @@ def fuzz(target, seconds, keep):
     if seconds > 0:
         dictionary = os.path.join(ROOT, 'tests/fuzz/dict', target)
         more = [f'-dict={dictionary}'] if os.path.exists(dictionary) else []
-        rc = run(target, log, f'-max_total_time={seconds}', '-print_final_stats=1', *more, corpus, *folders(target))
+        rc = run(target, log, f'-max_total_time={seconds}', '-print_final_stats=1', f'-seed={seed}', *more, corpus, *folders(target))
         said = open(log, errors='replace').read()
         result |= {'executions': last(r'(?m)^stat::number_of_executed_units: +(\d+)', said) or last(r'(?m)^#(\d+)\s', said), 'coverage': last(r'\bcov: (\d+)', said),
                    'features': last(r'\bft: (\d+)', said), 'finding': 'new' if rc != 0 else ''}
@@ -101,6 +102,7 @@ def main():
     p.add_argument('targets', nargs='*')
     p.add_argument('--jobs', type=int, default=os.cpu_count())
     p.add_argument('--keep', action='store_true')
+    p.add_argument('--seed', type=int, default=0)
     p.add_argument('--figure', action='store_true')
     o = p.parse_args()
     every = sorted(re.sub(r'.*fuzz_(\w+)\.c$', r'\1', path) for path in glob.glob(os.path.join(ROOT, 'tests/fuzz/fuzz_*.c')))
@@ -110,7 +112,7 @@ def main():
     os.makedirs(LOG, exist_ok=True)
     each = o.seconds * o.jobs // len(targets)
     with concurrent.futures.ThreadPoolExecutor(o.jobs) as pool:
-        results = list(pool.map(lambda t: fuzz(t, each, o.keep), targets))
+        results = list(pool.map(lambda t: fuzz(t, each, o.keep, o.seed), targets))
     print(f'{"target":15} {"known":>5} {"executions":>11} {"a second":>8} {"coverage":>8} {"features":>8} {"corpus":>6}  finding')
     for r in results:
         rate = r['executions'] // each if each else 0

@@ -28,8 +28,8 @@ clients()   { tools/clients.sh; }
 hostile()   { make -s build/weir && PYTHONDONTWRITEBYTECODE=1 python3 tests/hostile/hostile.py build/weir; }
 quick()     { tools/figures.py --quick && echo "1 passed, 0 failed"; }
 
-# FUZZ_SECONDS are for all targets together.
-fuzz()      { make -s -j"$jobs" V=fuzz CC=clang-19 fuzzers && tools/fuzz.py "${FUZZ_SECONDS:-360}"; }
+# FUZZ_SECONDS are for all targets together. Inputs nobody tried yet are for make nightly.
+fuzz()      { make -s -j"$jobs" V=fuzz CC=clang-19 fuzzers && tools/fuzz.py "${FUZZ_SECONDS:-360}" --seed 1; }
 agree()     { make -s -j"$jobs" V=release build/release/tests/agree/reads && tools/clients.sh --agree build/release/tests/agree/reads; }
 
 telling='error:|ERROR|FAILED|failed:|ASSERT|Sanitizer|not ok|, [1-9][0-9]* failed'

@@ -36,10 +36,9 @@ static struct text text_at(yyjson_val *v)
 /* A NumericDate. What 64 bits of nanoseconds do not hold is for ever, or before everything. */
 static bool read_date(yyjson_val *v, nanos *out)
 {
-    double seconds = yyjson_get_num(v);
     if (!yyjson_is_num(v))
         return false;
-    *out = seconds <= 0 ? 0 : seconds >= (double)(NEVER / NANOS_PER_S) ? NEVER : (nanos)(seconds * (double)NANOS_PER_S);
+    *out = nanos_of(yyjson_get_num(v), NANOS_PER_S);
     return true;
 }
 

@@ -14,6 +14,13 @@ typedef int64_t nanos;
 #define NANOS_PER_S  1000000000LL
 #define NEVER        INT64_MAX
 
+/* Of a number somebody wrote, and so any: what 64 bits do not hold is NEVER, what is below zero or no number is 0. */
+static inline nanos nanos_of(double count, nanos unit)
+{
+    double ns = count * (double)unit;
+    return ns >= (double)NEVER ? NEVER : ns > 0 ? (nanos)ns : 0;
+}
+
 #define MUSTUSE      __attribute__((warn_unused_result))
 #define NORETURN     __attribute__((noreturn))
 #define PRINTF(f, a) __attribute__((format(printf, f, a)))

@@ -71,7 +71,7 @@ static nanos find_moment(const struct pace_phase *f, double sum)
     double slope = (f->to - f->from) / seconds(f->span);
     double root = sqrt(fmax(0, f->from * f->from + 2 * slope * sum));
     double x = sum <= 0 ? 0 : 2 * sum / (f->from + root);
-    return MIN((nanos)(x * (double)NANOS_PER_S), f->span - 1);
+    return MIN(nanos_of(x, NANOS_PER_S), f->span - 1);
 }
 
 static nanos next_moment(struct pace *p)
@@ -80,7 +80,7 @@ static nanos next_moment(struct pace *p)
     if (p->count == plan->moment_count)
         return NEVER;
     double speed = plan->speed > 0 ? plan->speed : 1;
-    nanos at = (nanos)((double)plan->moments[p->count] / speed);
+    nanos at = nanos_of((double)plan->moments[p->count] / speed, 1);
     if (at >= pace_span(plan))
         return NEVER;
     p->count++;

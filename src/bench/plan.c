@@ -127,8 +127,8 @@ static bool span_of(struct text t, nanos unit, nanos *out)
     char text[64];
     struct text own = { text, 0 };
     if (text_to_double(t, &number)) {
-        *out = (nanos)(number * (double)unit);
-        return number >= 0 && number * (double)unit <= (double)PLAN_SPAN_MAX;
+        *out = nanos_of(number, unit);
+        return number >= 0 && *out <= PLAN_SPAN_MAX;
     }
     for (size_t i = 0; i < ARRAY_LEN(units) && own.len == 0; i++)
         if (text_ends(t, text_of(units[i].name)) && t.len < sizeof text) {

@@ -289,8 +289,10 @@ static bool finish_trace(struct planning *p, const struct tree *root, const stru
     p->plan->load.is_open = true;
     pace->speed = n->speed;
     pace->moments = script_moments(p->script, &pace->moment_count);
-    nanos end = (nanos)((double)pace->moments[pace->moment_count - 1] / n->speed) + 1; /* the last one is still inside */
-    return plan_phase(p, root, n->span > 0 ? n->span : end, 0, 0);
+    nanos end = nanos_of((double)pace->moments[pace->moment_count - 1] / n->speed, 1);
+    if (n->span == 0 && end >= PLAN_SPAN_MAX)
+        return plan_refuse(p, root, "the trace takes more than 30 days: say how much of it with duration, or speed");
+    return plan_phase(p, root, n->span > 0 ? n->span : end + 1, 0, 0); /* the last one is still inside */
 }
 
 static bool finish_levels(struct planning *p, const struct tree *root, const struct native *n)

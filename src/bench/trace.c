@@ -7,6 +7,8 @@
 #define WORDS_MAX      (16u << 20) /* of one prompt: more than any model reads */
 #define LINE_ARENA_MAX (SCRIPT_LINE_MAX * 8ull)
 #define FRACTION_MAX   9           /* digits behind a second's point */
+#define YEAR_MAX       2261        /* the last that 64 bits of nanoseconds hold whole … */
+#define MS_MAX         9.2e12      /* … and its milliseconds */
 
 /* Short and common, so that most tokenizers make one token of each with its blank. 64 of them: six bits choose one. */
 static const char *const words[64] = {
@@ -58,7 +60,7 @@ static bool take_moment(struct text t, nanos *out)
     if (whole.len != 19 || (whole.at[10] != ' ' && whole.at[10] != 'T'))
         return false;
     struct text date = { whole.at, 10 }, clock = { whole.at + 11, 8 };
-    if (!take_digits(&date, '-', 9999, &year) || !take_digits(&date, '-', 12, &month) || !take_digits(&date, '-', 31, &day) || month == 0 || day == 0)
+    if (!take_digits(&date, '-', YEAR_MAX, &year) || year < 1970 || !take_digits(&date, '-', 12, &month) || !take_digits(&date, '-', 31, &day) || month == 0 || day == 0)
         return false;
     if (!take_digits(&clock, ':', 23, &hour) || !take_digits(&clock, ':', 59, &minute) || !take_digits(&clock, ':', 60, &second))
         return false;
@@ -113,11 +115,11 @@ static bool take_object(struct reader *r, struct text line, struct arena *scratc
     yyjson_val *root = yyjson_doc_get_root(doc), *moment = yyjson_obj_get(root, "timestamp");
     yyjson_val *input = yyjson_obj_get(root, "input_length"), *output = yyjson_obj_get(root, "output_length");
     double ms = yyjson_get_num(moment);
-    if (!yyjson_is_num(moment) || !(ms >= 0 && ms < 1e13) || !yyjson_is_uint(input) || !yyjson_is_uint(output))
+    if (!yyjson_is_num(moment) || !(ms >= 0 && ms < MS_MAX) || !yyjson_is_uint(input) || !yyjson_is_uint(output))
         return REFUSE(r, "needs timestamp (ms), input_length and output_length as numbers from 0");
     if (yyjson_get_uint(input) > WORDS_MAX || yyjson_get_uint(output) > WORDS_MAX)
         return REFUSE(r, "more than %u tokens", WORDS_MAX);
-    *out_moment = (nanos)(ms * NANOS_PER_MS);
+    *out_moment = nanos_of(ms, NANOS_PER_MS);
     *r->row = (struct trace_row){ .words = (uint32_t)yyjson_get_uint(input), .max_tokens = (uint32_t)yyjson_get_uint(output) };
     return take_hashes(r, yyjson_obj_get(root, "hash_ids"));
 }

@@ -93,5 +93,5 @@ void table_print(const struct table *t, const char *nothing)
 
 const char *ms_print(double ms, char out[24])
 {
-    return nanos_print((nanos)(ms * NANOS_PER_MS), out);
+    return nanos_print(nanos_of(ms, NANOS_PER_MS), out);
 }

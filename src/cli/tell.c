@@ -300,11 +300,11 @@ static void tell_steps(yyjson_val *steps)
 static void tell_asked(yyjson_val *s)
 {
     struct http_date date = { 0 };
-    int64_t at = (int64_t)ms_at(s, "at");
+    nanos at = nanos_of(yyjson_get_num(yyjson_obj_get(s, "at")), NANOS_PER_S);
     printf("  asked      %s%s%s%s%s, from %s\n", text_at(s, "path"), *text_at(s, "model") != '\0' ? ", model " : "", text_at(s, "model"),
            *text_at(s, "key") != '\0' ? ", key " : ", no key", text_at(s, "key"), text_at(s, "client"));
     if (at > 0)
-        printf("  when       %.*s\n", TEXT_ARG(http_date_at(&date, at)));
+        printf("  when       %.*s\n", TEXT_ARG(http_date_at(&date, at / NANOS_PER_S)));
 }
 
 static void tell_cache(yyjson_val *s)

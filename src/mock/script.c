@@ -139,8 +139,7 @@ nanos mock_span_draw(const struct mock_span *span, uint64_t *random, uint64_t nu
     /* Box and Muller 1958: two uniform numbers make a normal one */
     double u = ((double)(random_step(random) >> 11) + 1) * 0x1p-53, v = (double)(random_step(random) >> 11) * 0x1p-53;
     double normal = sqrt(-2 * log(u)) * cos(2 * M_PI * v);
-    double ns = (double)span->span * (span->kind == SPAN_EXPONENTIAL ? -log(u) : exp(span->sigma * normal));
-    return ns < (double)(3600 * NANOS_PER_S) ? (nanos)ns : 3600 * NANOS_PER_S;
+    return MIN(nanos_of(span->kind == SPAN_EXPONENTIAL ? -log(u) : exp(span->sigma * normal), span->span), 3600 * NANOS_PER_S);
 }
 
 /* ---- faults ---- */

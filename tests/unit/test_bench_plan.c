@@ -242,6 +242,10 @@ TEST(a_trace_brings_its_own_arrivals)
     reads("url: http://h:1\ntrace: t.csv\nusers: 2\nduration: 1s\n"); /* its lengths alone */
     assert_true(!plan.load.is_open && plan.load.pace.kind == PACE_CONSTANT);
     plan_fini(&plan);
+    reads("url: http://h:1\ntrace: t.csv\nspeed: 1e-300\nduration: 1s\n"); /* its second request is nowhere near */
+    phase_is(0, NANOS_PER_S, 0, 0);
+    plan_fini(&plan);
+    refused("url: http://h:1\ntrace: t.csv\nspeed: 1e-300\n", "p.yml:1:1: the trace takes more than 30 days: say how much of it with duration, or speed");
     refused("url: http://h:1\nrate: 1\nduration: 1s\narrivals: trace\n", "p.yml:4:11: needs a trace");
 }
 
@@ -265,6 +269,7 @@ TEST(what_is_wrong_has_its_place_and_the_nearest_word)
         { OWN "criteria: [p94 < 1]\n", "p.yml:4:12: There is no metric \"p94\"; did you mean \"p90\"?" },
         { OWN "warmup: 1s\n", "p.yml:1:1: the warm-up is as long as the whole test" },
         { OWN "timeout: soon\n", "p.yml:4:10: must be a span of at most 30 days such as 90s or 5m" },
+        { OWN "timeout: 30000000000000000000000\n", "p.yml:4:10: must be a span of at most 30 days such as 90s or 5m" },
         { OWN "prompts: nowhere\n", "" },
         { OWN "variables: {a: []}\n", "p.yml:4:16: an empty list has nothing to choose from" },
         { OWN "variables: {a: 1}\nheaders: {x: '${b}'}\n", "p.yml:5:14: unknown name \"b\"; did you mean a?" },
