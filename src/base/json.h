@@ -26,6 +26,9 @@ MUSTUSE enum fail json_check_keys(yyjson_val *object, const char **out_why);
 /* The same for every object of the document; *out_object is the first that failed. */
 MUSTUSE enum fail json_check_all_keys(yyjson_doc *doc, yyjson_val **out_object, const char **out_why);
 
+/* A whole number from 0, spelled as one. yyjson takes -0, which is one too, for signed. */
+static inline bool json_is_count(yyjson_val *v) { return yyjson_is_uint(v) || (yyjson_is_sint(v) && yyjson_get_sint(v) == 0); }
+
 /* Adds s as a JSON string with its quotes; invalid UTF-8 becomes U+FFFD. */
 MUSTUSE enum fail json_add_string(struct buf *b, struct text s);
 

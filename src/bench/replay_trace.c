@@ -206,11 +206,11 @@ static bool identify(yyjson_doc *doc, struct arena *arena, uint64_t *out)
     struct text surface = is_wrapped ? text_of(yyjson_get_str(path)) : TEXT("/v1/chat/completions");
     body = is_wrapped ? body : root;
     yyjson_val *temperature = yyjson_obj_get(body, "temperature"), *newer = yyjson_obj_get(body, "max_completion_tokens");
-    yyjson_val *most = yyjson_is_uint(newer) ? newer : yyjson_obj_get(body, "max_tokens");
+    yyjson_val *most = json_is_count(newer) ? newer : yyjson_obj_get(body, "max_tokens");
     const struct cache_scope scope = {
         .surface = surface, .model = text_of(yyjson_get_str(yyjson_obj_get(body, "model"))), .has_temperature = yyjson_is_num(temperature),
-        .temperature = yyjson_get_num(temperature), .has_max_tokens = yyjson_is_uint(most), .max_tokens = (uint32_t)yyjson_get_uint(most),
-        .max_is_completion = yyjson_is_uint(newer),
+        .temperature = yyjson_get_num(temperature), .has_max_tokens = json_is_count(most), .max_tokens = (uint32_t)yyjson_get_uint(most),
+        .max_is_completion = json_is_count(newer),
     };
     struct cache_digest digest;
     struct cache_id id;

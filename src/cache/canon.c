@@ -16,7 +16,7 @@ static struct text text_of_value(yyjson_val *v)
     return (struct text){ unsafe_yyjson_get_str(v), unsafe_yyjson_get_len(v) };
 }
 
-static bool is_token_limit(yyjson_val *v) { return yyjson_is_uint(v) && yyjson_get_uint(v) <= UINT32_MAX; }
+static bool is_token_limit(yyjson_val *v) { return json_is_count(v) && yyjson_get_uint(v) <= UINT32_MAX; }
 static bool is_one(yyjson_val *v) { return yyjson_is_num(v) && yyjson_get_num(v) == 1; }
 static bool is_empty(yyjson_val *v) { return yyjson_is_obj(v) && yyjson_obj_size(v) == 0; }
 static bool is_type_text(yyjson_val *v) { return yyjson_obj_size(v) == 1 && yyjson_equals_str(yyjson_obj_get(v, "type"), "text"); }

@@ -55,9 +55,9 @@ static void read_generation(struct reading *r, yyjson_val *root)
 {
     yyjson_val *temperature = yyjson_obj_get(root, "temperature"), *options = yyjson_obj_get(root, "stream_options"), *n = yyjson_obj_get(root, "n");
     yyjson_val *completion = yyjson_obj_get(root, "max_completion_tokens"), *older = yyjson_obj_get(root, "max_tokens");
-    yyjson_val *max = yyjson_is_uint(completion) ? completion : older;
+    yyjson_val *max = json_is_count(completion) ? completion : older;
     r->max_is_completion = max == completion;
-    r->says_max = yyjson_is_uint(max);
+    r->says_max = json_is_count(max);
     r->says_temperature = yyjson_is_num(temperature);
     r->stream = yyjson_is_true(yyjson_obj_get(root, "stream"));
     r->usage_wanted = yyjson_is_true(yyjson_obj_get(options, "include_usage"));
@@ -66,7 +66,7 @@ static void read_generation(struct reading *r, yyjson_val *root)
     r->has_temperature = temperature != NULL;
     r->temperature = yyjson_get_num(temperature);
     r->has_tools = yyjson_arr_size(yyjson_obj_get(root, "tools")) > 0 || yyjson_arr_size(yyjson_obj_get(root, "functions")) > 0;
-    r->max_tokens = yyjson_is_uint(max) ? (uint32_t)MIN(yyjson_get_uint(max), (uint64_t)UINT32_MAX) : 0;
+    r->max_tokens = r->says_max ? (uint32_t)MIN(yyjson_get_uint(max), (uint64_t)UINT32_MAX) : 0;
 }
 
 /* Text, names and structure are read by a model more or less as they stand. Numbers are tokens themselves, or near it; a picture or file in a data: URL is not read as

@@ -45,7 +45,8 @@ static bool is_out(yyjson_val *root, yyjson_val *name, yyjson_val *v)
     if (is_named(name, limits)) {
         yyjson_val *a = yyjson_obj_get(root, limits[0]), *b = yyjson_obj_get(root, limits[1]);
         bool is_one = a == NULL || b == NULL || yyjson_is_null(a) || yyjson_is_null(b);
-        return is_one && yyjson_is_uint(v) && yyjson_get_uint(v) <= UINT32_MAX;
+        bool is_count = yyjson_is_uint(v) || (yyjson_is_sint(v) && yyjson_get_sint(v) == 0); /* -0 is 0 */
+        return is_one && is_count && yyjson_get_uint(v) <= UINT32_MAX;
     }
     return is_default(root, name, v);
 }

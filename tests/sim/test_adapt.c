@@ -156,14 +156,12 @@ struct play {
     double done;
 };
 
-static nanos nanos_of(double seconds) { return (nanos)(seconds * NANOS_PER_S); }
-
 static void tell(struct play *p, const struct asked *a, bool is_refused)
 {
     bool more = p->scenario->load == 0 || p->arrived > 0; /* a place that comes free is taken at once */
-    struct adapt_sample s = { a->began, is_refused ? 0 : a->first_at - a->began, nanos_of(p->now) - a->began,
+    struct adapt_sample s = { a->began, is_refused ? 0 : a->first_at - a->began, nanos_of(p->now, NANOS_PER_S) - a->began,
                               more ? MAX(p->count, p->way.limit) : p->count, is_refused };
-    ways[p->chosen].take(&p->way, &s, nanos_of(p->now));
+    ways[p->chosen].take(&p->way, &s, nanos_of(p->now, NANOS_PER_S));
 }
 
 static void admit(struct play *p)
@@ -173,7 +171,7 @@ static void admit(struct play *p)
         p->arrived -= s->load != 0;
         struct asked *a = &p->asked[p->count];
         *a = (struct asked){ .first = s->first * (s->sigma > 0 ? lognormal(&p->chance, s->sigma) : 1),
-                             .rest = s->rest * (s->sigma > 0 ? lognormal(&p->chance, 0.5) : 1), .began = nanos_of(p->now) };
+                             .rest = s->rest * (s->sigma > 0 ? lognormal(&p->chance, 0.5) : 1), .began = nanos_of(p->now, NANOS_PER_S) };
         if ((s->manner == REFUSES && p->count >= p->knee) || (s->unlucky > 0 && uniform(&p->chance) < s->unlucky)) {
             p->count++;
             tell(p, a, true);
@@ -204,7 +202,7 @@ static void go_on(struct play *p, double until)
         bool had_first = a->first <= 0;
         *(had_first ? &a->rest : &a->first) -= (step + 1e-9) * speed;
         if (!had_first && a->first <= 0)
-            a->first_at = nanos_of(p->now);
+            a->first_at = nanos_of(p->now, NANOS_PER_S);
     }
     for (uint32_t i = 0; i < p->served;) {
         struct asked a = p->asked[i];

@@ -127,6 +127,8 @@ static const struct pair {
     { CHAT, ",\"model\":\"a\"", ",\"model\":\"b\"", SAME },
     { CHAT, ",\"max_tokens\":1", ",\"max_tokens\":2", SAME },
     { CHAT, ",\"max_completion_tokens\":1", "", SAME },
+    { CHAT, ",\"max_tokens\":-0", ",\"max_tokens\":0", SAME },
+    { CHAT, ",\"max_tokens\":-1", ",\"max_tokens\":0", OTHER },
     { CHAT, ",\"max_tokens\":1,\"max_completion_tokens\":null", "", SAME },
     { CHAT, ",\"max_tokens\":1,\"max_completion_tokens\":3", ",\"max_tokens\":2,\"max_completion_tokens\":3", OTHER },
     { CHAT, ",\"temperature\":0", ",\"temperature\":0.5", SAME },
