@@ -67,9 +67,12 @@ const struct cache_value *cache_find_form(struct worker *w, struct cache *c, con
    tenth of the bytes); FAIL_NO_MEMORY, also while the process is short of memory, when others go first, or while much that has gone may still be looked at. */
 MUSTUSE enum fail cache_put(struct worker *w, struct cache *c, const struct cache_id *id, const struct cache_value *v, const struct cache_label *label, nanos ttl);
 
-/* The same, and in the same moment another form of it goes, if it is there: cache_id_form(id, form). */
+/* The same of what a backend was asked for at that moment, and in the same moment another form of it goes, if it is there: cache_id_form(id, form); 0: none. Of either
+   form, what was kept since that moment for a ttl as long is newer and stays: FAIL_NOT_CACHED. asked == NEVER: this one is the newest. */
 MUSTUSE enum fail cache_put_form(struct worker *w, struct cache *c, const struct cache_id *id, unsigned form, const struct cache_value *v,
-                                 const struct cache_label *label, nanos ttl);
+                                 const struct cache_label *label, nanos ttl, nanos asked);
+/* Keeps v beside the answer that it was made of, cache_id_form(id, form): with its label, and until its end. FAIL_NOT_CACHED: that one has gone; else as cache_put. */
+MUSTUSE enum fail cache_put_beside(struct worker *w, struct cache *c, const struct cache_id *id, unsigned form, const struct cache_value *v);
 
 /* Nobody finds it from now on. */
 void cache_remove(struct worker *w, struct cache *c, const struct cache_id *id);

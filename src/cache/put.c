@@ -86,15 +86,16 @@ void cache_tick(struct worker *w, struct cache *c)
 struct putting {
     const struct cache_id *id;
     unsigned form;                   /* what is there of it in that form goes, too; 0: nothing */
+    bool is_beside;                  /* no, it stays, and what comes has its label and end */
     const struct cache_value *value;
-    const struct cache_label *label;
+    const struct cache_label *label; /* of what is not beside another */
     struct label_key key;
     uint64_t size, label_size;
-    uint32_t ends;
+    uint32_t ends, late;             /* late: it is, where there is one that ends behind this tick */
     struct label_parts parts;
     struct entry *chunk;
 };
-enum step { PUT_DONE, PUT_AGAIN, PUT_WANTS_LABEL, PUT_WANTS_CHUNK, PUT_TOO_LARGE, PUT_REFUSED };
+enum step { PUT_DONE, PUT_AGAIN, PUT_WANTS_LABEL, PUT_WANTS_CHUNK, PUT_TOO_LARGE, PUT_REFUSED, PUT_NOT };
 
 static bool has_room(struct cache *c, const struct putting *p, uint32_t old)
 {
@@ -135,6 +136,11 @@ static uint32_t place_take(struct cache *c)
         return ++c->made;
     c->first_free = entry_at(c, index)->node.next;
     return index;
+}
+
+static bool ends_behind(struct cache *c, uint32_t index, uint32_t tick)
+{
+    return index != POLICY_NONE && entry_at(c, index)->ends > tick;
 }
 
 static enum step label_for(struct cache *c, struct putting *p, struct label **out)
@@ -194,6 +200,8 @@ static enum step put_step(struct cache *c, struct putting *p)
     uint32_t other = POLICY_NONE, old = entry_find_form(c, p->id->sha256, (uint8_t)p->form, &other);
     if (old != POLICY_NONE && p->form != 0)
         other = find_other(c, p);
+    if (p->is_beside ? other == POLICY_NONE : ends_behind(c, old, p->late) || ends_behind(c, other, p->late))
+        return PUT_NOT;
     for (unsigned i = 0; i < HOLD_REMOVES && !has_room(c, p, old); i++) {
         uint32_t gone = entry_evict(c);
         old = gone == old ? POLICY_NONE : old;
@@ -201,9 +209,16 @@ static enum step put_step(struct cache *c, struct putting *p)
     }
     if (!has_room(c, p, old))
         return PUT_AGAIN;
+    if (p->is_beside && other == POLICY_NONE)
+        return PUT_NOT;
     enum step s = look_for_place(c, p);
-    if (s == PUT_DONE)
+    if (s == PUT_DONE && p->is_beside) {
+        label = entry_label(c, entry_at(c, other));
+        p->ends = entry_at(c, other)->ends;
+        other = POLICY_NONE;
+    } else if (s == PUT_DONE) {
         s = label_for(c, p, &label);
+    }
     if (s != PUT_DONE)
         return s;
     cache_value_hold(p->value);
@@ -227,6 +242,8 @@ static enum fail put(struct worker *w, struct cache *c, struct putting *p)
         switch (s) {
         case PUT_AGAIN:
             break;
+        case PUT_NOT:
+            return FAIL_NOT_CACHED;
         case PUT_WANTS_LABEL:
             label_parts_free(&p->parts);
             f = label_parts_new(&p->parts, p->label, wants_chunk);
@@ -250,28 +267,41 @@ static void fetch_what_is_written(const struct cache *c)
         __builtin_prefetch(at, 1);
 }
 
-enum fail cache_put_form(struct worker *w, struct cache *c, const struct cache_id *id, unsigned form, const struct cache_value *v,
-                         const struct cache_label *label, nanos ttl)
+static enum fail put_it(struct worker *w, struct cache *c, struct putting *p)
 {
     fetch_what_is_written(c);
     clean(w, c, PUT_STEPS, false);
-    uint64_t size = entry_size(v);
+    p->size = entry_size(p->value);
     if (account_is_short()) {
-        cache_evict(w, c, size + ACCOUNT_STEP);
+        cache_evict(w, c, p->size + ACCOUNT_STEP);
         cache_enter(w, c);
         c->counts.refused++;
         cache_leave(c);
         return FAIL_NO_MEMORY;
     }
-    struct putting p = { .id = id, .form = form, .value = v, .label = label, .key = label_key(label, c->seed), .size = size,
-                         .label_size = label_bytes(label), .ends = cache_ticks(c, ttl > NEVER - w->now ? NEVER : w->now + ttl) };
-    enum fail f = put(w, c, &p);
-    label_parts_free(&p.parts);
-    entry_chunk_free(p.chunk);
+    enum fail f = put(w, c, p);
+    label_parts_free(&p->parts);
+    entry_chunk_free(p->chunk);
     return f;
+}
+
+static uint32_t end_of(const struct cache *c, nanos from, nanos ttl) { return cache_ticks(c, ttl > NEVER - from ? NEVER : from + ttl); }
+
+enum fail cache_put_form(struct worker *w, struct cache *c, const struct cache_id *id, unsigned form, const struct cache_value *v, const struct cache_label *label,
+                         nanos ttl, nanos asked)
+{
+    struct putting p = { .id = id, .form = form, .value = v, .label = label, .key = label_key(label, c->seed), .label_size = label_bytes(label),
+                         .ends = end_of(c, w->now, ttl), .late = end_of(c, asked, ttl) };
+    return put_it(w, c, &p);
 }
 
 enum fail cache_put(struct worker *w, struct cache *c, const struct cache_id *id, const struct cache_value *v, const struct cache_label *label, nanos ttl)
 {
-    return cache_put_form(w, c, id, 0, v, label, ttl);
+    return cache_put_form(w, c, id, 0, v, label, ttl, NEVER);
+}
+
+enum fail cache_put_beside(struct worker *w, struct cache *c, const struct cache_id *id, unsigned form, const struct cache_value *v)
+{
+    struct putting p = { .id = id, .form = form, .is_beside = true, .value = v };
+    return put_it(w, c, &p);
 }

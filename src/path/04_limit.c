@@ -69,6 +69,8 @@ enum fail path_limit(struct task *t, struct request *rq)
 enum fail limit_reserve(struct task *t, struct request *rq)
 {
     struct worker *w = t->worker;
+    if (rq->is_reserved)
+        return OK; /* it has joined a call since, and asks by itself after all */
     rq->foreseen = pool_foresee(rq->pool, rq->prompt_bytes, rq->max_tokens, rq->answers);
     int64_t tokens = (int64_t)rq->foreseen.prompt + rq->foreseen.answer;
     enum fail f = limits_reserve(w, rq->desk->limits, &rq->stake, tokens, limits_cost(rq->pool_conf, rq->foreseen.prompt, rq->foreseen.answer));
@@ -78,6 +80,7 @@ enum fail limit_reserve(struct task *t, struct request *rq)
     }
     if (f == FAIL_RATE_LIMIT || f == FAIL_BUDGET)
         return refused(rq);
+    rq->is_reserved = f == OK;
     return f;
 }
 

@@ -105,7 +105,7 @@ static struct cache_value *convert(const struct request *rq, struct text said, s
     return v;
 }
 
-/* One that was kept in the other form. It is kept in this one, too, for what is left of its time. */
+/* One that was kept in the other form. It is kept in this one, too, for what is left of its time, and goes with it. */
 static struct cache_value *converted(struct task *t, struct request *rq, const struct cache_value *other)
 {
     struct worker *w = t->worker;
@@ -113,9 +113,7 @@ static struct cache_value *converted(struct task *t, struct request *rq, const s
     if (v == NULL)
         return NULL;
     take_over(v, other);
-    struct cache_label label = cache_label_of(rq);
-    nanos ttl = cache_ttl(rq), left = MIN(ttl - (w->wall / NANOS_PER_S - other->made) * NANOS_PER_S, ttl); /* the wall clock may have been set back */
-    if (left > 0 && cache_put(w, rq->desk->cache, &rq->cache.id, v, &label, left) == OK)
+    if (cache_put_beside(w, rq->desk->cache, &rq->cache.id, FORM_WHOLE ^ FORM_STREAM, v) == OK)
         COUNT(w, cache_converted);
     return v;
 }
@@ -171,6 +169,7 @@ static enum fail hit(struct task *t, struct request *rq, const struct cache_valu
 void cache_join_by(struct request *rq, const struct cache_id *id)
 {
     unsigned how = JOIN_FORMS + (rq->stream && rq->usage_wanted) + 2 * (rq->cache.wish == CACHE_REFRESH); /* who wants it new wants it made from now on */
+    how += rq->cache.is_apart ? 4 + 4 * rq->stream : 0;
     struct cache_id join = cache_id_form(id, how);
     memcpy(rq->join.id, join.sha256, sizeof rq->join.id);
     rq->join.hash = join.hash;
@@ -277,13 +276,16 @@ enum fail cache_read_all(struct task *t, struct request *rq, struct buf *out)
     return f;
 }
 
-/* It cannot be told so: this one asks by itself after all. */
-static enum fail ask_alone(struct task *t, struct request *rq)
+/* It cannot be told so: those that want it in this form ask after all, and share one call as well; if that does not end in this form, each by itself. */
+static enum fail ask_apart(struct task *t, struct request *rq)
 {
     flight_reader_leaves(&rq->reader);
     rq->flight = NULL;
     rq->role = JOIN_NONE;
-    rq->joins = rq->cache.keeps = false;
+    rq->joins = !rq->cache.is_apart;
+    rq->cache.is_apart = true;
+    rq->cache.keeps = false;
+    cache_join_by(rq, &rq->cache.base);
     enum fail f = path_admit(t, rq);
     if (f == OK)
         f = path_upstream(t, rq);
@@ -303,7 +305,7 @@ enum fail cache_relay_converted(struct task *t, struct request *rq)
         v = convert(rq, buf_text(&all), fl->usage_event);
     buf_fini(&all);
     if (f == FAIL_TOO_LARGE || (f == OK && v == NULL))
-        return ask_alone(t, rq);
+        return ask_apart(t, rq);
     if (f == OK)
         f = answer(t, rq, v);
     cache_value_drop(v);

@@ -45,6 +45,16 @@ static bool is_whole(const struct flight *fl)
     return fl != NULL && fl->state == FLIGHT_ENDED && fl->fail == OK && fl->status == 200;
 }
 
+/* One question has one answer, and what came last could not be kept. */
+static void forget(struct request *rq, const struct cache_id *id, unsigned form)
+{
+    struct cache_id other = cache_id_form(id, form);
+    if (form != 0)
+        cache_remove(rq->task->worker, rq->desk->cache, &other);
+    if (rq->cache.wish == CACHE_REFRESH)
+        cache_remove(rq->task->worker, rq->desk->cache, id);
+}
+
 void cache_put_made(struct request *rq, const struct cache_id *id, unsigned form, const struct cache_id *shared_id, struct cache_value *v, uint32_t prompt_tokens,
                     uint32_t completion_tokens)
 {
@@ -57,17 +67,17 @@ void cache_put_made(struct request *rq, const struct cache_id *id, unsigned form
         v->made = w->wall / NANOS_PER_S;
     }
     struct cache_label label = cache_label_of(rq);
-    if (v != NULL)
+    nanos asked = rq->cache.wish == CACHE_REFRESH ? NEVER : rq->flight->first_upstream_byte_out; /* who asks anew has the last word */
+    enum fail f = v == NULL ? FAIL_NO_MEMORY : cache_put_form(w, rq->desk->cache, id, form, v, &label, cache_ttl(rq), asked);
+    if (v != NULL && f != FAIL_NOT_CACHED)
         shared_put(rq->desk->shared, shared_id, &label, v, cache_ttl(rq));
-    if (v != NULL && cache_put_form(w, rq->desk->cache, id, form, v, &label, cache_ttl(rq)) == OK) {
+    if (f == OK) {
         COUNT(w, cache_stored);
         return;
     }
     COUNT(w, cache_not_stored);
-    if (form != 0) {
-        struct cache_id other = cache_id_form(id, form);
-        cache_remove(w, rq->desk->cache, &other);
-    }
+    if (f != FAIL_NOT_CACHED)
+        forget(rq, id, form);
 }
 
 /* All of it as the client has it, as long as it lies there; NULL: it does not, or there is no memory. Of a stream the event with usage alone comes last, wherever the

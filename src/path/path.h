@@ -51,6 +51,7 @@ struct request_cache {
     struct cache_id base;       /* of it in whatever form, as instances share it */
     bool by_lane;               /* the body was not parsed: it led here before */
     bool keeps;                 /* the answer is to be kept */
+    bool is_apart;              /* the answer it shared could not be told in its form: it asks for one of that form */
     struct buf tee;             /* of long embeddings: what has been sent */
 };
 
@@ -171,6 +172,7 @@ struct request {
     struct request_cache cache;
     struct stake stake;         /* what it has taken of its key's and tenant's limits */
     struct foresight foreseen;  /* tokens, as of the step admit */
+    bool is_reserved;           /* … and its limits have set them aside */
     struct pool *pool;
     struct slot slot;
     struct waiter *waits;       /* its place in the queue, while it has one */

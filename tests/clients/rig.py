@@ -10,6 +10,7 @@ A file of tests is called with the program's path and perhaps words; only tests 
 import asyncio
 import contextlib
 import http.client
+import http.server
 import inspect
 import json
 import os
@@ -19,6 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -196,6 +198,41 @@ class Weir(Process):
         found = re.search(rf'^{re.escape(name)} (\S+)$', body.decode(), re.M)
         assert found, f'/metrics has no {name}'
         return float(found.group(1))
+
+
+class Scribe(http.server.ThreadingHTTPServer):
+    """A backend that writes down what it is asked: asked holds the bodies. answer(body) says what it says: status, type, bytes."""
+    daemon_threads = True
+
+    def __init__(self, answer):
+        super().__init__(('127.0.0.1', 0), ScribeHandler)
+        self.asked, self.answer = [], answer
+        self.url = f'http://127.0.0.1:{self.server_port}'
+        threading.Thread(target=self.serve_forever, args=[0.01], daemon=True).start()
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
+
+
+class ScribeHandler(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers['content-length'])))
+        self.server.asked.append(body)
+        status, kind, answer = self.server.answer(body)
+        self.send_response(status)
+        self.send_header('content-type', kind)
+        self.send_header('content-length', str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def do_GET(self):
+        self.send_error(404)
+
+    def log_message(self, *_):
+        pass
 
 
 def one_model(*mocks, model='chat', **more):

@@ -6,7 +6,6 @@ import base64
 import collections
 import concurrent.futures
 import http.client
-import http.server
 import itertools
 import json
 import subprocess
@@ -17,7 +16,7 @@ import openai
 from openai import OpenAI
 
 import rig
-from rig import BACKEND_KEY, Mock, Weir, merged, one_model, until
+from rig import BACKEND_KEY, Mock, Scribe, Weir, merged, one_model, until
 
 HELLO = [{'role': 'user', 'content': 'Hello'}]
 WEATHER = [{'type': 'function', 'function': {
@@ -122,41 +121,6 @@ def stats(w, headers=OPS):
     status, _, body = w.get('/api/v1/cache/stats', headers=headers)
     assert status == 200, body
     return json.loads(body)
-
-
-class Scribe(http.server.ThreadingHTTPServer):
-    """A backend that writes down what it is asked: asked holds the bodies. answer(body) says what it says: status, type, bytes."""
-    daemon_threads = True
-
-    def __init__(self, answer):
-        super().__init__(('127.0.0.1', 0), ScribeHandler)
-        self.asked, self.answer = [], answer
-        self.url = f'http://127.0.0.1:{self.server_port}'
-        threading.Thread(target=self.serve_forever, args=[0.01], daemon=True).start()
-
-    def __exit__(self, *_):
-        self.shutdown()
-        self.server_close()
-
-
-class ScribeHandler(http.server.BaseHTTPRequestHandler):
-    protocol_version = 'HTTP/1.1'
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers['content-length'])))
-        self.server.asked.append(body)
-        status, kind, answer = self.server.answer(body)
-        self.send_response(status)
-        self.send_header('content-type', kind)
-        self.send_header('content-length', str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def do_GET(self):
-        self.send_error(404)
-
-    def log_message(self, *_):
-        pass
 
 
 # ---- hits ----

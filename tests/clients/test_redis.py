@@ -9,10 +9,11 @@ import os
 import signal
 import socket
 import threading
+import time
 
 import rig
 from redis_server import Redis
-from rig import Mock, Weir, one_model, until
+from rig import Mock, Scribe, Weir, one_model, until
 
 KEY, OPS_KEY = 'sk-shared-0123456789', 'sk-operator-0123456789'
 AUTH, OPS = {'authorization': f'Bearer {KEY}'}, {'authorization': f'Bearer {OPS_KEY}'}
@@ -208,6 +209,26 @@ def test_nothing_stays_in_redis_for_ever():
         assert len(names) == 5 and all(name.startswith('weir:limit:') for name in names), names
         for name in names:
             assert 0 < int(redis.ask('TTL', name)[1:]) <= 86400 + 60, name
+
+
+def test_who_joined_behind_its_reservation_and_asks_after_all_reserves_once():
+    """both have their share of a limit from Redis before one of them joins the other, whose body cannot be told as events"""
+    def unfinished(body):
+        time.sleep(0.1)
+        choice = {'index': 0, 'text': 'hi', 'finish_reason': None}
+        if body.get('stream'):
+            return 200, 'text/event-stream', f'data: {json.dumps({"choices": [choice | {"finish_reason": "stop"}]})}\n\ndata: [DONE]\n\n'.encode()
+        return 200, 'application/json', json.dumps({'choices': [choice], 'usage': {'prompt_tokens': 1, 'completion_tokens': 1, 'total_tokens': 2}}).encode()
+
+    with Redis() as redis, Scribe(unfinished) as backend, Weir(conf(backend, redis, tpm=1000000)) as w, concurrent.futures.ThreadPoolExecutor(2) as pool:
+        until('its workers are connected', lambda: sessions(redis) >= 2)
+        for i in range(20):
+            body = {'model': 'chat', 'prompt': f'hi {i}', 'max_tokens': 5, 'temperature': 0}
+            both = list(pool.map(lambda more: w.post('/v1/completions', body | more, AUTH), ({}, {'stream': True})))
+            assert [status for status, *_ in both] == [200, 200], both
+        assert 20 < len(backend.asked) <= 40, 'the body came first, at least once'
+        held = w.number('weir_limited_tokens_total{what="reserved"}', OPS) - w.number('weir_limited_tokens_total{what="returned"}', OPS)
+        assert 0 <= held <= 40 * 5, held     # of each request what it took, once
 
 
 rig.run(globals())

@@ -117,7 +117,7 @@ TEST(one_form_takes_the_place_of_another)
     for (uint64_t version = 1; version < 6; version++) { /* by turns, and again over its own */
         const struct cache_id *own = version % 3 == 0 ? &id : &other, *gone = version % 3 == 0 ? &other : &id;
         struct cache_value *v = value_of(1, version, 100);
-        assert_int_equal(cache_put_form(&a, c, own, 3, v, &plain, 60 * SECOND), OK);
+        assert_int_equal(cache_put_form(&a, c, own, 3, v, &plain, 60 * SECOND, NEVER), OK);
         assert_true(cache_find(&a, c, own) == v);
         assert_null(cache_find(&a, c, gone));
         assert_int_equal(status().entries, 1);
@@ -131,7 +131,7 @@ TEST(one_form_takes_the_place_of_another)
         assert_int_equal(cache_put(&a, c, &id, v, &plain, 60 * SECOND), OK);
         assert_int_equal(cache_put(&a, c, &other, v, &plain, 60 * SECOND), OK);
         assert_int_equal(status().entries, 3); /* a form that nobody named stays */
-        assert_int_equal(cache_put_form(&a, c, own, 3, v, &plain, 60 * SECOND), OK);
+        assert_int_equal(cache_put_form(&a, c, own, 3, v, &plain, 60 * SECOND, NEVER), OK);
         assert_int_equal(status().entries, 2);
         assert_true(cache_find_form(&a, c, gone, 3, &is_other) == v && is_other);
         assert_true(cache_find(&a, c, &third) == v);
@@ -150,6 +150,30 @@ TEST(put_again_it_is_the_new_one)
     struct cache_status s = status();
     assert_int_equal(s.entries, 1);
     assert_int_equal(s.replaced, 9);
+    close_cache();
+}
+
+/* Two backends were asked one question, and who was asked first answers last. */
+TEST(what_was_asked_for_before_does_not_replace_what_was_kept_since)
+{
+    struct cache_id id = id_of(1), other = cache_id_form(&id, 3);
+    open_cache(1 << 20, 1000);
+    for (unsigned i = 0; i < 2; i++) { /* in the same form, and in the other */
+        const struct cache_id *kept = i == 0 ? &id : &other;
+        nanos asked = a.now;
+        a.now += SECOND;
+        struct cache_value *newer = value_of(1, 2, 100), *older = value_of(1, 1, 100);
+        assert_int_equal(cache_put_form(&a, c, kept, 3, newer, &plain, 60 * SECOND, NEVER), OK);
+        a.now += SECOND;
+        assert_int_equal(cache_put_form(&a, c, &id, 3, older, &plain, 60 * SECOND, asked), FAIL_NOT_CACHED);
+        assert_true(cache_find(&a, c, kept) == newer);
+        assert_int_equal(status().entries, 1);
+        assert_int_equal(cache_put_form(&a, c, &id, 3, older, &plain, 60 * SECOND, a.now), OK); /* asked for later */
+        assert_true(cache_find(&a, c, &id) == older);
+        assert_int_equal(status().entries, 1);
+        cache_value_drop(newer);
+        cache_value_drop(older);
+    }
     close_cache();
 }
 
@@ -506,6 +530,31 @@ TEST(deletion_by_tenant_model_and_tag)
     close_cache();
 }
 
+TEST(what_was_made_of_an_answer_has_its_label_and_end)
+{
+    static const struct cache_label tagged = { { "acme", 4 }, { "chat", 4 }, { "faq", 3 } };
+    struct cache_id id = id_of(1), other = cache_id_form(&id, 3);
+    open_cache(1 << 20, 1000);
+    struct cache_value *whole = value_of(1, 1, 100), *events = value_of(1, 1, 200);
+    int64_t made = mem_alive();
+    assert_int_equal(cache_put_beside(&a, c, &other, 3, events), FAIL_NOT_CACHED); /* beside what? */
+    assert_int_equal(mem_alive(), made);
+    assert_int_equal(cache_put(&a, c, &id, whole, &tagged, 10 * SECOND), OK);
+    assert_int_equal(cache_put_beside(&a, c, &other, 3, events), OK);
+    assert_true(cache_find(&a, c, &id) == whole && cache_find(&a, c, &other) == events);
+    assert_int_equal(drop(NULL, NULL, "faq"), 2);
+    assert_null(cache_find(&a, c, &other));
+    assert_int_equal(cache_put(&a, c, &id, whole, &tagged, 10 * SECOND), OK);
+    a.now += 6 * SECOND;
+    assert_int_equal(cache_put_beside(&a, c, &other, 3, events), OK);
+    a.now += 5 * SECOND;
+    assert_null(cache_find(&a, c, &id));
+    assert_null(cache_find(&a, c, &other));
+    cache_value_drop(whole);
+    cache_value_drop(events);
+    close_cache();
+}
+
 TEST(deletion_lets_others_have_their_turn)
 {
     open_cache(64 << 20, 20000);
@@ -557,7 +606,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_put_is_found_and_nothing_else), cmocka_unit_test(put_again_it_is_the_new_one), cmocka_unit_test(table_stays_good_as_entries_come_and_go),
-        cmocka_unit_test(another_form_will_do), cmocka_unit_test(one_form_takes_the_place_of_another), cmocka_unit_test(over_its_time_it_is_not_found_and_goes),
+        cmocka_unit_test(another_form_will_do), cmocka_unit_test(one_form_takes_the_place_of_another),
+        cmocka_unit_test(what_was_asked_for_before_does_not_replace_what_was_kept_since), cmocka_unit_test(what_was_made_of_an_answer_has_its_label_and_end),
+        cmocka_unit_test(over_its_time_it_is_not_found_and_goes),
         cmocka_unit_test(many_that_end_together_go_by_themselves_as_others_come), cmocka_unit_test(wall_clock_that_jumps_changes_nothing),
         cmocka_unit_test(entries_and_bytes_have_their_limits), cmocka_unit_test(bytes_are_what_memory_says), cmocka_unit_test(who_floods_evicts_its_own),
         cmocka_unit_test(short_of_memory_others_go_first), cmocka_unit_test(out_of_memory_at_any_allocation_leaves_it_whole),
