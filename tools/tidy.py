@@ -132,6 +132,7 @@ DOCUMENTED = {
     'src/serve/routes.def': {'ROUTE': 5},
     'src/stat/counters.def': {'COUNTER': 2, 'FAMILY': 3, 'MEMBER': 2, 'HISTOGRAM': 1, 'SURFACE': 1},
     'src/upstream/border.def': {'PASS': 2, 'REFUSE': 1, 'PRIVATE': 2, 'INSIDE': 1},
+    'src/upstream/finish.def': {'FINISH': 1},
     'src/upstream/local_models.def': {'LOCAL': 3},
 }
 

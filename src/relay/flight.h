@@ -79,7 +79,7 @@ struct flight {
     const char *content_type;     /* of a plain answer */
     nanos retry_after;            /* -1 = none said */
     bool is_checked;              /* it ended whole, and all of it was looked into */
-    bool is_unfit;                /* not to be told again: the model has refused, a filter has cut it, or its form is odd */
+    bool is_unfit;                /* not to be told again: refused, cut, unfinished, with a hole, an error in disguise, or odd in its form */
     struct text usage_event;      /* of a stream: the event with usage alone as it goes out, whether or not the client wants it; at == NULL: none came */
     bool backlog_grows;           /* nobody was asked, as more and more wait: coming back soon makes it worse */
     bool is_hopeless;             /* every attempt failed for what no retry changes: our key there, its models, where it sends us */

@@ -63,21 +63,31 @@ bool answer_is_error(yyjson_val *root)
     return (error != NULL && !yyjson_is_null(error)) || yyjson_equals_str(yyjson_obj_get(root, "object"), "error");
 }
 
-bool answer_is_refusal(yyjson_val *choice)
+bool answer_is_spoilt(yyjson_val *choice)
 {
-    yyjson_val *message = yyjson_obj_get(choice, "message");
+    yyjson_val *message = yyjson_obj_get(choice, "message"), *error = yyjson_obj_get(choice, "error");
     yyjson_val *refusal = yyjson_obj_get(message != NULL ? message : yyjson_obj_get(choice, "delta"), "refusal");
-    return yyjson_equals_str(yyjson_obj_get(choice, "finish_reason"), "content_filter") || yyjson_get_len(refusal) > 0;
+    return yyjson_get_len(refusal) > 0 || (error != NULL && !yyjson_is_null(error));
 }
 
-static bool is_refused(yyjson_val *root)
+bool answer_ends_whole(yyjson_val *finish)
+{
+    struct text word = { yyjson_get_str(finish), yyjson_get_len(finish) };
+#define FINISH(name, why) if (text_eq(word, TEXT(#name))) return true;
+#include "upstream/finish.def"
+#undef FINISH
+    return false;
+}
+
+/* Has it choices, and did all of them come to a good end? Errors that no rule above knows for one have none. */
+static bool is_fit(yyjson_val *root)
 {
     size_t i, n;
-    yyjson_val *choice;
-    yyjson_arr_foreach(yyjson_obj_get(root, "choices"), i, n, choice)
-        if (answer_is_refusal(choice))
-            return true;
-    return false;
+    yyjson_val *choice, *choices = yyjson_obj_get(root, "choices");
+    yyjson_arr_foreach(choices, i, n, choice)
+        if (answer_is_spoilt(choice) || !answer_ends_whole(yyjson_obj_get(choice, "finish_reason")))
+            return false;
+    return yyjson_arr_size(choices) > 0;
 }
 
 /* A whole 2xx body must be a JSON object, and no error in disguise. */
@@ -101,12 +111,12 @@ static enum fail check_plain(struct call *call, struct attempt_story *a)
     } else if (f == OK) {
         yyjson_val *root = yyjson_doc_get_root(doc);
         answer_take_usage(fl, yyjson_obj_get(root, "usage"));
-        fl->is_unfit = is_refused(root);
-        fl->is_checked = true;
+        fl->is_unfit = call->fields != FIELD_EMBEDDING && !is_fit(root); /* what becomes of vectors, items.c knows */
         if (a->status < 400 && answer_is_error(root)) {
             attempt_because(fl, a, "answered %d with an error: %.*s", a->status, TEXT_ARG(border_words(call->slot.endpoint, answer_error_text(root))));
             f = FAIL_UPSTREAM;
         }
+        fl->is_checked = f == OK; /* if not, the next one's answer may be too long to be looked into */
     }
     arena_fini(&arena);
     return f;

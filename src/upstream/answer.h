@@ -17,8 +17,10 @@ MUSTUSE enum fail answer_read(struct task *t, struct call *call, struct attempt_
 bool answer_is_error(yyjson_val *root);
 /* What one that does, or was sent with a status that does, says of it; as long as root lives, at == NULL if it says nothing. */
 struct text answer_error_text(yyjson_val *root);
-/* Has the model refused, or a filter cut its answer? Of one choice, plain or in an event. */
-bool answer_is_refusal(yyjson_val *choice);
+/* Has the model refused, or does the choice itself tell of an error? Of one choice, plain or in an event. */
+bool answer_is_spoilt(yyjson_val *choice);
+/* Is this a finish_reason of a whole answer (finish.def)? finish may be NULL, or anything. */
+bool answer_ends_whole(yyjson_val *finish);
 /* The tokens that a usage object tells, if it tells them; usage may be NULL. */
 void answer_take_usage(struct flight *fl, yyjson_val *usage);
 

@@ -18,7 +18,7 @@ struct stream {
     struct sse_reader reader;
     uint64_t events;   /* that were understood, of any kind */
     bool done;         /* [DONE] came */
-    uint64_t begun, finished; /* choices, a bit each by index: what came of them, and their finish_reason */
+    uint64_t begun, finished, whole; /* choices, a bit each by index: what came of them, their finish_reason, and one that ends a whole answer */
     bool broken;       /* the framing broke behind [DONE]: the answer is whole, and nothing more can be read */
     nanos last;        /* when the last content came */
 };
@@ -48,15 +48,25 @@ static bool choice_has_content(yyjson_val *choice)
 /* Has every choice that began come to its finish_reason? With n > 1 they end one by one. */
 static bool is_finished(const struct stream *s) { return s->finished != 0 && s->finished == s->begun; }
 
+/* May it be told again? The last bit is that of several choices, of which one may be unfinished. */
+static bool is_fit(const struct stream *s) { return s->whole != 0 && s->whole == s->begun && s->begun >> (CHOICES_MAX - 1) == 0; }
+
 /* True if this choice ends here. */
 static bool note_choice(struct stream *s, yyjson_val *choice)
 {
-    bool ends = yyjson_is_str(yyjson_obj_get(choice, "finish_reason"));
+    yyjson_val *finish = yyjson_obj_get(choice, "finish_reason");
+    bool ends = yyjson_is_str(finish);
     uint64_t bit = 1ull << MIN(yyjson_get_uint(yyjson_obj_get(choice, "index")), CHOICES_MAX - 1); /* no index: 0 */
     s->begun |= bit;
-    if (ends)
-        s->finished |= bit;
-    return ends;
+    s->flight->is_unfit |= answer_is_spoilt(choice);
+    if (!ends)
+        return false;
+    s->finished |= bit;
+    if (answer_ends_whole(finish))
+        s->whole |= bit;
+    else if (yyjson_get_len(finish) > 0) /* some have "" in every event but the last */
+        s->flight->is_unfit = true;
+    return true;
 }
 
 static enum event_kind look_into(struct stream *s, const struct sse_event *e, yyjson_val *root)
@@ -73,7 +83,6 @@ static enum event_kind look_into(struct stream *s, const struct sse_event *e, yy
     }
     yyjson_arr_foreach(choices, i, n, choice) {
         content |= note_choice(s, choice);
-        s->flight->is_unfit |= answer_is_refusal(choice);
         content = content || choice_has_content(choice);
     }
     if (yyjson_is_obj(usage)) {
@@ -170,6 +179,7 @@ static enum fail stream_event(struct stream *s, const struct sse_event *e)
     switch (kind) {
     case EVENT_BAD:
         COUNT(s->worker, stream_events_dropped);
+        s->flight->is_unfit = true; /* it may have been content */
         return OK;
     case EVENT_NO_MEMORY:
         return FAIL_NO_MEMORY; /* left out, the answer would be short of a token, and end well */
@@ -229,6 +239,7 @@ static enum fail finish(struct task *t, struct stream *s, struct conn *c)
     if (f != OK)
         return f;
     s->flight->is_checked = true;
+    s->flight->is_unfit |= !is_fit(s);
     flight_end(s->flight, OK);
     if (!s->broken)
         read_remains(t, s, c);

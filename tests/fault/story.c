@@ -247,7 +247,7 @@ static enum fail answer(struct task *t, struct actor *a, struct server *b, const
         return answer_embeddings(t, a, request);
     if (strstr(request, "\"stream\":true") != NULL)
         return answer_stream(t, a, request);
-    return strstr(request, "\"long\"") != NULL ? answer_long(t, a) : say_json(t, a, "{\"choices\":[{\"message\":{\"role\":\"assistant\",\"content\":\"whole\"},\"index\":0}]}");
+    return strstr(request, "\"long\"") != NULL ? answer_long(t, a) : say_json(t, a, "{\"choices\":[{\"message\":{\"role\":\"assistant\",\"content\":\"whole\"},\"index\":0,\"finish_reason\":\"stop\"}]}");
 }
 
 struct visit {

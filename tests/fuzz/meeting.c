@@ -67,7 +67,7 @@ void meeting_honest_answer(struct buf *out, unsigned number, bool stream)
     static const char events[] = "data: {\"choices\":[{\"delta\":{\"content\":\"%08u\"}}]}\n\ndata: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
     char body[sizeof events + 16];
     if (!stream) {
-        told(buf_printf(out, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 29\r\n\r\n{\"choices\":[],\"n\":\"%08u\"}", number));
+        told(buf_printf(out, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 53\r\n\r\n{\"choices\":[{\"finish_reason\":\"stop\"}],\"n\":\"%08u\"}", number));
         return;
     }
     int n = snprintf(body, sizeof body, events, number);
