@@ -96,6 +96,12 @@ $(B)/tests/sim/%: $(B)/tests/sim/%.o $(TESTLIB) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 # Who may join whom is said by the test, at the linker's table
 $(B)/tests/sim/test_joins: LDFLAGS += -Wl,--wrap=path_route
+# Of the commands, the one that goes on asking while a server starts anew
+$(B)/tests/sim/test_warm: LDLIBS := $(LIB) $(LDLIBS)
+$(B)/tests/sim/test_warm: $(B)/libwarm.a
+$(B)/libwarm.a: $(patsubst %,$(B)/src/cli/%.o,cache_ask cache_lines tell table)
+	@rm -f $@
+	@ar rcs $@ $^
 # Parks are counted and cancelled at the linker's table: the shipped object is what is tested
 $(B)/tests/fault/test_faults: $(patsubst tests/fault/%.c,$(B)/tests/fault/%.o,$(wildcard tests/fault/*.c)) $(TESTLIB) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--wrap=task_park -o $@ $^ $(LDLIBS)

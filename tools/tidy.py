@@ -123,7 +123,7 @@ DOCUMENTED = {
     'src/bench/replay.def': {'POLICY': 1},
     'src/bench/template_words.def': {'WORD': 4},
     'src/bench/findings.def': {'FINDING': 3},
-    'src/cache/defaults.def': {'LEFT_OUT': 1, 'SCOPED': 2, 'LIMIT': 1, 'DEFAULT': 3},
+    'src/cache/defaults.def': {'LEFT_OUT': 1, 'SCOPED': 2, 'GENERATED': 2, 'LIMIT': 1, 'DEFAULT': 3},
     'src/cli/bench_scenarios.def': {'SCENARIO': 6, 'VERB': 3},
     'src/cli/commands.def': {'COMMAND': 1, 'HIDDEN': 1},
     'src/conf/keys.def': {'SECTION': 1, 'MAP': 4, 'KEY': 8, 'REFUSED': 2, 'FOREIGN': 1},

@@ -220,6 +220,13 @@ static uint64_t count_of(yyjson_val *v)
     return yyjson_is_uint(v) ? yyjson_get_uint(v) : 0;
 }
 
+/* A sparse vector beside the dense one, the input's text, …: batch_write has none of it. */
+static bool has_more(yyjson_val *item)
+{
+    yyjson_val *object = yyjson_obj_get(item, "object");
+    return yyjson_obj_size(item) > 2u + (object != NULL) || (object != NULL && !yyjson_equals_str(object, "embedding"));
+}
+
 static enum fail read_item(const struct walk *w, yyjson_val *item, struct batch_answer *out)
 {
     yyjson_val *index = yyjson_obj_get(item, "index"), *vector = yyjson_obj_get(item, "embedding");
@@ -230,6 +237,7 @@ static enum fail read_item(const struct walk *w, yyjson_val *item, struct batch_
     if (to->vector.at != NULL)
         return FAIL_PROTOCOL;
     to->vector = w->vectors[yyjson_get_uint(vector)];
+    out->has_more |= has_more(item);
     return OK;
 }
 
@@ -265,6 +273,7 @@ enum fail batch_read(struct arena *arena, struct text body, unsigned count, stru
         return FAIL_NO_MEMORY;
     for (unsigned i = 0; i < count; i++)
         out->items[i] = (struct batch_item){ .vector = TEXT_NONE };
+    out->has_more = false;
     buf_init(&w.outline, OUTLINE_BYTES_ANSWER + (size_t)OUTLINE_BYTES_ITEM * count);
     enum fail f = walk_all(&w);
     if (f == OK)

@@ -24,6 +24,7 @@ struct batch_answer {
     struct batch_item *items; /* by their "index"; the caller's, count of them */
     uint64_t prompt_tokens, total_tokens; /* of its usage; 0: it does not say */
     struct text model;        /* JSON string as it came, quotes included; at == NULL: it does not say */
+    bool has_more;            /* an item says more than object, index and embedding, and batch_write would lose it */
 };
 /* Reads an answer of any bytes to a request for count inputs; what out says lies in body. arena: for the answer without its vectors, 200 bytes an item, and never
    more than 40 KiB and 9 KiB an item. FAIL_PROTOCOL: it is no JSON, or an error, or has not exactly one vector for each index from 0 to count-1; FAIL_NO_MEMORY.

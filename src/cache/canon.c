@@ -20,6 +20,7 @@ static bool is_token_limit(yyjson_val *v) { return json_is_count(v) && yyjson_ge
 static bool is_one(yyjson_val *v) { return yyjson_is_num(v) && yyjson_get_num(v) == 1; }
 static bool is_empty(yyjson_val *v) { return yyjson_is_obj(v) && yyjson_obj_size(v) == 0; }
 static bool is_type_text(yyjson_val *v) { return yyjson_obj_size(v) == 1 && yyjson_equals_str(yyjson_obj_get(v, "type"), "text"); }
+static bool is_usage_alone(yyjson_val *v) { return yyjson_is_obj(v) && yyjson_obj_size(v) == (yyjson_obj_get(v, "include_usage") != NULL); }
 static bool is_float(yyjson_val *v) { return yyjson_equals_str(v, "float"); }
 
 enum surface { C = 1, T = 2, E = 4 };
@@ -29,6 +30,13 @@ static bool is_of(yyjson_val *root, unsigned surfaces)
 {
     unsigned is = (yyjson_obj_get(root, "messages") ? C : 0u) | (yyjson_obj_get(root, "prompt") ? T : 0u) | (yyjson_obj_get(root, "input") ? E : 0u);
     return is != 0 && (is & ~surfaces) == 0;
+}
+
+/* A scope of embeddings has the model alone. */
+static bool has_input(yyjson_val *root)
+{
+    yyjson_val *input = yyjson_obj_get(root, "input");
+    return input != NULL && !yyjson_is_null(input);
 }
 
 /* A scope has one limit of tokens. Of two, which one counts is the backend's choice. */
@@ -42,11 +50,13 @@ static bool counts_at_top(yyjson_val *root, struct text name, yyjson_val *v)
 {
 #define LEFT_OUT(member, why)                if (text_eq(name, TEXT(#member))) return false;
 #define SCOPED(member, test, why)            if (text_eq(name, TEXT(#member))) return !test(v);
-#define LIMIT(member, why)                   if (text_eq(name, TEXT(#member))) return !is_token_limit(v) || has_two_limits(root);
+#define GENERATED(member, test, why)         if (text_eq(name, TEXT(#member))) return !test(v) || has_input(root);
+#define LIMIT(member, why)                   if (text_eq(name, TEXT(#member))) return !is_token_limit(v) || has_two_limits(root) || has_input(root);
 #define DEFAULT(member, surfaces, test, why) if (text_eq(name, TEXT(#member))) return !test(v) || !is_of(root, surfaces);
 #include "cache/defaults.def"
 #undef LEFT_OUT
 #undef SCOPED
+#undef GENERATED
 #undef LIMIT
 #undef DEFAULT
     return true;

@@ -12,7 +12,7 @@
 _Static_assert(CACHE_ID_BYTES == SHA256_DIGEST_LENGTH, "an identity is a SHA-256");
 
 /* What a hash is of: one of one kind is never one of another. A new canonical form needs new letters, since answers outlive the program in a shared cache. */
-enum hash_kind { HASH_BODY = 'B', HASH_REST = 'R', HASH_INPUT = 'I', HASH_JOINED = 'J', HASH_IDENTITY = 'Q' };
+enum hash_kind { HASH_BODY = 'B', HASH_REST = 'S', HASH_INPUT = 'I', HASH_JOINED = 'J', HASH_IDENTITY = 'Q' };
 
 #define HASH_BLOCK_BYTES 512
 

@@ -4,10 +4,11 @@
    path/ asks for it; exact.h, shared.h and joins find answers by it.
 
    It is made in two halves, since a large body is read on a job thread that knows nothing of the configuration:
-     digest    of the body alone, while its tree lives: all but model, max_tokens, max_completion_tokens and temperature, and what stays out (below)
+     digest    of the body alone, while its tree lives: all but model, what stays out (below), and where something is generated max_tokens,
+               max_completion_tokens and temperature
      identity  of the digest and what the request means here: tenant, model's pool, and the values those fields have after models.*.defaults
 
-   What stays out, as it changes no answer: stream, stream_options, user, metadata, safety_identifier, prompt_cache_key. */
+   What stays out, as it changes no answer: stream, stream_options that say include_usage and nothing else, user, metadata, safety_identifier, prompt_cache_key. */
 #ifndef WEIR_CACHE_KEY_H
 #define WEIR_CACHE_KEY_H
 
@@ -30,7 +31,7 @@ struct cache_id {
 struct cache_scope {
     struct text tenant;         /* nobody else may have the answer; "" = whoever asks where nobody needs a key */
     struct text surface;        /* "chat" */
-    struct text model;          /* its pool's name, and what is behind that */
+    struct text model;          /* its pool's name, and what is behind that; embeddings have nothing of what follows */
     bool has_max_tokens, has_temperature;
     bool max_is_completion;     /* max_completion_tokens said it: another field to a backend */
     uint32_t max_tokens;        /* as it goes out: the client's or models.*.defaults */

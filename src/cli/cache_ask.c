@@ -30,6 +30,7 @@ struct asker {
     struct conn *conn;         /* kept from question to question; NULL: none */
     struct tls_session session;
     struct answer answer;
+    bool is_unheard;           /* the last connection ended before a byte of an answer came */
     struct buf head, body, refusal;
     char first[2048];          /* of an answer's head */
 };
@@ -141,6 +142,8 @@ static enum fail ask_once(struct task *t, struct asker *a)
         f = open_new(t, a);
         f = f == OK ? talk(t, a) : f;
     }
+    a->is_unheard = f == FAIL_RESET && (a->conn == NULL || !a->conn->any_byte);
+    a->warming->is_answering |= f == OK;
     if (f == OK && conn_is_reusable(a->conn)) {
         wire_keep_session(&a->conn->wire, &a->session);
         conn_rest(a->conn);
@@ -228,6 +231,13 @@ static bool is_put_off(const struct answer *said, nanos left)
     return (said->status == 429 || said->status == 503) && said->later >= 0 && said->later < left;
 }
 
+/* Nobody is there, or somebody who goes before saying a word: who ends or starts just now may be back in a moment. If all connections end so it is no weir. */
+static bool is_away(const struct asker *a, enum fail f)
+{
+    const struct cache_warming *w = a->warming;
+    return (f == FAIL_CONNECT && cache_warming_done(w) > 0) || (a->is_unheard && w->is_answering);
+}
+
 /* Asks again while nobody answers for a moment, or the answer is to come again later. FAIL_CONNECT: nobody answers any more. */
 static enum fail ask_again(struct task *t, struct asker *a)
 {
@@ -237,13 +247,16 @@ static enum fail ask_again(struct task *t, struct asker *a)
         enum fail f = w->not_before > t->worker->now ? task_sleep(t, w->not_before) : OK;
         f = f == OK ? ask_once(t, a) : f;
         nanos now = t->worker->now;
-        unreached = f == FAIL_CONNECT ? MIN(unreached, now + UNREACHED_NS) : NEVER;
-        if (f == FAIL_CONNECT && now < unreached && cache_warming_done(w) > 0)
+        bool waits = is_away(a, f);
+        unreached = waits ? MIN(unreached, now + UNREACHED_NS) : NEVER;
+        if (waits && now < unreached)
             stay_away(w, now + KNOCK_NS);
         else if (f == OK && is_put_off(&a->answer, patience - now))
             stay_away(w, now + MAX(a->answer.later, NANOS_PER_MS));
-        else
+        else {
+            w->is_answering &= !waits;
             return f;
+        }
     }
 }
 

@@ -50,6 +50,7 @@ struct cache_warming {
     struct cache_count reasons[WARM_REASONS_MAX];
     struct cache_failure failures[WARM_FAILURES_MAX];
     nanos not_before;          /* the server asked to be left alone until then */
+    bool is_answering;         /* there was an answer, and no question since then that was sent again and again in vain */
     enum fail gone;            /* why nobody goes on asking; OK: somebody does */
     int error;                 /* of the last connect that failed, for wire_error_text */
 };

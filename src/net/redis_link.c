@@ -12,6 +12,7 @@
 #define PAUSE_MIN_NS  (100 * NANOS_PER_MS)  /* between attempts, doubled after each up to the next; a quarter more at random, so that instances do not come in step */
 #define PAUSE_MAX_NS  (5 * NANOS_PER_S)
 #define STEADY_NS     (10 * NANOS_PER_S)    /* up for this long, the pauses begin anew: one that flaps is not asked, and told of, ever faster */
+#define TELL_NS       (60 * NANOS_PER_S)    /* between lines that say why it is still away: a connection that is lost and then refused has two reasons, and one cause */
 #define PLACE_BYTES   16384                 /* of a place's texts: redis.url has at most 1,024 */
 
 struct redis_server {
@@ -20,6 +21,8 @@ struct redis_server {
     struct arena arena;
     _Atomic unsigned streak; /* late answers in a row, of all workers */
     _Atomic unsigned away;   /* links that have told so: the first and the last one log */
+    _Atomic uint64_t told;   /* the reason that was logged last: a hash */
+    _Atomic nanos told_at;
     struct redis_users {
         _Atomic(struct worker *) worker; /* NULL: it never had a link */
         atomic_bool is_told;             /* a letter is on its way */
@@ -29,14 +32,42 @@ struct redis_server {
 
 /* ---- up and down ---- */
 
+/* FNV-1a. */
+static uint64_t hash_of(const char *why)
+{
+    uint64_t hash = 0xcbf29ce484222325;
+    for (; *why != '\0'; why++)
+        hash = (hash ^ (unsigned char)*why) * 0x100000001b3;
+    return hash;
+}
+
+/* It cannot be made, and for another reason than it was away for: a password that is not valid any more is nothing to wait for. Links that see the same say it once. */
+static void tell_why(struct redis_link *link)
+{
+    struct redis_server *s = link->server;
+    uint64_t why = hash_of(link->why);
+    if (!link->is_told || why == link->told || link->worker->now - atomic_load(&s->told_at) < TELL_NS)
+        return;
+    link->told = why;
+    if (atomic_exchange(&s->told, why) == why)
+        return;
+    atomic_store(&s->told_at, link->worker->now);
+    log_line(link->worker, LOG_LEVEL_WARN, "redis_still_away", "Redis: %s", link->why);
+}
+
 /* One line a process, whatever its workers see. */
 static void tell_down(struct redis_link *link)
 {
+    struct redis_server *s = link->server;
     if (link->is_told || link->use->is_quiet)
         return;
     link->is_told = true;
-    if (atomic_fetch_add(&link->server->away, 1) == 0)
-        log_line(link->worker, LOG_LEVEL_WARN, "redis_away", "Redis: %s; until it answers again this instance counts its limits alone, and shares no answers", link->why);
+    link->told = hash_of(link->why);
+    if (atomic_fetch_add(&s->away, 1) != 0)
+        return;
+    atomic_store(&s->told, link->told);
+    atomic_store(&s->told_at, link->worker->now);
+    log_line(link->worker, LOG_LEVEL_WARN, "redis_away", "Redis: %s; until it answers again this instance counts its limits alone, and shares no answers", link->why);
 }
 
 static void tell_up(struct redis_link *link)
@@ -244,6 +275,7 @@ static enum fail try_it(struct task *t, struct redis_link *link)
         if (f != OK && t->cancel == OK) {
             redis_close(link->redis, link->why);
             tell_down(link);
+            tell_why(link);
             return OK;
         }
     }

@@ -3,7 +3,7 @@
 
    The breaker: a link is down after its connection was lost, and every link is after REDIS_LATE_MAX answers in a row, of whatever link, did not come in time. A link
    comes up when a PING is answered within its wait. While it is down nobody waits for it. One line is logged when the first link goes down, and one when the last of
-   them is back.
+   them is back; between them one when a link is down for another reason than before, once a minute at most.
 
    state   how it gets there                              what may happen
    DOWN    new; connection lost; late answers             its task connects, logs in, prepares and pings, with growing pauses
@@ -60,6 +60,7 @@ struct redis_link {
     struct list waiting; /* tasks */
     struct node node;    /* among its worker's links to that server */
     bool is_up, is_told;
+    uint64_t told;       /* why it is down, as it was told last: a hash */
     char why[160];
 };
 

@@ -108,6 +108,14 @@ static enum fail answer(struct task *t, struct request *rq, const struct batch_a
     return f;
 }
 
+/* Only what is told saves anything. */
+static void count_saved(const struct request *rq)
+{
+    for (uint32_t i = 0; i < rq->cache.input_count; i++)
+        if (rq->cache.items[i].value != NULL)
+            cache_count_saved(rq->task->worker, rq->cache.items[i].value);
+}
+
 static struct batch_item *items_new(struct request *rq) { return mem_zero(rq->cache.input_count * sizeof(struct batch_item)); }
 
 static enum fail answer_known(struct task *t, struct request *rq)
@@ -120,6 +128,8 @@ static enum fail answer_known(struct task *t, struct request *rq)
     rq->first_token_ns = t->worker->now - rq->http->body_done;
     rq->is_answered = true;
     enum fail f = answer(t, rq, &a);
+    if (f == OK)
+        count_saved(rq);
     mem_free(a.items);
     return f;
 }
@@ -173,9 +183,6 @@ enum fail items_look_up(struct task *t, struct request *rq)
     if (f == OK)
         f = find_shared(t, rq);
     unsigned n = f == OK ? known(rq) : 0;
-    for (uint32_t i = 0; n > 0 && i < c->input_count; i++)
-        if (c->items[i].value != NULL)
-            cache_count_saved(w, c->items[i].value);
     COUNT_BY(w, cache_items_found, n);
     if (f == OK && n == c->input_count) {
         COUNT(w, cache_hits);
@@ -189,12 +196,17 @@ enum fail items_look_up(struct task *t, struct request *rq)
 
 /* ---- what a backend brought ---- */
 
-/* Keeps the vectors of an answer to the inputs that were not known; its prompt's tokens are shared out by the inputs' lengths. */
+/* Keeps the vectors of an answer to the inputs that were not known; its prompt's tokens are shared out by the inputs' lengths. What says more is passed on, and asked
+   for again: told from memory it would be less. */
 static void keep_all(struct request *rq, const struct batch_answer *a)
 {
     struct worker *w = rq->task->worker;
     struct request_cache *c = &rq->cache;
     uint64_t bytes = 0, before = 0, told = 0;
+    if (a->has_more) {
+        COUNT_BY(w, cache_not_stored, rq->role != JOIN_FOLLOWS);
+        return;
+    }
     for (uint32_t i = 0; i < c->input_count; i++)
         bytes += c->items[i].value == NULL ? c->items[i].span.len : 0;
     for (uint32_t i = 0, k = 0; i < c->input_count; i++) {
@@ -258,6 +270,8 @@ static enum fail merge(struct task *t, struct request *rq, struct text body)
                 all.items[i] = brought.items[k++];
         f = answer(t, rq, &all);
     }
+    if (f == OK)
+        count_saved(rq);
     arena_fini(&arena);
     mem_free(brought.items);
     mem_free(all.items);

@@ -163,10 +163,11 @@ enum fail page_cache_drop(struct task *t, struct request *rq, struct text rest)
         f = cache_drop(t, rq->desk->cache, &match, &count);
     if (f != OK)
         return f;
+    const char *were = count == 1 ? "answer was" : "answers were";
     if (shared != OK)
-        return because(rq, FAIL_BUSY, "%llu answers were dropped here, but Redis could not be told, so other instances may still have them: try again.",
-                       (unsigned long long)count);
-    log_line(t->worker, LOG_LEVEL_INFO, "cache_dropped", "%llu answers were dropped from the cache", (unsigned long long)count);
+        return because(rq, FAIL_BUSY, "%llu %s dropped here, but Redis could not be told, so this and other instances may tell %s again from there: try again.",
+                       (unsigned long long)count, were, count == 1 ? "it" : "them");
+    log_line(t->worker, LOG_LEVEL_INFO, "cache_dropped", "%llu %s dropped from the cache", (unsigned long long)count, were);
     int n = snprintf(body, sizeof body, "{\"dropped\":%llu}", (unsigned long long)count);
     return page_json(t, rq, 200, (struct text){ body, (size_t)n });
 }

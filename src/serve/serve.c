@@ -127,7 +127,8 @@ static enum fail nothing_there(struct request *rq, struct text path, bool by_soc
     return because(rq, FAIL_NO_PATH, near != NULL ? "There is nothing at %.*s; did you mean %s?" : "There is nothing at %.*s.", (int)MIN(path.len, 200u), path.at, near);
 }
 
-/* A page, or a no: counted and logged like every request, but it has no steps. */
+/* A page, or a no: counted and logged like every request, but it has no steps. A route of models comes here while the server drains: to whoever has the admin socket,
+   which stays for its pages. */
 static void run_page(struct task *t, struct desk *desk, struct http_request *http, const struct route *route, struct text rest, bool path_known, bool by_socket)
 {
     struct request *rq = arena_alloc(&http->arena, sizeof *rq);
@@ -135,12 +136,14 @@ static void run_page(struct task *t, struct desk *desk, struct http_request *htt
         http_answer_abort(http);
         return;
     }
-    request_begin(rq, t, desk, http, route != NULL ? &api_pages : &api_nothing);
+    request_begin(rq, t, desk, http, route == NULL ? &api_nothing : route->api != NULL ? route->api : &api_pages);
     t->deadline = http->began + rq->conf->timeouts.total;
     if (route == NULL && path_known) {
         refuse_method(t, rq, http->head->path);
     } else if (route == NULL) {
         rq->fail = nothing_there(rq, http->head->path, by_socket);
+    } else if (route->api != NULL) {
+        rq->fail = FAIL_DRAINING;
     } else {
         rq->fail = may_see(rq, route->who, by_socket);
         if (rq->fail == OK)
@@ -160,7 +163,8 @@ static void serve(struct task *t, struct http_request *http, struct desk *desk, 
     struct text rest;
     bool path_known;
     const struct route *route = find_route(http->head->method, http->head->path, by_socket, &rest, &path_known);
-    if (route != NULL && route->api != NULL)
+    bool is_late = by_socket && gateway_is_draining(desk->gateway);
+    if (route != NULL && route->api != NULL && !is_late)
         path_run(t, desk, http, route->api);
     else
         run_page(t, desk, http, route, rest, path_known, by_socket);

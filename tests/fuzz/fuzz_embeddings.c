@@ -1,6 +1,6 @@
 /* fuzz_embeddings.c: any bytes as a backend's answer to a batch of as many inputs as the first byte says.
-   Oracle: what is read is JSON as a whole, and a tree of it has the same vector at the same index; what a tree finds plain and good is read. What is written from it is
-   read again to the same bytes. */
+   Oracle: what is read is JSON as a whole, and a tree of it has the same vector at the same index; what a tree finds plain and good is read, with
+   whether it says more than we write. What is written from it is read again to the same bytes. */
 #include "base/json.h"
 #include "cache/batch.h"
 #include "fuzz/fuzz.h"
@@ -59,9 +59,26 @@ static bool is_json(struct text t)
     return doc != NULL;
 }
 
-static void check_read(struct arena *arena, const struct batch_answer *answer, unsigned count, yyjson_val *const *vectors, bool good)
+/* Has any item more than batch_write writes? */
+static bool has_more(struct arena *arena, struct text body)
 {
     yyjson_doc *doc;
+    yyjson_val *item, *name, *v;
+    size_t i, n, k, m;
+    bool more = false;
+    told(json_parse(arena, body, &doc, NULL));
+    yyjson_arr_foreach(yyjson_obj_get(yyjson_doc_get_root(doc), "data"), i, n, item)
+        yyjson_obj_foreach(item, k, m, name, v) {
+            bool is_object = yyjson_equals_str(name, "object") && yyjson_equals_str(v, "embedding");
+            more |= !is_object && !yyjson_equals_str(name, "index") && !yyjson_equals_str(name, "embedding");
+        }
+    return more;
+}
+
+static void check_read(struct arena *arena, const struct batch_answer *answer, struct text body, unsigned count, yyjson_val *const *vectors, bool good)
+{
+    yyjson_doc *doc;
+    ASSERT(!good || answer->has_more == has_more(arena, body));
     for (unsigned i = 0; i < count && good; i++) {
         told(json_parse(arena, answer->items[i].vector, &doc, NULL));
         ASSERT(yyjson_equals(yyjson_doc_get_root(doc), vectors[i]));
@@ -77,6 +94,7 @@ static void check_written(struct arena *arena, struct batch_answer *answer, unsi
     told(batch_write(answer, count, &out));
     ASSERT(is_json(buf_text(&out)));
     told(batch_read(arena, buf_text(&out), count, &again));
+    ASSERT(!again.has_more);
     ASSERT(again.prompt_tokens == answer->prompt_tokens && again.total_tokens == answer->total_tokens && text_eq(again.model, answer->model));
     for (unsigned i = 0; i < count; i++)
         ASSERT(text_eq(items[i].vector, answer->items[i].vector));
@@ -101,7 +119,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ASSERT(f == OK || !good || body.len > PLAIN_MAX || memchr(body.at, '\\', body.len) != NULL);
     if (f == OK) {
         ASSERT(is_json(body));
-        check_read(&arena, &answer, count, vectors, good);
+        check_read(&arena, &answer, body, count, vectors, good);
         check_written(&arena, &answer, count);
     }
     mem_free(copy);

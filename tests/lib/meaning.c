@@ -27,6 +27,8 @@ static bool is_default(yyjson_val *root, yyjson_val *name, yyjson_val *v)
         return is_surface(root, true, true, false) && yyjson_is_obj(v) && yyjson_obj_size(v) == 0;
     if (yyjson_equals_str(name, "response_format"))
         return is_surface(root, true, false, false) && yyjson_is_obj(v) && yyjson_obj_size(v) == 1 && yyjson_equals_str(yyjson_obj_get(v, "type"), "text");
+    if (yyjson_equals_str(name, "stream_options"))
+        return is_surface(root, true, true, true) && yyjson_is_obj(v) && yyjson_obj_size(v) == (yyjson_obj_get(v, "include_usage") != NULL);
     if (yyjson_equals_str(name, "encoding_format"))
         return is_surface(root, false, false, true) && yyjson_equals_str(v, "float");
     return false;
@@ -34,19 +36,21 @@ static bool is_default(yyjson_val *root, yyjson_val *name, yyjson_val *v)
 
 static bool is_out(yyjson_val *root, yyjson_val *name, yyjson_val *v)
 {
-    static const char *const never[] = { "stream", "stream_options", "user", "metadata", "safety_identifier", "prompt_cache_key", NULL };
+    static const char *const never[] = { "stream", "user", "metadata", "safety_identifier", "prompt_cache_key", NULL };
     static const char *const limits[] = { "max_tokens", "max_completion_tokens", NULL };
+    yyjson_val *input = yyjson_obj_get(root, "input");
+    bool has_input = input != NULL && !yyjson_is_null(input);
     if (yyjson_is_null(v) || is_named(name, never))
         return true;
     if (yyjson_equals_str(name, "model"))
         return yyjson_is_str(v);
     if (yyjson_equals_str(name, "temperature"))
-        return yyjson_is_num(v);
+        return yyjson_is_num(v) && !has_input;
     if (is_named(name, limits)) {
         yyjson_val *a = yyjson_obj_get(root, limits[0]), *b = yyjson_obj_get(root, limits[1]);
         bool is_one = a == NULL || b == NULL || yyjson_is_null(a) || yyjson_is_null(b);
         bool is_count = yyjson_is_uint(v) || (yyjson_is_sint(v) && yyjson_get_sint(v) == 0); /* -0 is 0 */
-        return is_one && is_count && yyjson_get_uint(v) <= UINT32_MAX;
+        return !has_input && is_one && is_count && yyjson_get_uint(v) <= UINT32_MAX;
     }
     return is_default(root, name, v);
 }

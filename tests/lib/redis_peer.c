@@ -266,6 +266,10 @@ static void obey(struct session *s)
     };
     struct text name = s->word[0];
     s->out_len = 0;
+    if (s->peer->is_closed_to_us) {
+        say(s, "-WRONGPASS\r\n");
+        return;
+    }
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
         if (text_eq(name, text_of(commands[i].name))) {
             commands[i].run(s);

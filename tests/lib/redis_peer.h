@@ -20,6 +20,7 @@ struct redis_peer {
                                             an answer that nobody asked for, when nothing else is asked */
     nanos slow;              /* every answer takes so long */
     bool is_frozen;          /* reads and answers nothing */
+    bool is_closed_to_us;    /* refuses every command */
     bool is_gone;            /* and is to end; set by the test */
     unsigned connections;    /* open now, and the listener */
     unsigned taken, settled, refused, noted;

@@ -5,11 +5,13 @@
 #include "lib/redis_peer.h"
 #include "net/redis.h"
 #include "run/sim.h"
+#include "stat/stat.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -38,6 +40,7 @@ static struct scene {
     struct redis_server *server[INSTANCES];
     struct share_link *link[INSTANCES];
     struct limits *limits[INSTANCES];
+    const char *password;
     unsigned let_in, refused, late, noted;
     bool some_take_nothing;
     nanos longest;
@@ -343,7 +346,7 @@ static void frozen_story(struct task *t, void *arg)
 static void open_instances(void)
 {
     for (unsigned i = 0; i < INSTANCES; i++) {
-        here.server[i] = redis_server_new(&(struct redis_place){ "10.0.0.9", NULL, NULL, NULL, 6379, 0 }, NULL);
+        here.server[i] = redis_server_new(&(struct redis_place){ "10.0.0.9", NULL, here.password, NULL, 6379, 0 }, NULL);
         here.limits[i] = limits_new(sim_world(here.sim));
         here.link[i] = share_link_new(&here.workers[i], here.server[i], WAIT_NS);
         ASSERT(here.server[i] != NULL && here.limits[i] != NULL && here.link[i] != NULL);
@@ -426,6 +429,65 @@ TEST(whatever_it_answers_nobody_waits_longer_and_all_is_given_back)
     }
 }
 
+/* ---- what operators are told ---- */
+
+static void gone_story(struct task *t, void *arg)
+{
+    (void)arg;
+    rest(t, NANOS_PER_S);
+    here.peer.is_frozen = true;
+    start_visitors();
+    rest(t, 30 * NANOS_PER_S);
+    here.peer.is_closed_to_us = true; /* somebody has set another password, and started it anew */
+    here.peer.is_frozen = false;
+    rest(t, 180 * NANOS_PER_S);
+    here.peer.is_closed_to_us = false;
+    rest(t, 30 * NANOS_PER_S);
+    leave(t);
+}
+
+/* A file's lines with this word. */
+static unsigned lines_with(FILE *file, const char *word)
+{
+    char line[2048];
+    unsigned n = 0;
+    rewind(file);
+    while (fgets(line, sizeof line, file) != NULL)
+        n += strstr(line, word) != NULL;
+    return n;
+}
+
+TEST(when_it_stays_away_for_another_reason_that_is_told_once)
+{
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct log log;
+        struct stats stats;
+        FILE *said = tmpfile();
+        assert_non_null(said);
+        begin(seed, 0);
+        log_init(&log, sim_world(here.sim));
+        log.fd = dup(fileno(said));
+        log.is_file = true;
+        stat_init(&stats, sim_world(here.sim), &log, "0", NULL, 0);
+        for (unsigned i = 0; i < INSTANCES; i++)
+            assert_int_equal(stat_attach(&stats, &here.workers[i]), OK);
+        here.password = "secret";
+        open_instances();
+        play(gone_story);
+        for (unsigned i = 0; i < INSTANCES; i++)
+            stat_detach(&here.workers[i]);
+        assert_int_equal(lines_with(said, " redis_away "), INSTANCES);
+        assert_int_equal(lines_with(said, " redis_still_away "), INSTANCES);
+        assert_int_equal(lines_with(said, "it does not take the user and password of redis.url"), INSTANCES);
+        assert_int_equal(lines_with(said, " redis_back "), INSTANCES);
+        close_instances();
+        stat_fini(&stats);
+        log_fini(&log);
+        fclose(said);
+        end();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -435,6 +497,7 @@ int main(void)
         cmocka_unit_test(together_they_count_what_takes_no_tokens),
         cmocka_unit_test(a_frozen_one_keeps_five_waiting_and_no_more),
         cmocka_unit_test(whatever_it_answers_nobody_waits_longer_and_all_is_given_back),
+        cmocka_unit_test(when_it_stays_away_for_another_reason_that_is_told_once),
     };
     return cmocka_run_group_tests_name("redis", tests, NULL, NULL);
 }

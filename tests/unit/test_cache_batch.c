@@ -90,6 +90,24 @@ TEST(members_come_in_any_order_with_odd_blanks_escapes_and_strangers)
     assert_int_equal(answer.total_tokens, 2);
 }
 
+/* They are told to nobody when an answer is put together, so what has any is not whole without them. */
+TEST(what_an_item_has_beside_its_vector_is_noticed)
+{
+    const char *const plain[] = { "", ",\"object\":\"embedding\"", ",\"o\\u0062ject\":\"embeddin\\u0067\"" };
+    const char *const more[] = {
+        ",\"sparse_embedding\":{\"1\":0.5}", ",\"text\":\"a\"", ",\"error\":null", ",\"object\":\"multimodal\"", ",\"object\":null", ",\"\":0",
+        ",\"object\":\"embedding\",\"x\":1",
+    };
+    char body[300];
+    for (unsigned i = 0; i < ARRAY_LEN(plain) + ARRAY_LEN(more); i++) {
+        const char *beside = i < ARRAY_LEN(plain) ? plain[i] : more[i - ARRAY_LEN(plain)];
+        int len = snprintf(body, sizeof body, "{\"id\":\"x\",\"data\":[{\"index\":0,\"embedding\":[1]%s},{\"index\":1,\"embedding\":[2]}],\"usage\":{\"cost\":1}}", beside);
+        assert_int_equal(read_as((struct text){ body, (size_t)len }, 2), OK);
+        if (answer.has_more != (i >= ARRAY_LEN(plain)))
+            fail_msg("%s", beside);
+    }
+}
+
 TEST(what_it_does_not_say_is_not_there)
 {
     assert_int_equal(read_as(TEXT("{\"data\":[{\"index\":0,\"embedding\":[1]}],\"model\":null,\"usage\":null}"), 1), OK);
@@ -340,6 +358,7 @@ int main(void)
         BATCH_TEST(only_what_is_missing_is_asked_for),
         BATCH_TEST(vectors_go_by_their_index_and_keep_their_bytes),
         BATCH_TEST(members_come_in_any_order_with_odd_blanks_escapes_and_strangers),
+        BATCH_TEST(what_an_item_has_beside_its_vector_is_noticed),
         BATCH_TEST(what_it_does_not_say_is_not_there),
         BATCH_TEST(what_is_not_one_vector_for_each_index_is_refused),
         BATCH_TEST(a_vector_is_numbers_or_base64_and_nothing_else),

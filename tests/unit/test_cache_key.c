@@ -113,6 +113,11 @@ static const struct pair {
     /* what changes no answer */
     { CHAT, ",\"stream\":true", "", SAME },
     { CHAT, ",\"stream\":true,\"stream_options\":{\"include_usage\":true}", ",\"stream\":false", SAME },
+    { CHAT, ",\"stream_options\":{}", "", SAME },
+    { PROMPT, ",\"stream_options\":{\"include_usage\":false}", "", SAME },
+    { CHAT, ",\"stream_options\":{\"include_usage\":true,\"continuous_usage_stats\":true}", ",\"stream_options\":{\"include_usage\":true}", OTHER }, /* each event has more in it */
+    { CHAT, ",\"stream_options\":{\"include_obfuscation\":false}", "", OTHER },
+    { PROMPT, ",\"stream_options\":{\"a\":1}", ",\"stream_options\":{\"a\":2}", OTHER },
     { CHAT, ",\"user\":\"a\"", ",\"user\":\"b\"", SAME },
     { CHAT, ",\"metadata\":{\"a\":\"b\"}", "", SAME },
     { CHAT, ",\"safety_identifier\":\"a\"", "", SAME },
@@ -133,6 +138,13 @@ static const struct pair {
     { CHAT, ",\"max_tokens\":1,\"max_completion_tokens\":3", ",\"max_tokens\":2,\"max_completion_tokens\":3", OTHER },
     { CHAT, ",\"temperature\":0", ",\"temperature\":0.5", SAME },
     { INPUT, ",\"temperature\":\"hot\"", "", OTHER }, /* what it cannot say stays */
+    { INPUT, ",\"model\":\"a\"", ",\"model\":\"b\"", SAME },
+    { INPUT, ",\"max_tokens\":1", ",\"max_tokens\":2", OTHER }, /* and for embeddings it says none of the rest */
+    { INPUT, ",\"max_tokens\":1", "", OTHER },
+    { INPUT, ",\"max_completion_tokens\":1", "", OTHER },
+    { INPUT, ",\"temperature\":0", ",\"temperature\":0.5", OTHER },
+    { INPUT, ",\"temperature\":null", "", SAME },
+    { WHOLE, "{\"input\":\"i\",\"messages\":[],\"temperature\":0}", "{\"input\":\"i\",\"messages\":[]}", OTHER },
     { PROMPT, ",\"max_completion_tokens\":\"1\"", ",\"max_completion_tokens\":\"2\"", OTHER },
     { PROMPT, ",\"max_completion_tokens\":4294967296", "", OTHER },
     /* defaults */
