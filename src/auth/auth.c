@@ -117,8 +117,9 @@ void identity_end(struct identity *who)
 static struct identity lend_key(struct auth *a, const struct conf_key *k)
 {
     a->references++;
-    return (struct identity){ .is_known = true, .name = text_of(k->name), .tenant = text_of(k->tenant), .role = k->role, .models = k->models,
-                              .priority = k->priority, .priority_max = k->priority_max, .limits = &k->limits, .lender = a };
+    return (struct identity){ .is_known = true, .name = text_of(k->name), .tenant = text_of(k->tenant), .owner = k->has_tenant ? OWNER_TENANT : OWNER_KEY,
+                              .role = k->role, .models = k->models, .priority = k->priority, .priority_max = k->priority_max, .limits = &k->limits,
+                              .lender = a };
 }
 
 static struct identity lend_token(struct auth *a, struct token *k)

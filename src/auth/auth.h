@@ -13,11 +13,15 @@ struct auth;
 struct auth *auth_new(const struct conf *conf, struct keyring *ring) MUSTUSE;
 void auth_free(struct auth *a); /* identities that it has lent keep it until identity_end; takes NULL */
 
+/* What an identity's tenant is the name of: a key named acme, or a token whose sub is acme, is not the tenant acme. */
+enum owner { OWNER_TENANT, OWNER_KEY, OWNER_SUB };
+
 /* Who asks. Texts and limits are lent, until identity_end: they are not the view's. */
 struct identity {
     bool is_known;           /* false: nobody needs a key here, and everybody may */
     struct text name;        /* of the key, or a token's sub; empty = nobody is known */
     struct text tenant;      /* whose data it is; empty likewise */
+    enum owner owner;        /* whose, too: of three kinds that may have one name */
     enum conf_role role;
     struct conf_names models; /* count 0 = all */
     enum conf_class priority, priority_max;

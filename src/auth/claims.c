@@ -8,6 +8,7 @@
 
 struct claims {
     struct text sub, tenant; /* at NULL: absent */
+    enum owner owner;
     nanos exp, nbf;
     enum conf_class priority;
     struct text models[CONF_LIST_MAX];
@@ -82,6 +83,7 @@ static const char *read_subject(const struct conf *conf, yyjson_val *root, struc
     yyjson_val *sub = yyjson_obj_get(root, "sub"), *tenant = yyjson_obj_get(root, conf->jwt.tenant);
     c->sub = text_at(sub);
     c->tenant = tenant != NULL ? text_at(tenant) : c->sub;
+    c->owner = tenant != NULL ? OWNER_TENANT : OWNER_SUB;
     if (sub != NULL && c->sub.at == NULL)
         return "The token's sub is not a text.";
     if (tenant == NULL && sub == NULL)
@@ -169,6 +171,7 @@ static struct token *token_new(const struct claims *c)
     k->nbf = c->nbf;
     k->who = (struct identity){ .is_known = true, .role = CONF_ROLE_USER, .models = { models, c->models_count }, .priority = c->priority, .priority_max = c->priority };
     k->who.tenant = (struct text){ put(&at, c->tenant), c->tenant.len };
+    k->who.owner = c->owner;
     k->who.name = put_name(&at, c->sub.len > 0 ? c->sub : c->tenant);
     return k;
 }

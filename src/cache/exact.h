@@ -79,7 +79,8 @@ void cache_remove(struct worker *w, struct cache *c, const struct cache_id *id);
 
 /* What a deletion means: all that are given must match; `*` at the end of a text matches any rest. at == NULL: not asked. */
 struct cache_match {
-    struct text model, tenant, tag;
+    struct text model, tenant;
+    struct text tag; /* "a,b*": each of them, as an answer may have several */
 };
 /* How many went. Walks all entries in steps, parking between them. Those put meanwhile may stay. FAIL_…: why the task must end. */
 MUSTUSE enum fail cache_drop(struct task *t, struct cache *c, const struct cache_match *match, uint64_t *out_count);

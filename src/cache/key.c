@@ -86,6 +86,8 @@ void cache_identify(struct cache_id *out, const struct cache_digest *digest, con
         hash_number(&h, scope->max_is_completion ? 'c' : 'm', scope->max_tokens);
     if (scope->has_temperature)
         hash_double(&h, scope->temperature + 0.0); /* -0 becomes 0 */
+    if (scope->owner != 0) /* last, and left out for a tenant: what instances share from before there were owners is found still */
+        hash_number(&h, 'o', scope->owner);
     hash_end(&h, out->sha256);
     set_hash(out);
 }

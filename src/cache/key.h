@@ -30,6 +30,7 @@ struct cache_id {
 /* What beside the body's digest decides about an answer. */
 struct cache_scope {
     struct text tenant;         /* nobody else may have the answer; "" = whoever asks where nobody needs a key */
+    unsigned owner;             /* what tenant is the name of; 0: a tenant */
     struct text surface;        /* "chat" */
     struct text model;          /* its pool's name, and what is behind that; embeddings have nothing of what follows */
     bool has_max_tokens, has_temperature;

@@ -215,10 +215,18 @@ static bool any_tag_fits(struct text pattern, struct text tags)
     return false;
 }
 
+static bool all_tags_fit(struct text patterns, struct text tags)
+{
+    bool fit = true;
+    for (struct text pattern; fit && patterns.at != NULL; fit = any_tag_fits(pattern, tags))
+        patterns = text_cut(patterns, ',', &pattern);
+    return fit;
+}
+
 bool label_fits(const struct cache_label *of, const struct cache_match *m)
 {
     return (m->tenant.at == NULL || fits(m->tenant, of->tenant)) && (m->model.at == NULL || fits(m->model, of->model)) &&
-           (m->tag.at == NULL || any_tag_fits(m->tag, of->tags));
+           (m->tag.at == NULL || all_tags_fit(m->tag, of->tags));
 }
 
 bool label_matches(const struct label *l, const struct cache_match *m)

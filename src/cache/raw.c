@@ -32,11 +32,11 @@ void cache_raw_free(struct cache_raw *raw)
     mem_free(raw);
 }
 
-bool cache_raw_tag(struct cache_raw *raw, struct text salt, struct text body, struct cache_tag *out)
+bool cache_raw_tag(struct cache_raw *raw, uint32_t kind, struct text salt, struct text body, struct cache_tag *out)
 {
-    uint64_t salt_len = salt.len; /* or what ends a salt could begin a body */
+    uint64_t head = salt.len | (uint64_t)kind << 32; /* the length: or what ends a salt could begin a body */
     size_t len;
-    return EVP_MAC_init(raw->ctx, raw->key, sizeof raw->key, NULL) == 1 && EVP_MAC_update(raw->ctx, (const uint8_t *)&salt_len, sizeof salt_len) == 1 &&
+    return EVP_MAC_init(raw->ctx, raw->key, sizeof raw->key, NULL) == 1 && EVP_MAC_update(raw->ctx, (const uint8_t *)&head, sizeof head) == 1 &&
            EVP_MAC_update(raw->ctx, (const uint8_t *)salt.at, salt.len) == 1 && EVP_MAC_update(raw->ctx, (const uint8_t *)body.at, body.len) == 1 &&
            EVP_MAC_final(raw->ctx, (uint8_t *)out, &len, sizeof *out) == 1;
 }

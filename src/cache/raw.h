@@ -16,7 +16,7 @@ struct cache_tag {
 
 struct cache_raw *cache_raw_new(const uint8_t key[CACHE_RAW_KEY_BYTES]) MUSTUSE; /* NULL when out of memory */
 void cache_raw_free(struct cache_raw *raw); /* takes NULL */
-/* salt: the scope and whatever else must be equal. False: there is no memory for it. */
-bool cache_raw_tag(struct cache_raw *raw, struct text salt, struct text body, struct cache_tag *out) MUSTUSE;
+/* kind and salt: the scope and whatever else must be equal. False: there is no memory for it. */
+bool cache_raw_tag(struct cache_raw *raw, uint32_t kind, struct text salt, struct text body, struct cache_tag *out) MUSTUSE;
 
 #endif

@@ -2,11 +2,20 @@
 #include "cli/cache.h"
 #include "cli/cli.h"
 #include "cli/options.h"
+#include <stdio.h>
 
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } verbs[] = { { "warm", cache_warm }, { "simulate", cache_simulate } };
+
+bool cache_told(const char *verb)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return true;
+    fprintf(stderr, "weir cache %s: what it had to say could not be written\n", verb);
+    return false;
+}
 
 int command_cache(int argc, char **argv)
 {

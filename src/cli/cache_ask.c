@@ -16,6 +16,7 @@
 #define LATER_NS      NANOS_PER_S          /* where a 503 does not say when */
 #define UNREACHED_NS  (10 * NANOS_PER_S)   /* while nobody answers any more: weir starts again within that, or is gone */
 #define KNOCK_NS      (250 * NANOS_PER_MS)
+#define LOOK_NS       (250 * NANOS_PER_MS) /* until who joined looks again: who asked may not have kept it yet */
 
 /* What an answer's head says. */
 struct answer {
@@ -37,7 +38,8 @@ struct asker {
 
 /* ---- one question, once ---- */
 
-static enum fail compose(struct asker *a, const struct cache_question *q)
+/* wish: x-weir-cache; at == NULL: none. */
+static enum fail compose(struct asker *a, const struct cache_question *q, struct text wish)
 {
     const struct load_target *target = a->warming->target;
     buf_clear(&a->head);
@@ -49,6 +51,8 @@ static enum fail compose(struct asker *a, const struct cache_question *q)
         f = http_write_header(&a->head, TEXT("host"), text_of(target->host));
     if (f == OK)
         f = http_write_header(&a->head, TEXT("content-type"), TEXT("application/json"));
+    if (f == OK && wish.at != NULL)
+        f = http_write_header(&a->head, TEXT("x-weir-cache"), wish);
     if (f == OK && target->key.len > 0) {
         f = buf_add_text(&a->head, TEXT("authorization: Bearer ")); /* bench_plan_key has looked at it */
         f = f == OK ? buf_add_text(&a->head, target->key) : f;
@@ -156,11 +160,12 @@ static enum fail ask_once(struct task *t, struct asker *a)
 
 /* ---- what came of it ---- */
 
-static void note_failure(struct cache_warming *w, uint32_t line, const char *format, ...) PRINTF(3, 4);
-static void note_failure(struct cache_warming *w, uint32_t line, const char *format, ...)
+/* A line with its sentence; io_count: of those it is among. */
+static void note_line(struct cache_warming *w, uint32_t *io_count, uint32_t line, const char *format, ...) PRINTF(4, 5);
+static void note_line(struct cache_warming *w, uint32_t *io_count, uint32_t line, const char *format, ...)
 {
     va_list args;
-    w->failed++;
+    ++*io_count;
     if (w->failure_count == WARM_FAILURES_MAX)
         return;
     struct cache_failure *failure = &w->failures[w->failure_count++];
@@ -178,7 +183,7 @@ static void note_refusal(struct asker *a, uint32_t line)
     arena_init(&arena, NULL, 0, 17 * REFUSAL_MAX);
     yyjson_val *root = json_parse(&arena, buf_text(&a->refusal), &doc, NULL) == OK ? yyjson_doc_get_root(doc) : NULL;
     yyjson_val *message = yyjson_obj_get(yyjson_obj_get(root, "error"), "message");
-    note_failure(a->warming, line, "status %d%s%s", a->answer.status, message != NULL ? ": " : "", tell_plain(message));
+    note_line(a->warming, &a->warming->failed, line, "status %d%s%s", a->answer.status, message != NULL ? ": " : "", tell_plain(message));
     arena_fini(&arena);
 }
 
@@ -202,8 +207,6 @@ static void note_answer(struct asker *a, uint32_t line)
     const struct answer *said = &a->answer;
     if (said->status / 100 != 2)
         note_refusal(a, line);
-    else if (strcmp(said->cache, "miss") == 0 || strcmp(said->cache, "join") == 0)
-        w->stored++;
     else if (strcmp(said->cache, "hit") == 0)
         w->hits++;
     else if (strcmp(said->cache, "bypass") == 0)
@@ -260,18 +263,50 @@ static enum fail ask_again(struct task *t, struct asker *a)
     }
 }
 
+static bool is_made_now(const struct answer *said)
+{
+    return said->status / 100 == 2 && (strcmp(said->cache, "miss") == 0 || strcmp(said->cache, "join") == 0);
+}
+
+/* Not every answer is kept, and its head goes out before anybody knows. */
+static enum fail look_for_it(struct task *t, struct asker *a, const struct cache_question *q)
+{
+    struct cache_warming *w = a->warming;
+    bool joined = strcmp(a->answer.cache, "join") == 0;
+    enum fail f = compose(a, q, TEXT("only"));
+    if (f == OK)
+        f = ask_again(t, a);
+    if (f == OK && joined && a->answer.status == 504) {
+        f = task_sleep(t, t->worker->now + LOOK_NS);
+        f = f == OK ? ask_again(t, a) : f;
+    }
+    if (f != OK)
+        return f;
+    if (a->answer.status == 504)
+        note_line(w, &w->unkept, q->line, "answered, and not kept: the model refused, a filter cut it, it is too large, or there is no room");
+    else if (a->answer.status / 100 == 2 && strcmp(a->answer.cache, "hit") == 0)
+        w->stored++;
+    else
+        note_answer(a, q->line);
+    return OK;
+}
+
 /* OK: it was counted. Else why nobody should go on. */
 static enum fail ask_one(struct task *t, struct asker *a, const struct cache_question *q)
 {
-    enum fail f = compose(a, q);
+    enum fail f = compose(a, q, TEXT_NONE);
     if (f == OK)
         f = ask_again(t, a);
+    bool is_new = f == OK && is_made_now(&a->answer);
+    if (is_new)
+        f = look_for_it(t, a, q);
     if (is_ours(t, f) || f == FAIL_CONNECT)
         return f;
-    if (f == OK)
+    if (f == OK && !is_new)
         note_answer(a, q->line);
-    else
-        note_failure(a->warming, q->line, "%s", f == FAIL_RESET ? "the answer was cut" : f == FAIL_TIMEOUT ? "no answer within 15 minutes" : fail_row(f)->text);
+    else if (f != OK)
+        note_line(a->warming, &a->warming->failed, q->line, "%s",
+                  f == FAIL_RESET ? "the answer was cut" : f == FAIL_TIMEOUT ? "no answer within 15 minutes" : fail_row(f)->text);
     return f == OK && a->answer.status == 401 ? FAIL_NO_KEY : OK;
 }
 

@@ -94,6 +94,8 @@ static bool take_file(struct reader *r)
 {
     struct text rest = buf_text(&r->lines->file), line;
     uint32_t lines = 1;
+    if (text_starts(rest, TEXT("\xef\xbb\xbf"))) /* a byte order mark, which some editors write */
+        rest = (struct text){ rest.at + 3, rest.len - 3 };
     for (size_t i = 0; i < rest.len; i++) /* at most SCRIPT_FILE_MAX */
         lines += rest.at[i] == '\n';
     r->lines->at = mem_alloc(lines * sizeof *r->lines->at);

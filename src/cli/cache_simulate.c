@@ -187,7 +187,7 @@ static int simulate(struct simulation *s)
         return EXIT_FAILED;
     }
     (s->json ? tell_json : tell)(s);
-    return EXIT_OK;
+    return cache_told("simulate") ? EXIT_OK : EXIT_FAILED;
 }
 
 int cache_simulate(int argc, char **argv)

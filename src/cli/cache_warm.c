@@ -97,8 +97,8 @@ static void print_progress(const struct warm *w, nanos now, char *out, size_t ro
     const struct cache_warming *c = &w->warming;
     uint32_t done = cache_warming_done(c), all = w->lines.count;
     char lost[40] = "", ahead[48] = "", span[24];
-    if (c->bypassed + c->untold + c->failed > 0)
-        snprintf(lost, sizeof lost, ", %u not kept, %u failed", c->bypassed + c->untold, c->failed);
+    if (c->bypassed + c->unkept + c->untold + c->failed > 0)
+        snprintf(lost, sizeof lost, ", %u not kept, %u failed", c->bypassed + c->unkept + c->untold, c->failed);
     if (c->not_before > now)
         snprintf(ahead, sizeof ahead, "; told to wait for %s", nanos_print((c->not_before - now) / NANOS_PER_S * NANOS_PER_S, span));
     else if (done > 0 && done < all)
@@ -175,8 +175,8 @@ static void tell_failures(const struct warm *w)
     const struct cache_warming *c = &w->warming;
     for (unsigned i = 0; i < c->failure_count; i++)
         fprintf(stderr, "weir cache warm: %s:%u: %s\n", said.file, c->failures[i].line, c->failures[i].why);
-    if (c->failed > c->failure_count)
-        fprintf(stderr, "weir cache warm: and %u more failed\n", c->failed - c->failure_count);
+    if (c->failed + c->unkept > c->failure_count)
+        fprintf(stderr, "weir cache warm: and %u more %s\n", c->failed + c->unkept - c->failure_count, c->unkept > 0 ? "failed, or were not kept" : "failed");
     if (c->untold > 0)
         fprintf(stderr, "weir cache warm: %u answers said nothing about a cache: is %s a weir with cache.exact on?\n", c->untold, w->place);
     if (c->gone != OK)
@@ -194,6 +194,8 @@ static void tell(const struct warm *w)
         printf(", %u bypassed", c->bypassed);
     for (unsigned i = 0; i < c->reason_count; i++)
         printf("%s%s %u%s", i == 0 ? " (" : ", ", c->reasons[i].why, c->reasons[i].count, i + 1 == c->reason_count ? ")" : "");
+    if (c->unkept > 0)
+        printf(", %u not kept", c->unkept);
     if (c->untold > 0)
         printf(", %u without a word about a cache", c->untold);
     if (c->failed > 0)
@@ -210,7 +212,7 @@ static enum fail put_json(const struct warm *w, struct buf *out)
         f = f == OK ? json_add_string(out, text_of(c->reasons[i].why)) : f;
         f = f == OK ? buf_printf(out, ":%u", c->reasons[i].count) : f;
     }
-    f = f == OK ? buf_printf(out, "},\"untold\":%u,\"failed\":%u,\"stopped\":%s,\"seconds\":%.3f,\"failures\":[", c->untold, c->failed,
+    f = f == OK ? buf_printf(out, "},\"unkept\":%u,\"untold\":%u,\"failed\":%u,\"stopped\":%s,\"seconds\":%.3f,\"failures\":[", c->unkept, c->untold, c->failed,
                              w->is_stopped || c->gone != OK ? "true" : "false", (double)(w->ended - w->began) / NANOS_PER_S) : f;
     for (unsigned i = 0; f == OK && i < c->failure_count; i++) {
         f = buf_printf(out, "%s{\"line\":%u,\"why\":", i > 0 ? "," : "", c->failures[i].line);
@@ -249,7 +251,7 @@ static int warm(struct warm *w)
     }
     tell_failures(w);
     (said.json ? tell_json : tell)(w);
-    return c->stored + c->hits == w->lines.count ? EXIT_OK : EXIT_FAILED;
+    return cache_told("warm") && c->stored + c->hits == w->lines.count ? EXIT_OK : EXIT_FAILED;
 }
 
 int cache_warm(int argc, char **argv)

@@ -45,7 +45,7 @@ struct cache_warming {
     const char *model;         /* NULL: none was named */
     const char *certified;     /* the host that its certificate must be for */
     uint32_t next;             /* the next to be asked */
-    uint32_t stored, hits, bypassed, untold, failed; /* untold: answered without a word about a cache */
+    uint32_t stored, hits, bypassed, unkept, untold, failed; /* unkept: asked for again, they are not there; untold: answered without a word about a cache */
     unsigned reason_count, failure_count;
     struct cache_count reasons[WARM_REASONS_MAX];
     struct cache_failure failures[WARM_FAILURES_MAX];
@@ -54,7 +54,7 @@ struct cache_warming {
     enum fail gone;            /* why nobody goes on asking; OK: somebody does */
     int error;                 /* of the last connect that failed, for wire_error_text */
 };
-static inline uint32_t cache_warming_done(const struct cache_warming *w) { return w->stored + w->hits + w->bypassed + w->untold + w->failed; }
+static inline uint32_t cache_warming_done(const struct cache_warming *w) { return w->stored + w->hits + w->bypassed + w->unkept + w->untold + w->failed; }
 /* A task: asks one question after the other until none is left, w->gone is set, or it is cancelled. arg: struct cache_warming. */
 void cache_ask(struct task *t, void *arg);
 

@@ -246,7 +246,7 @@ static int run(const struct verb *v, int argc, char **argv)
     const char *at[1];
     struct words words = { at, 0, 1 };
     const struct option options[] = {
-        { "tenant", 0, OPTION_TEXT, "T", "Whose data it is: nothing crosses tenants. Without it: the key's name.", &o.tenant },
+        { "tenant", 0, OPTION_TEXT, "T", "Whose data it is: nothing crosses tenants. Without it: one of its own, by the key's name.", &o.tenant },
         { "role", 0, OPTION_TEXT, "user|admin", "admin may read metrics, too.", &o.role },
         { "models", 0, OPTION_TEXT, "A,B", "The models it may ask. Without it: all.", &o.models },
         { "priority", 0, OPTION_TEXT, "P", "high, normal or low: the class of its requests.", &o.priority },

@@ -111,6 +111,7 @@ struct conf_key {
     const char *name;
     uint8_t sha256[32]; /* of the key's bytes; the plain text is wiped at load */
     const char *tenant; /* the key's name unless set */
+    bool has_tenant;    /* it is set, perhaps to the key's name */
     enum conf_role role;
     struct conf_names models; /* count 0 = all */
     enum conf_class priority, priority_max; /* max >= priority */

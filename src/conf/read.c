@@ -119,7 +119,13 @@ static bool read_member(struct loading *l, const struct row *row, const struct m
     member_begin(row, member, name, m->place.line);
     if (!name_check(l, row, m) || !map_expect(l, path, m->value, &is_empty) || !defaults_set(l, say(l, "%s.", pattern), member))
         return false;
-    return is_empty || read_section(l, path, pattern, m->value, member);
+    if (!is_empty && !read_section(l, path, pattern, m->value, member))
+        return false;
+    if (strcmp(row->path, "keys") == 0) {
+        struct conf_key *k = member;
+        k->has_tenant = k->tenant != k->name; /* another text, whatever it says */
+    }
+    return true;
 }
 
 static bool read_map(struct loading *l, const struct row *row, const struct tree *map)

@@ -14,6 +14,8 @@ enum fail path_head(struct task *t, struct request *rq)
     }
     rq->deadline = rq->http->began + total;
     enum fail f = cache_wish_read(rq);
+    if (f == OK)
+        f = cache_tags_read(rq);
     if (f != OK)
         return f;
     t->deadline = rq->deadline;

@@ -10,21 +10,40 @@
 
 /* ---- what the client wants ---- */
 
-enum fail cache_wish_read(struct request *rq)
+static enum fail take_wish(struct request *rq, struct text said, bool *io_any)
 {
     static const struct {
         struct text word;
         enum cache_wish wish;
     } rows[] = { { TEXT("no-cache"), CACHE_REFRESH }, { TEXT("no-store"), CACHE_LEAVE }, { TEXT("only"), CACHE_ONLY }, { TEXT("semantic"), CACHE_USE } };
-    struct text said = http_head_get(rq->http->head, HEADER_X_WEIR_CACHE);
-    if (said.at == NULL)
-        return OK;
+    said = text_trim(said);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        if (text_eq_nocase(text_trim(said), rows[i].word)) {
+        if (text_eq_nocase(said, rows[i].word)) {
+            if (*io_any && rq->cache.wish != rows[i].wish)
+                return because(rq, FAIL_BAD_REQUEST, "x-weir-cache takes one word, not \"%.*s\" beside another.", TEXT_ARG(said));
+            *io_any = true;
             rq->cache.wish = rows[i].wish;
             return OK;
         }
     return because(rq, FAIL_BAD_REQUEST, "x-weir-cache takes no-cache, no-store, only or semantic, not \"%.*s\".", (int)MIN(said.len, 60u), said.at);
+}
+
+/* All lines, and all words of each (RFC 9110, 5.3): a no-store that a proxy has added is not overlooked. */
+enum fail cache_wish_read(struct request *rq)
+{
+    const struct http_head *h = rq->http->head;
+    struct text word;
+    bool any = false;
+    enum fail f = OK;
+    if (!http_head_has(h, HEADER_X_WEIR_CACHE))
+        return OK;
+    for (unsigned i = h->first[HEADER_X_WEIR_CACHE] - 1u; i < h->count; i++) {
+        if (h->headers[i].id != HEADER_X_WEIR_CACHE)
+            continue;
+        for (struct text rest = h->headers[i].value; f == OK && rest.at != NULL; f = take_wish(rq, word, &any))
+            rest = text_cut(rest, ',', &word);
+    }
+    return f;
 }
 
 /* ---- what may be kept ---- */

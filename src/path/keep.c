@@ -10,9 +10,34 @@ nanos cache_ttl(const struct request *rq)
     return rq->api->fields == FIELD_EMBEDDING ? rq->conf->cache.exact.embedding_ttl : rq->conf->cache.exact.ttl;
 }
 
+/* Of one line they lie in the head already. */
+enum fail cache_tags_read(struct request *rq)
+{
+    const struct http_head *h = rq->http->head;
+    size_t room = 0;
+    if (!http_head_has(h, HEADER_X_WEIR_CACHE_TAGS) || http_head_times(h, HEADER_X_WEIR_CACHE_TAGS) == 1)
+        return OK;
+    for (unsigned i = 0; i < h->count; i++)
+        room += h->headers[i].id == HEADER_X_WEIR_CACHE_TAGS ? h->headers[i].value.len + 2 : 0;
+    char *all = arena_alloc(&rq->http->arena, room), *to = all;
+    if (all == NULL)
+        return FAIL_NO_MEMORY;
+    for (unsigned i = 0; i < h->count; i++) {
+        struct text tags = h->headers[i].value;
+        if (h->headers[i].id != HEADER_X_WEIR_CACHE_TAGS || tags.len == 0)
+            continue;
+        if (to > all)
+            to = mempcpy(to, ", ", 2);
+        to = mempcpy(to, tags.at, tags.len);
+    }
+    rq->cache.tags = (struct text){ all, (size_t)(to - all) };
+    return OK;
+}
+
 struct cache_label cache_label_of(const struct request *rq)
 {
-    return (struct cache_label){ .tenant = rq->who.tenant, .model = rq->model, .tags = http_head_get(rq->http->head, HEADER_X_WEIR_CACHE_TAGS) };
+    struct text tags = rq->cache.tags.at != NULL ? rq->cache.tags : http_head_get(rq->http->head, HEADER_X_WEIR_CACHE_TAGS);
+    return (struct cache_label){ .tenant = rq->who.tenant, .model = rq->model, .tags = tags };
 }
 
 void cache_count_saved(struct worker *w, const struct cache_value *v)

@@ -11,7 +11,7 @@
 struct lane {
     const struct view *view;  /* under which it does; another one's row is never used. NULL: an empty row */
     const struct api *api;
-    struct cache_tag tag;     /* of tenant and body */
+    struct cache_tag tag;     /* of owner, tenant and body */
     struct cache_id id;
     struct pool *pool;
     bool stream, usage_wanted;
@@ -40,7 +40,7 @@ static struct lanes *lanes_new(struct worker *w)
 
 static bool tag_of(struct lanes *all, const struct request *rq, struct cache_tag *out)
 {
-    return cache_raw_tag(all->raw, rq->who.tenant, buf_text(&rq->http->body), out);
+    return cache_raw_tag(all->raw, rq->who.owner, rq->who.tenant, buf_text(&rq->http->body), out);
 }
 
 static unsigned set_of(const struct cache_tag *tag) { return tag->word[0] % SETS; }

@@ -39,6 +39,7 @@ struct request_cache {
     enum cache_wish wish;
     enum cache_result result;
     const char *why;            /* of a bypass */
+    struct text tags;           /* of x-weir-cache-tags that stands there several times; at == NULL: it does not */
     bool has_digest, has_tools; /* as the body says */
     struct cache_digest digest; /* of embeddings: of all but their input */
     struct cache_scope scope;
@@ -230,9 +231,10 @@ void limit_settle(struct request *rq);
 /* x-ratelimit-… of a request that has limits, in the form of OpenAI's. */
 MUSTUSE enum fail limit_headers(const struct request *rq, struct buf *head);
 
-/* 05_cache.c and keep.c, for head, relay, record and headers: what x-weir-cache asks; bytes of long embeddings that went to the client; keeps the answer if it is
-   one to keep; says what came of it. */
+/* 05_cache.c and keep.c, for head, relay, record and headers: what x-weir-cache and x-weir-cache-tags say; bytes of long embeddings that went to the client;
+   keeps the answer if it is one to keep; says what came of it. */
 MUSTUSE enum fail cache_wish_read(struct request *rq);
+MUSTUSE enum fail cache_tags_read(struct request *rq);
 void cache_tee(struct request *rq, struct text bytes);
 MUSTUSE enum fail cache_relay_converted(struct task *t, struct request *rq); /* an answer that was joined while it was made in the other form */
 void cache_keep(struct request *rq);

@@ -1,6 +1,7 @@
 /* cache_pages.c: what the caches hold and have saved, and dropping answers from them. */
 #include "serve/serve.h"
 #include <stdio.h>
+#include <string.h>
 
 #define DROP_NS (5 * NANOS_PER_S) /* Redis may be busy; an operator waits */
 
@@ -103,60 +104,134 @@ struct stat_source cache_numbers(struct cache *c)
 
 /* ---- dropping ---- */
 
-/* One condition, "model:chat*"; without a kind it is a model's name, and `*` alone is everything. */
-static enum fail read_condition(struct request *rq, struct text kind, struct text value, struct cache_match *m)
+static const char *const kinds[] = { "model", "tenant", "tag" };
+
+struct matching {
+    struct cache_match match;
+    unsigned count;   /* of conditions */
+    struct text bare; /* one without a kind: a model's name, and `*` alone is everything; at == NULL: none */
+};
+
+/* A tag's name has no comma, so several are one text. */
+static enum fail add_tag(struct request *rq, struct text value, struct text *io_tags)
 {
-    const struct {
-        struct text kind;
-        struct text *to;
-    } rows[] = { { TEXT("model"), &m->model }, { TEXT("tenant"), &m->tenant }, { TEXT("tag"), &m->tag } };
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        if (text_eq(kind, rows[i].kind)) {
-            if (value.len == 0)
-                return because(rq, FAIL_BAD_REQUEST, "%.*s needs a name, or the beginning of one and *.", TEXT_ARG(kind));
-            *rows[i].to = value;
-            return OK;
-        }
-    return because(rq, FAIL_BAD_REQUEST, "There is no condition \"%.*s\": there are model, tenant and tag, and match=* for everything.",
-                   (int)MIN(kind.len, 60u), kind.at);
+    if (memchr(value.at, ',', value.len) != NULL)
+        return because(rq, FAIL_BAD_REQUEST, "A tag has no comma: \"%.*s\".", (int)MIN(value.len, 60u), value.at);
+    if (io_tags->at == NULL) {
+        *io_tags = value;
+        return OK;
+    }
+    size_t len = io_tags->len + 1 + value.len;
+    char *all = arena_alloc(&rq->http->arena, len);
+    if (all == NULL)
+        return FAIL_NO_MEMORY;
+    char *to = mempcpy(all, io_tags->at, io_tags->len);
+    *to++ = ',';
+    memcpy(to, value.at, value.len);
+    *io_tags = (struct text){ all, len };
+    return OK;
+}
+
+static enum fail add_condition(struct request *rq, struct text kind, struct text value, struct matching *to)
+{
+    struct text *const rows[] = { &to->match.model, &to->match.tenant, &to->match.tag };
+    size_t i = 0;
+    while (i < ARRAY_LEN(kinds) && !text_eq(kind, text_of(kinds[i])))
+        i++;
+    if (i == ARRAY_LEN(kinds))
+        return because(rq, FAIL_BAD_REQUEST, "There is no condition \"%.*s\": there are model, tenant and tag, and match=* for everything.",
+                       (int)MIN(kind.len, 60u), kind.at);
+    if (value.len == 0)
+        return because(rq, FAIL_BAD_REQUEST, "%.*s needs a name, or the beginning of one and *.", TEXT_ARG(kind));
+    to->count++;
+    if (rows[i] == &to->match.tag)
+        return add_tag(rq, value, rows[i]);
+    if (rows[i]->at != NULL)
+        return because(rq, FAIL_BAD_REQUEST, "%.*s stands there twice, and an answer has one: all conditions must hold.", TEXT_ARG(kind));
+    *rows[i] = value;
+    return OK;
+}
+
+static enum fail add_of_match(struct request *rq, struct text condition, struct matching *to)
+{
+    struct text kind, value = text_cut(condition, ':', &kind);
+    if (kind.len < condition.len)
+        return add_condition(rq, kind, value, to);
+    to->bare = condition;
+    return text_eq(condition, TEXT("*")) ? (to->count++, OK) : add_condition(rq, TEXT("model"), condition, to);
+}
+
+static bool begins_condition(struct text t)
+{
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        struct text kind = text_of(kinds[i]);
+        if (text_starts(t, kind) && t.len > kind.len && t.at[kind.len] == ':')
+            return true;
+    }
+    return false;
+}
+
+/* Up to the comma before another condition; any other one is of a name. */
+static size_t condition_len(struct text t)
+{
+    size_t i = 0;
+    while (i < t.len && !(t.at[i] == ',' && begins_condition((struct text){ t.at + i + 1, t.len - i - 1 })))
+        i++;
+    return i;
+}
+
+/* Divided before it is decoded, or no name could have a comma. Libraries write every comma as %2C, though: those before another condition divide, too. */
+static enum fail read_conditions(struct request *rq, struct text coded, struct matching *to)
+{
+    enum fail f = OK;
+    while (coded.len > 0 && f == OK) {
+        struct text part;
+        coded = text_cut(coded, ',', &part);
+        struct text some = serve_decoded(&rq->http->arena, part);
+        if (some.at == NULL)
+            return FAIL_NO_MEMORY; /* with a condition less more would match */
+        do {
+            size_t n = condition_len(some);
+            f = add_of_match(rq, (struct text){ some.at, n }, to);
+            some = n < some.len ? (struct text){ some.at + n + 1, some.len - n - 1 } : TEXT_NONE;
+        } while (f == OK && some.at != NULL);
+    }
+    return f;
 }
 
 /* match=model:chat*,tenant:acme or model=chat*&tenant=acme. */
-static enum fail read_match(struct request *rq, struct cache_match *m, bool *out_all)
+static enum fail read_match(struct request *rq, struct cache_match *out)
 {
     struct text query = rq->http->head->query, pair, name;
+    struct matching all = { .count = 0 };
     enum fail f = OK;
-    *out_all = false;
     if (query.len == 0)
         return because(rq, FAIL_BAD_REQUEST, "Say what to drop: ?match=model:NAME, tenant:NAME or tag:NAME, several with commas, NAME* for all that begin so, "
                        "or match=* for everything.");
     while (query.len > 0 && f == OK) {
         query = text_cut(query, '&', &pair);
-        struct text value = serve_decoded(&rq->http->arena, text_cut(pair, '=', &name));
-        if (!text_eq(name, TEXT("match"))) {
-            f = read_condition(rq, name, value, m);
-            continue;
-        }
-        *out_all = text_eq(value, TEXT("*"));
-        while (value.len > 0 && f == OK && !*out_all) {
-            struct text condition, kind;
-            value = text_cut(value, ',', &condition);
-            struct text rest = text_cut(condition, ':', &kind);
-            f = kind.len == condition.len ? read_condition(rq, TEXT("model"), condition, m) : read_condition(rq, kind, rest, m);
-        }
+        struct text value = text_cut(pair, '=', &name);
+        if (text_eq(name, TEXT("match")))
+            f = read_conditions(rq, value, &all);
+        else
+            f = add_condition(rq, name, serve_decoded(&rq->http->arena, value), &all);
     }
-    bool any = m->model.at != NULL || m->tenant.at != NULL || m->tag.at != NULL;
-    return f != OK || *out_all || any ? f : because(rq, FAIL_BAD_REQUEST, "match needs a condition, or * for everything.");
+    if (f == OK && all.bare.at != NULL && all.count > 1)
+        f = because(rq, FAIL_BAD_REQUEST, "\"%.*s\" has no kind, so it stands alone: beside others it is model:NAME, tenant:NAME or tag:NAME.",
+                    (int)MIN(all.bare.len, 60u), all.bare.at);
+    if (f == OK && all.count == 0)
+        f = because(rq, FAIL_BAD_REQUEST, "match needs a condition, or * for everything.");
+    *out = all.match;
+    return f;
 }
 
 enum fail page_cache_drop(struct task *t, struct request *rq, struct text rest)
 {
     struct cache_match match = { 0 };
     uint64_t count = 0;
-    bool all;
     char body[64];
     (void)rest;
-    enum fail f = read_match(rq, &match, &all), shared = OK;
+    enum fail f = read_match(rq, &match), shared = OK;
     if (f == OK && rq->desk->shared != NULL)
         shared = shared_drop(t, rq->desk->shared, &match, t->worker->now + DROP_NS);
     if (f == OK)

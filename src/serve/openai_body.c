@@ -231,8 +231,8 @@ static void take_cache(struct request *rq, const struct reading *r)
     c->input_count = r->input_count;
     c->input_from = r->input_from;
     c->input_to = r->input_to;
-    c->scope = (struct cache_scope){ .tenant = rq->who.tenant, .surface = text_of(rq->api->name), .model = meaning, .has_max_tokens = r->says_max,
-                                     .max_is_completion = r->says_max && r->max_is_completion, .max_tokens = r->max_tokens,
+    c->scope = (struct cache_scope){ .tenant = rq->who.tenant, .owner = rq->who.owner, .surface = text_of(rq->api->name), .model = meaning,
+                                     .has_max_tokens = r->says_max, .max_is_completion = r->says_max && r->max_is_completion, .max_tokens = r->max_tokens,
                                      .has_temperature = r->says_temperature, .temperature = r->temperature };
     if (rq->api->fields == FIELD_EMBEDDING)
         return;

@@ -6,11 +6,11 @@
 #define MICRO 1000000.0 /* of a dollar */
 
 static const char *const sql[STATEMENT_COUNT] = {
-    [STATEMENT_KEYS] = "SELECT sha256, name, tenant, role, models, priority, priority_max, rpm, tpm, concurrency, budget_micro, period_ms, created "
+    [STATEMENT_KEYS] = "SELECT sha256, name, tenant, role, models, priority, priority_max, rpm, tpm, concurrency, budget_micro, period_ms, created, has_tenant "
                        "FROM keys WHERE revoked IS NULL ORDER BY name LIMIT ?1",
     [STATEMENT_KEYS_COUNT] = "SELECT count(*), count(*) FILTER (WHERE revoked IS NULL) FROM keys",
-    [STATEMENT_KEY_ADD] = "INSERT INTO keys(sha256, name, tenant, role, models, priority, priority_max, rpm, tpm, concurrency, budget_micro, period_ms, created) "
-                          "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+    [STATEMENT_KEY_ADD] = "INSERT INTO keys(sha256, name, tenant, role, models, priority, priority_max, rpm, tpm, concurrency, budget_micro, period_ms, created, "
+                          "has_tenant) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     [STATEMENT_KEY_FIND] = "SELECT sha256, name FROM keys WHERE revoked IS NULL AND (name = ?1 OR lower(hex(substr(sha256, 1, 4))) = lower(?1)) "
                            "ORDER BY name = ?1 DESC LIMIT 1",
     [STATEMENT_KEY_REVOKE] = "UPDATE keys SET revoked = ?2 WHERE sha256 = ?1",
@@ -115,6 +115,8 @@ static bool read_key(sqlite3_stmt *s, struct conf_key *k)
     memcpy(k->sha256, sqlite3_column_blob(s, 0), sizeof k->sha256);
     k->limits.budget = (struct conf_number){ (double)sqlite3_column_int64(s, 10) / MICRO, sqlite3_column_type(s, 10) != SQLITE_NULL };
     k->limits.period = sqlite3_column_int64(s, 11) * NANOS_PER_MS;
+    bool is_told = sqlite3_column_type(s, 13) != SQLITE_NULL; /* else who has its own name shares with nobody: too little is better than too much */
+    k->has_tenant = is_told ? sqlite3_column_int64(s, 13) != 0 : strcmp(k->tenant, k->name) != 0;
     return k->limits.period > 0;
 }
 
@@ -217,6 +219,7 @@ static enum fail bind_key(sqlite3_stmt *s, const struct conf_key *k, int64_t now
         (void)sqlite3_bind_int64(s, 11, (int64_t)(k->limits.budget.value * MICRO + 0.5));
     (void)sqlite3_bind_int64(s, 12, k->limits.period / NANOS_PER_MS);
     (void)sqlite3_bind_int64(s, 13, now);
+    (void)sqlite3_bind_int64(s, 14, k->has_tenant);
     return bind_models(s, 5, &k->models);
 }
 

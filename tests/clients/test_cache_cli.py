@@ -24,12 +24,13 @@ TRACES = Path(os.environ.get('BENCH_DATA') or rig.ROOT.parent / 'shared' / 'data
 
 
 class Standin:
-    """A server that keeps answers, as far as anybody can see. answer(path, body, times): status, headers, JSON; or None: the usual hit or miss."""
+    """A server that keeps answers, as far as anybody can see. answer(path, body, times): status, headers, JSON; or None: the usual hit or miss. Who asks for what is
+    there only (x-weir-cache: only) is not counted, and gets what was kept, or 504; and of what begins with "unkept" nothing is."""
 
     def __init__(self, answer=None):
         standin = self
         self.asked, self.times, self.kept, self.lock, self.answer = [], {}, set(), threading.Lock(), answer or (lambda *_: None)
-        self.connections, self.at_once, self.most = 0, 0, 0
+        self.connections, self.at_once, self.most, self.looked = 0, 0, 0, []
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = 'HTTP/1.1'
@@ -39,13 +40,19 @@ class Standin:
 
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers['content-length'])))
+                name = (self.path, json.dumps(body, sort_keys=True))
+                if self.headers.get('x-weir-cache') == 'only':
+                    with standin.lock:
+                        standin.looked.append(name)
+                        is_kept = name in standin.kept
+                    self.tell(*((200, {'x-weir-cache': 'hit'}, {}) if is_kept else (504, {'x-weir-cache': 'miss'}, {'error': {'code': 'not_cached'}})))
+                    return
                 with standin.lock:
                     standin.asked.append((self.path, body, self.headers.get('authorization'), time.monotonic()))
                     standin.connections += not self.has_asked   # warm's look whether anybody is there is none of them
                     self.has_asked = True
                     standin.at_once += 1
                     standin.most = max(standin.most, standin.at_once)
-                    name = (self.path, json.dumps(body, sort_keys=True))
                     times = standin.times[name] = standin.times.get(name, 0) + 1
                     is_kept = name in standin.kept
                 try:
@@ -55,9 +62,12 @@ class Standin:
                         standin.at_once -= 1
                 if said is None:
                     with standin.lock:
-                        standin.kept.add(name)
+                        if '"unkept' not in name[1]:
+                            standin.kept.add(name)
                     said = 200, {'x-weir-cache': 'hit' if is_kept else 'miss'}, {'choices': []}
-                status, headers, out = said
+                self.tell(*said)
+
+            def tell(self, status, headers, out):
                 out = json.dumps(out).encode()
                 self.send_response(status)
                 for header, value in {'content-type': 'application/json', 'content-length': len(out), **headers}.items():
@@ -153,6 +163,35 @@ def test_what_was_not_kept_is_told_by_reason():
         assert (told['questions'], told['asked'], told['untold'], told['failed'], told['stopped']) == (6, 6, 1, 1, False), told
 
 
+def test_what_was_answered_and_is_not_there_was_not_kept():
+    with Standin() as s, File(chat('a'), chat('unkept: refused'), chat('b')) as file:
+        ran = weir('warm', file, '--to', s.url, '--concurrency', 1)
+        assert ran.returncode == 1 and re.fullmatch(r'3 of 3 asked in \S+: 2 stored, 0 there already, 1 not kept\n', ran.stdout), ran
+        assert re.fullmatch(re.escape(f'weir cache warm: {file}:2: answered, and not kept: ') + r'.*\n', ran.stderr), ran
+        assert len(s.asked) == len(s.looked) == 3, s.looked
+        told = json.loads(weir('warm', file, '--to', s.url, '--json').stdout)
+        assert (told['hits'], told['stored'], told['unkept'], told['failed'], told['failures'][0]['line']) == (2, 0, 1, 0, 2), told
+    with Standin(lambda *_: (200, {'x-weir-cache': 'join'}, {})) as s, File(chat('joined')) as file:
+        ran = weir('warm', file, '--to', s.url)
+        assert ran.returncode == 1 and ', 1 not kept\n' in ran.stdout and len(s.looked) == 2, 'who joined looks again: a moment later it may be there'
+    with Mock('--tokens', '100000', '--ttft', '0') as m, Weir(one_model(m)) as w, File(chat('long')) as file:
+        ran = weir('warm', file, '--to', w.url)
+        assert ran.returncode == 1 and ': 0 stored, 0 there already, 1 not kept\n' in ran.stdout, ran
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line():
+    with Standin() as s, File(b'\xef\xbb\xbf' + json.dumps(chat('a')).encode(), chat('b')) as file:
+        ran = weir('warm', file, '--to', s.url, '--concurrency', 1)
+        assert ran.returncode == 0 and [body for _, body, *_ in s.asked] == [chat('a'), chat('b')], (ran, s.asked)
+
+
+def test_what_cannot_be_written_has_failed():
+    with Standin() as s, File(chat('a')) as file, open('/dev/full', 'w') as full:
+        for words in (['warm', file, '--to', s.url], ['warm', file, '--to', s.url, '--json'], ['simulate', 'zipf:1,5,5'], ['simulate', 'zipf:1,5,5', '--json']):
+            ran = subprocess.run([str(rig.WEIR), 'cache', *map(str, words)], stdout=full, stderr=subprocess.PIPE, text=True, timeout=50)
+            assert ran.returncode == 1 and ran.stderr == f'weir cache {words[0]}: what it had to say could not be written\n', (words, ran)
+
+
 def test_wrong_lines_are_all_told_and_nothing_is_asked():
     lines = [chat('fine'), '{"messages":', {'input': 'x'}, {'path': 'v1', 'body': {}}, {'path': '/v1/x', 'body': {}, 'more': 1}, 'a prompt', b'\xff\xfe', {'messages': [], 'top_p': 1}]
     with Standin() as s, File(*lines) as file:
@@ -246,9 +285,10 @@ def test_cut_answers_have_failed_and_closed_connections_are_replaced():
         listener.bind(('127.0.0.1', 0))
         listener.listen()
         whole = b'HTTP/1.1 200 OK\r\nx-weir-cache: miss\r\ncontent-length: 2\r\n\r\n{}'
+        kept = whole.replace(b'miss', b'hit')
 
         def serve():
-            for answer in (b'', whole, whole[:-1], whole):  # the first is warm's look whether anybody is there
+            for answer in (b'', whole, kept, whole[:-1], whole, kept):  # the first is warm's look whether anybody is there
                 connection = listener.accept()[0]
                 if answer:
                     connection.recv(65536)

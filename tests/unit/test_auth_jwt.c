@@ -422,6 +422,9 @@ TEST(claims_name_the_tenant)
     char payload[1024];
     means(CLAIMS(""), "ann", "ann");
     means(CLAIMS(",\"tenant\":\"acme\""), "ann", "acme");
+    assert_int_equal(who.owner, OWNER_TENANT);
+    means("{\"sub\":\"acme\",\"exp\":2e9}", "acme", "acme");
+    assert_int_equal(who.owner, OWNER_SUB); /* it goes by that name, and gets nothing of the tenant acme */
     means("{\"tenant\":\"acme\",\"exp\":2e9}", "acme", "acme");
     means("{\"sub\":\"\",\"tenant\":\"acme\",\"exp\":2e9}", "acme", "acme");
     means("{\"sub\":\"a\\u0007b\\u202ec\\n\",\"tenant\":\"acme\",\"exp\":2e9}", "a?b?c?", "acme"); /* hostile for logs, and no more than a name */

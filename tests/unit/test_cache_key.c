@@ -235,7 +235,7 @@ TEST(the_canonical_form_is_the_one_that_is_written_down)
     struct cache_scope scope = { .tenant = TEXT("acme"), .surface = TEXT("chat"), .model = TEXT("small"), .has_max_tokens = true, .max_tokens = 300, .has_temperature = true, .temperature = 0.5 };
     struct cache_id id;
     cache_identify(&id, &d, &scope);
-    is_hex(id.sha256, "e0f61550f7d2d69ae634e488087112d039913a9c536fd876a41e3f8aec4f5780");
+    is_hex(id.sha256, "e0f61550f7d2d69ae634e488087112d039913a9c536fd876a41e3f8aec4f5780"); /* a tenant's: without an owner */
 }
 
 /* ---- any tree ---- */
@@ -541,6 +541,18 @@ TEST(what_a_request_may_generate_is_part_of_its_identity)
     assert_true(same_id(id, ids[0]));
 }
 
+/* hostile 48, complaint 32: a key named acme, and a token whose sub is acme, are not the tenant acme. */
+TEST(what_a_name_is_of_is_part_of_an_identity)
+{
+    struct cache_digest d = digest_of(TEXT("{\"prompt\":\"p\"}"));
+    struct cache_id ids[3];
+    for (unsigned i = 0; i < 3; i++) {
+        cache_identify(&ids[i], &d, &(struct cache_scope){ .tenant = TEXT("acme"), .owner = i });
+        for (unsigned k = 0; k < i; k++)
+            assert_false(same_id(ids[i], ids[k]));
+    }
+}
+
 TEST(each_form_of_an_answer_is_an_entry_of_its_own)
 {
     struct cache_id id = identity("a", "b", "c");
@@ -556,7 +568,7 @@ TEST(each_form_of_an_answer_is_an_entry_of_its_own)
 static bool same_raw(struct cache_raw *raw, const char *salt1, const char *body1, const char *salt2, const char *body2)
 {
     struct cache_tag one, two;
-    assert_true(cache_raw_tag(raw, text_of(salt1), text_of(body1), &one) && cache_raw_tag(raw, text_of(salt2), text_of(body2), &two));
+    assert_true(cache_raw_tag(raw, 0, text_of(salt1), text_of(body1), &one) && cache_raw_tag(raw, 0, text_of(salt2), text_of(body2), &two));
     return memcmp(&one, &two, sizeof one) == 0;
 }
 
@@ -569,7 +581,9 @@ TEST(raw_bytes_are_known_by_all_of_them_and_by_their_salt)
     assert_false(same_raw(raw, "a", "{}", "b", "{}"));
     assert_false(same_raw(raw, "a", "b{}", "ab", "{}"));
     assert_false(same_raw(raw, "", "", "s", ""));
-    assert_true(cache_raw_tag(raw, TEXT("a"), TEXT("{}"), &one) && cache_raw_tag(other, TEXT("a"), TEXT("{}"), &two));
+    assert_true(cache_raw_tag(raw, 0, TEXT("a"), TEXT("{}"), &one) && cache_raw_tag(raw, 1, TEXT("a"), TEXT("{}"), &two));
+    assert_true(memcmp(&one, &two, sizeof one) != 0);
+    assert_true(cache_raw_tag(raw, 0, TEXT("a"), TEXT("{}"), &one) && cache_raw_tag(other, 0, TEXT("a"), TEXT("{}"), &two));
     assert_true(memcmp(&one, &two, sizeof one) != 0);
     cache_raw_free(raw);
     cache_raw_free(other);
@@ -645,6 +659,7 @@ int main(void)
         ROW(complaint_32_no_name_reaches_into_the_next_one),
         ROW(complaint_31_equal_requests_of_a_client_that_shuffles_its_maps_hit),
         ROW(what_a_request_may_generate_is_part_of_its_identity),
+        ROW(what_a_name_is_of_is_part_of_an_identity),
         ROW(each_form_of_an_answer_is_an_entry_of_its_own),
         ROW(raw_bytes_are_known_by_all_of_them_and_by_their_salt),
         ROW(an_input_is_the_same_alone_in_an_array_and_in_a_batch),

@@ -285,6 +285,10 @@ TEST(a_drop_takes_what_matches_all_that_is_asked)
         { { .tag = { "b*", 2 } }, true },
         { { .tag = { "c", 1 } }, true },
         { { .tag = { "lue", 3 } }, false },
+        { { .tag = { "c,b*", 4 } }, true }, /* each of them */
+        { { .tag = { "c,lue", 5 } }, false },
+        { { .tag = { "lue,c", 5 } }, false },
+        { { .tag = { "c,", 2 } }, false },
         { { .model = { "chat", 4 }, .tenant = { "acme", 4 }, .tag = { "a", 1 } }, true },
         { { .model = { "chat", 4 }, .tenant = { "other", 5 }, .tag = { "a", 1 } }, false },
     };

@@ -126,7 +126,7 @@ TEST(a_new_file_is_its_owners_alone_and_says_whose_it_is)
     assert_int_equal(stat(parent, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0700);
     assert_int_equal(number_in(path, "PRAGMA application_id"), 0x77656972);
-    assert_int_equal(number_in(path, "SELECT max(version) FROM schema"), 2);
+    assert_int_equal(number_in(path, "SELECT max(version) FROM schema"), 3);
 }
 
 static const char *const steps[] = {
@@ -143,16 +143,19 @@ TEST(an_older_file_is_brought_forward_and_keeps_its_keys)
     do_sql(other, "PRAGMA application_id = 0x77656972; CREATE TABLE schema(version INTEGER PRIMARY KEY, applied INTEGER NOT NULL) STRICT; INSERT INTO schema VALUES(1, 0)");
     do_sql(other, steps[0]);
     do_sql(other, "INSERT INTO keys VALUES(zeroblob(32), 'old', 'acme', 'user', '', 'normal', 'high', 1, 2, 3, NULL, 60000, 5, NULL)");
+    do_sql(other, "INSERT INTO keys VALUES(randomblob(32), 'acme', 'acme', 'user', '', 'normal', 'high', 1, 2, 3, NULL, 60000, 5, NULL)");
     sqlite3_close(other);
     struct db *db = open_db(path, false);
     struct keyring *ring = keys_of(db);
     struct complaint why;
-    assert_int_equal(ring->count, 1);
-    assert_string_equal(ring->keys[0].tenant, "acme");
+    assert_int_equal(ring->count, 2);
+    assert_string_equal(ring->keys[1].tenant, "acme");
+    assert_true(ring->keys[1].has_tenant);
+    assert_false(ring->keys[0].has_tenant); /* nobody knows: better one that shares too little */
     assert_int_equal(db_spend_set(db, SPEND_KEY, TEXT("old"), 0, 1, &why), OK);
     keyring_unref(ring);
     db_close(db);
-    assert_int_equal(number_in(path, "SELECT count(*) FROM schema"), 2);
+    assert_int_equal(number_in(path, "SELECT count(*) FROM schema"), 3);
 }
 
 TEST(a_file_of_a_newer_weir_is_left_alone)
@@ -162,7 +165,7 @@ TEST(a_file_of_a_newer_weir_is_left_alone)
     do_sql(other, "INSERT INTO schema VALUES(999, 0)");
     sqlite3_close(other);
     refuses(path, "newer weir");
-    assert_int_equal(number_in(path, "SELECT count(*) FROM schema"), 3);
+    assert_int_equal(number_in(path, "SELECT count(*) FROM schema"), 4);
 }
 
 TEST(another_programs_database_is_left_alone)
@@ -222,6 +225,23 @@ TEST(a_key_comes_back_as_it_was)
     db_close(db);
 }
 
+/* hostile 48: "weir key new acme" makes a key of that name, not one of the tenant acme. */
+TEST(whether_a_key_was_given_a_tenant_comes_back_even_if_it_has_its_name)
+{
+    struct conf_key alone = key_of("a", 1), given = key_of("b", 2);
+    given.has_tenant = true;
+    struct db *db = open_db(path, true);
+    assert_int_equal(add(db, &alone), OK);
+    assert_int_equal(add(db, &given), OK);
+    struct keyring *ring = keys_of(db);
+    assert_string_equal(ring->keys[0].tenant, "a");
+    assert_false(ring->keys[0].has_tenant);
+    assert_string_equal(ring->keys[1].tenant, "b");
+    assert_true(ring->keys[1].has_tenant);
+    keyring_unref(ring);
+    db_close(db);
+}
+
 TEST(a_revoked_keys_name_may_be_used_again_and_its_key_may_not)
 {
     struct db *db = open_db(path, true);
@@ -249,8 +269,8 @@ TEST(a_row_that_nobody_of_us_wrote_is_no_key)
     assert_int_equal(add(db, &k), OK);
     assert_null(strchr(path, '\''));
     sqlite3 *other = open_plain(path);
-    do_sql(other, "INSERT INTO keys SELECT randomblob(32), 'r', tenant, 'root', models, priority, priority_max, 0, 0, 0, NULL, 1, 0, NULL FROM keys WHERE name = 'good'");
-    do_sql(other, "INSERT INTO keys SELECT randomblob(32), 'p', tenant, role, models, 'high', 'low', 0, 0, 0, NULL, 1, 0, NULL FROM keys WHERE name = 'good'");
+    do_sql(other, "INSERT INTO keys SELECT randomblob(32), 'r', tenant, 'root', models, priority, priority_max, 0, 0, 0, NULL, 1, 0, NULL, 1 FROM keys WHERE name = 'good'");
+    do_sql(other, "INSERT INTO keys SELECT randomblob(32), 'p', tenant, role, models, 'high', 'low', 0, 0, 0, NULL, 1, 0, NULL, 1 FROM keys WHERE name = 'good'");
     sqlite3_close(other);
     bool changed;
     struct complaint why;
@@ -559,6 +579,7 @@ int main(void)
         ROW(another_programs_database_is_left_alone),
         ROW(what_is_no_database_is_said_to_be_damaged),
         ROW(a_key_comes_back_as_it_was),
+        ROW(whether_a_key_was_given_a_tenant_comes_back_even_if_it_has_its_name),
         ROW(a_revoked_keys_name_may_be_used_again_and_its_key_may_not),
         ROW(a_row_that_nobody_of_us_wrote_is_no_key),
         ROW(many_sums_are_few_rows),
