@@ -6,7 +6,7 @@
 #define TARGET_BYTES_MAX     8192                /* nginx's large_client_header_buffers; our longest URL is a few hundred bytes */
 #define KEEPALIVE_IDLE_NS    (75 * NANOS_PER_S)  /* nginx's keepalive_timeout */
 #define LINGER_NS            (2 * NANOS_PER_S)   /* a refused body is read away this long, so that the refusal is not lost to a RST */
-#define CUT_READ_NS          (200 * NANOS_PER_MS) /* between the last bytes of a cut answer and the RST that may destroy them: a client that reads has them */
+#define CUT_READ_NS          NANOS_PER_S         /* between the last bytes of a cut answer and the RST that may destroy them: a client that reads has them */
 #define LINGER_BYTES_MAX     (1u << 20)          /* or this much */
 #define SHARE_BYTES          131072              /* read from one client in SHARE_NS: a gigabit a second, for a tenth of its loop */
 #define SHARE_NS             NANOS_PER_MS

@@ -140,7 +140,7 @@ static struct cache_value *converted(struct task *t, struct request *rq, const s
 /* Of a stream whose client wants usage: before the end, where OpenAI has it. */
 static enum fail put_with_usage(const struct cache_value *v, struct buf *out)
 {
-    struct text done = TEXT("data: [DONE]\n\n"), events = events_of(v);
+    struct text done = EVENTS_END, events = events_of(v);
     ASSERT(text_ends(events, done));
     enum fail f = buf_add(out, events.at, events.len - done.len);
     if (f == OK)
@@ -160,7 +160,7 @@ static enum fail answer(struct task *t, struct request *rq, const struct cache_v
         bytes = buf_text(&all);
     }
     if (f == OK && rq->http->answer_begun) {
-        f = http_answer_write(t, rq->http, bytes);
+        f = path_write(t, rq, bytes);
         if (f == OK)
             f = http_answer_end(t, rq->http);
     } else if (f == OK) {
@@ -197,7 +197,7 @@ void cache_join_by(struct request *rq, const struct cache_id *id)
 /* Redis is trusted, but for what would make us stumble. */
 static bool is_sound(const struct cache_value *v)
 {
-    return v->form == CACHE_BODY || (v->form == CACHE_EVENTS && v->usage_from <= v->len && text_ends(events_of(v), TEXT("data: [DONE]\n\n")));
+    return v->form == CACHE_BODY || (v->form == CACHE_EVENTS && v->usage_from <= v->len && text_ends(events_of(v), EVENTS_END));
 }
 
 /* What another instance has made. */

@@ -22,12 +22,20 @@ static enum fail relay_whole(struct task *t, struct request *rq)
     return f;
 }
 
+enum fail path_write(struct task *t, struct request *rq, struct text some)
+{
+    enum fail f = http_answer_write(t, rq->http, some);
+    bool is_queued = f != FAIL_NO_MEMORY && f != FAIL_TOO_LARGE; /* what else goes wrong does so behind that */
+    rq->is_told |= is_queued && text_ends(some, EVENTS_END);
+    return f;
+}
+
 static enum fail write_ready(struct task *t, struct request *rq)
 {
     struct flight_reader *r = &rq->reader;
     for (struct text some = flight_next(r); some.len > 0; some = flight_next(r)) {
         some.len = MIN(some.len, SLICE_BYTES);
-        enum fail f = http_answer_write(t, rq->http, some);
+        enum fail f = path_write(t, rq, some);
         if (f != OK)
             return f;
         cache_tee(rq, some);
@@ -60,6 +68,12 @@ void path_cut(struct task *t, struct request *rq, enum fail why)
 {
     const struct flight *fl = rq->flight;
     struct buf event;
+    if (rq->is_told) { /* it waited for its client to read the end, and an error event behind that would belong to nothing */
+        rq->handled = true;
+        if (http_answer_end(t, rq->http) != OK)
+            http_answer_abort(rq->http);
+        return;
+    }
     buf_init(&event, 8192);
     enum fail f = rq->beats || (fl != NULL && fl->is_stream) ? rq->api->stream_error(&event, rq, why) : OK;
     COUNT(t->worker, streams_cut);

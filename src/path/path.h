@@ -141,6 +141,8 @@ struct api {
     enum field_surface fields;
 };
 
+#define EVENTS_END TEXT("data: [DONE]\n\n") /* of a stream that ended well */
+
 #define REQUEST_MAGIC 0x4e905e57u
 
 /* One question from a client. Lives on its http_request's arena. */
@@ -190,6 +192,7 @@ struct request {
     bool is_shed;               /* this worker is late: it is told from memory or not at all */
     bool is_answered;           /* whole, before its last step: from memory */
     bool beats;                 /* heartbeats began the answer: it is 200, and events */
+    bool is_told;               /* the last event of a stream is on its way: nothing may follow it */
     const char *param;          /* the field that was wrong */
     nanos retry_after;          /* -1 = none */
     bool backlog_grows;         /* refused while more and more wait: coming back soon makes it worse */
@@ -207,6 +210,8 @@ void path_run(struct task *t, struct desk *desk, struct http_request *http, cons
 void path_refuse(struct task *t, struct request *rq, enum fail f);
 /* Ends an answer that has begun and cannot be completed: an event says why, and the connection ends without its regular end, so that nobody takes it for whole. */
 void path_cut(struct task *t, struct request *rq, enum fail why);
+/* http_answer_write of a stream's events. */
+MUSTUSE enum fail path_write(struct task *t, struct request *rq, struct text some);
 /* For handlers outside the steps: a request that only ever is refused or answered whole. */
 void request_begin(struct request *rq, struct task *t, struct desk *desk, struct http_request *http, const struct api *api);
 
