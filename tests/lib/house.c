@@ -76,7 +76,7 @@ struct task *house_task(struct house *h, const char *name, task_fn *fn, void *ar
 
 static void answer_calls(struct task *t, void *arg)
 {
-    static const char answer[] = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 14\r\n\r\n{\"choices\":[]}";
+    static const char answer[] = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 48\r\n\r\n{\"choices\":[{\"index\":0,\"finish_reason\":\"stop\"}]}";
     struct actor *a = arg;
     char in[2048];
     size_t n;

@@ -27,7 +27,7 @@ static struct scene {
 
 static void converse(struct task *t, void *arg)
 {
-    static const char whole[] = "HTTP/1.1 200 OK\r\nx-weir-cache: miss\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+    static const char whole[] = "HTTP/1.1 200 OK\r\nx-weir-cache: hit\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
     struct actor *a = arg;
     size_t last = strlen(here.says) - 1;
     char word = here.says[MIN(here.connections, last)], question[4096];
@@ -89,7 +89,7 @@ static void play(const char *says)
 TEST(who_goes_before_saying_a_word_is_asked_again)
 {
     play("arerraeea");
-    assert_int_equal(here.warming.stored, QUESTIONS);
+    assert_int_equal(here.warming.hits, QUESTIONS);
     assert_int_equal(here.connections, QUESTIONS + 6);
     assert_true(here.took < 5 * NANOS_PER_S);
 }
@@ -98,14 +98,14 @@ TEST(of_one_that_has_never_answered_that_is_not_to_be_hoped_for)
 {
     play("rea");
     assert_int_equal(here.warming.failed, 2);
-    assert_int_equal(here.warming.stored, QUESTIONS - 2);
+    assert_int_equal(here.warming.hits, QUESTIONS - 2);
     assert_int_equal(here.connections, QUESTIONS);
 }
 
 TEST(one_that_stays_away_is_waited_for_once)
 {
     play("ar");
-    assert_int_equal(here.warming.stored, 1);
+    assert_int_equal(here.warming.hits, 1);
     assert_int_equal(here.warming.failed, QUESTIONS - 1);
     assert_in_range(here.took, 9 * NANOS_PER_S, 11 * NANOS_PER_S);
 }
