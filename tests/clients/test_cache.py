@@ -703,7 +703,7 @@ def embed(body, spoil=lambda data: data):
     """The last input's embedding comes first; a client goes by index. spoil: does something to the items."""
     inputs = body['input'] if isinstance(body['input'], list) else [body['input']]
     items = spoil([{'index': i, 'of': text} for i, text in enumerate(inputs)])
-    data = ','.join(f'{{"object":"embedding","embedding":{vector(item["of"], body)},"more":"x"'
+    data = ','.join(f'{{"object":"embedding","embedding":{vector(item["of"], body)}{item.get("more", "")}'
                     + (f',"index":{item["index"]}}}' if 'index' in item else '}') for item in reversed(items))
     usage = f'{{"prompt_tokens":{len(inputs)},"total_tokens":{len(inputs)}}}'
     return 200, 'application/json', f'{{"object":"list","model":"mock-1","data":[{data}],"usage":{usage}}}'.encode()
@@ -721,6 +721,15 @@ def embeddings(w, inputs, **more):
         assert item.embedding == expected, (text, item.embedding, expected)
     assert answer.usage.total_tokens >= 0 and answer.object == 'list' and answer.model
     return raw.headers['x-weir-cache'], raw.content
+
+
+def test_what_is_more_than_a_vector_is_told_as_it_came():
+    """and so asked for each time: an answer from memory has vectors alone"""
+    with Scribe(lambda body: embed(body, lambda data: [item | {'more': ',"sparse_embedding":{"7":0.5}'} for item in data])) as s, Weir(conf(s)) as w:
+        for _ in range(2):
+            cache, raw = embeddings(w, ['a', 'b'])
+            assert cache == 'miss' and raw.count(b'"sparse_embedding":{"7":0.5}') == 2
+        assert len(s.asked) == 2
 
 
 def test_embeddings_are_kept_by_the_item():
