@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #define OPEN_WAIT_NS  (2 * NANOS_PER_S)     /* for a name, a connection, and each answer before the connection is used */
 #define DEAD_NS       (1 * NANOS_PER_S)     /* a connection whose oldest command has no answer for this long is given up */
 #define LOOK_NS       (250 * NANOS_PER_MS)  /* between looks at one that is up */
@@ -32,14 +35,7 @@ struct redis_server {
 
 /* ---- up and down ---- */
 
-/* FNV-1a. */
-static uint64_t hash_of(const char *why)
-{
-    uint64_t hash = 0xcbf29ce484222325;
-    for (; *why != '\0'; why++)
-        hash = (hash ^ (unsigned char)*why) * 0x100000001b3;
-    return hash;
-}
+static uint64_t hash_of(const char *why) { return XXH3_64bits(why, strlen(why)); }
 
 /* It cannot be made, and for another reason than it was away for: a password that is not valid any more is nothing to wait for. Links that see the same say it once. */
 static void tell_why(struct redis_link *link)
